@@ -1,0 +1,24 @@
+# The collector alone ('weir serve'): PostgreSQL runs elsewhere, see WEIR_DATABASE_URL.
+FROM rust:1-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked
+
+FROM debian:bookworm-slim
+# The newest certificates are wanted, not a pinned version of them.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --user-group --no-create-home --home-dir /var/lib/weir \
+        --shell /usr/sbin/nologin weir \
+    && install -d -o weir -g weir -m 0750 /var/lib/weir
+COPY --from=build /src/target/release/weir /usr/local/bin/weir
+ENV WEIR_DATA_DIR=/var/lib/weir
+USER 10001:10001
+VOLUME /var/lib/weir
+EXPOSE 8080 8081
+# By weir itself: the image has no curl.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["weir", "healthcheck"]
+ENTRYPOINT ["weir"]
+CMD ["serve"]

@@ -1,0 +1,34 @@
+# Only entry points; the work is in scripts/ and in Cargo.
+SHELL := bash
+# "make -C" would print on stdout, which belongs to the programs run.
+MAKEFLAGS += --no-print-directory
+# rustup's directory, for shells that lack it.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench loadtest clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build and start weir, with a PostgreSQL of its own (ARGS='--json')
+	@exec scripts/run $(ARGS)
+
+test: ## run all tests, installing what they need (ARGS are for cargo test)
+	@exec scripts/test $(ARGS)
+
+lint: ## check formatting, clippy, licences and dependencies
+	@exec scripts/lint
+
+bench: ## run the micro-benchmarks
+	@. scripts/lib.sh && need_rust
+	cargo bench --locked $(ARGS)
+
+loadtest: ## measure a running collector on a throw-away PostgreSQL (ARGS)
+	@. scripts/lib.sh && need_rust
+	scripts/with-postgres "$$(scripts/postgres-bin)" -- \
+		cargo run --release --locked --example loadtest -- $(ARGS)
+
+clean: ## remove what was built and downloaded (not weir-data)
+	cargo clean
+	rm -rf js-snippet/node_modules

@@ -1,0 +1,291 @@
+//! Every setting, with its default and its reason in one place: `weir.toml` documents them, a test proves it equal.
+//!
+//! Read from defaults, then `weir.toml`, then the environment: `WEIR_<TABLE>__<NAME>`, as `WEIR_RECEIVE__LISTEN`, and
+//! `DATABASE_URL`. Checked whole before anything starts.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// All settings.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub database: Database,
+    pub receive: Receive,
+    pub admin: Admin,
+    pub privacy: Privacy,
+    pub enrich: Enrich,
+    pub journal: Journal,
+    pub flush: Flush,
+}
+
+/// Where the rows go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// A PostgreSQL URL, `DATABASE_URL`. `sslmode` may be `disable`, `prefer`, `require`, `verify-ca` or `verify-full`,
+    /// with `sslrootcert=FILE` or the system's certificates.
+    pub url: String,
+    pub connect_timeout_s: u64,
+    /// No statement of weir's runs longer; a lock is waited for far shorter.
+    pub statement_timeout_s: u64,
+}
+
+/// The public listener.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Receive {
+    pub listen: SocketAddr,
+    pub connections_max: usize,
+    /// One request's body, as sent.
+    pub body_bytes_max: usize,
+    /// One request's body after decompression.
+    pub inflated_bytes_max: usize,
+    /// All requests in flight together.
+    pub memory_bytes_max: usize,
+    pub header_timeout_s: u64,
+    /// Reading one whole body.
+    pub body_timeout_s: u64,
+    /// A connection without a request.
+    pub idle_timeout_s: u64,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// On shutdown: how long requests in flight may take.
+    pub drain_timeout_s: u64,
+}
+
+/// The operator's listener.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    pub listen: SocketAddr,
+}
+
+/// What of a visitor is kept. Applied before anything is written to disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Privacy {
+    pub ip: IpPolicy,
+    /// `Sec-GPC: 1`.
+    pub global_privacy_control: SignalPolicy,
+    /// `DNT: 1`.
+    pub do_not_track: SignalPolicy,
+    pub user_agent: UserAgentPolicy,
+}
+
+/// How much of an address is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IpPolicy {
+    Full,
+    /// The network: /24 of IPv4, /48 of IPv6.
+    Truncated,
+    None,
+}
+
+/// What a visitor's wish not to be tracked does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignalPolicy {
+    /// Nothing.
+    Ignore,
+    /// The event is counted without visitor, user, session or address.
+    Anonymize,
+    /// The event is not kept.
+    Drop,
+}
+
+/// When the user agent's text is kept in `context`, beside what was recognised of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserAgentPolicy {
+    Always,
+    /// Only when no browser was recognised, so that nothing is lost.
+    Unrecognized,
+    Never,
+}
+
+/// Facts looked up for each event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Enrich {
+    /// A newer uap-core `regexes.yaml` than the one built in.
+    pub user_agent_patterns: Option<PathBuf>,
+    /// User agents whose parse is remembered.
+    pub user_agent_cache_entries: usize,
+    /// A MaxMind or DB-IP `.mmdb` file; a directory may hold one for IPv4 and one for IPv6.
+    pub geo_database: Option<PathBuf>,
+}
+
+/// The journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Journal {
+    pub dir: PathBuf,
+    pub segment_bytes: u64,
+    /// All segments; beyond it events are refused with `503`.
+    pub bytes_max: u64,
+    /// Requests that may wait for the disk.
+    pub queue_length: usize,
+    /// A segment outlives its commit by this long, in case a failover forgets the commit.
+    pub retain_s: u64,
+}
+
+/// The way into PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Flush {
+    /// Connections that copy rows side by side.
+    pub lanes: usize,
+    /// How long a row may wait for company.
+    pub interval_ms: u64,
+    /// One transaction.
+    pub bytes_max: usize,
+    /// Daily partitions made ahead.
+    pub partition_days_ahead: u16,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { url: String::new(), connect_timeout_s: 5, statement_timeout_s: 60 }
+    }
+}
+
+impl Default for Receive {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            connections_max: 10_000,
+            body_bytes_max: 1024 * 1024,
+            inflated_bytes_max: 8 * 1024 * 1024,
+            memory_bytes_max: 64 * 1024 * 1024,
+            header_timeout_s: 5,
+            body_timeout_s: 15,
+            idle_timeout_s: 75,
+            trusted_proxies: Vec::new(),
+            drain_timeout_s: 10,
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)) }
+    }
+}
+
+impl Default for Privacy {
+    fn default() -> Self {
+        Self {
+            ip: IpPolicy::Truncated,
+            global_privacy_control: SignalPolicy::Anonymize,
+            do_not_track: SignalPolicy::Ignore,
+            user_agent: UserAgentPolicy::Unrecognized,
+        }
+    }
+}
+
+impl Default for Enrich {
+    fn default() -> Self {
+        Self { user_agent_patterns: None, user_agent_cache_entries: 10_000, geo_database: None }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("weir-data/journal"),
+            segment_bytes: 64 * 1024 * 1024,
+            bytes_max: 8 * 1024 * 1024 * 1024,
+            queue_length: 8192,
+            retain_s: 15 * 60,
+        }
+    }
+}
+
+impl Default for Flush {
+    fn default() -> Self {
+        Self { lanes: 2, interval_ms: 100, bytes_max: 4 * 1024 * 1024, partition_days_ahead: 7 }
+    }
+}
+
+/// A setting is missing, unknown, or out of range.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{0}")]
+    Unreadable(Box<figment::Error>),
+    #[error("{setting} is {value}: {reason}")]
+    OutOfRange { setting: &'static str, value: String, reason: &'static str },
+}
+
+impl Config {
+    /// Reads defaults, then `file` (`weir.toml` if there is one), then the environment.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        figment = match file {
+            Some(file) => figment.merge(Toml::file_exact(file)),
+            None => figment.merge(Toml::file("weir.toml")),
+        };
+        // Names without `__` are switches of commands and scripts, not settings.
+        let settings = Env::prefixed("WEIR_").filter(|name| name.as_str().contains("__")).split("__");
+        figment = figment.merge(settings).merge(Env::raw().only(&["DATABASE_URL"]).map(|_| "database.url".into()));
+        figment.extract().map_err(|error| ConfigError::Unreadable(Box::new(error)))
+    }
+
+    /// Checks what types cannot say.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let at_least = |setting, value: u64, least: u64, reason| {
+            if value < least { Err(ConfigError::OutOfRange { setting, value: value.to_string(), reason }) } else { Ok(()) }
+        };
+        at_least("receive.connections_max", self.receive.connections_max as u64, 1, "nobody could connect")?;
+        at_least("receive.body_bytes_max", self.receive.body_bytes_max as u64, 1024, "no event would fit")?;
+        at_least("receive.memory_bytes_max", self.receive.memory_bytes_max as u64, 4 * self.receive.inflated_bytes_max as u64,
+            "it must hold four inflated bodies, receive.inflated_bytes_max")?;
+        at_least("journal.segment_bytes", self.journal.segment_bytes, 1024 * 1024, "segments under 1 MB cost more than they hold")?;
+        at_least("journal.queue_length", self.journal.queue_length as u64, 1, "no request could wait")?;
+        at_least("journal.bytes_max", self.journal.bytes_max, 2 * self.journal.segment_bytes * self.flush.lanes as u64,
+            "it must hold two segments a lane")?;
+        at_least("flush.lanes", self.flush.lanes as u64, 1, "nothing would reach PostgreSQL")?;
+        at_least("flush.bytes_max", self.flush.bytes_max as u64, 64 * 1024, "transactions would be too small")?;
+        at_least("flush.partition_days_ahead", u64::from(self.flush.partition_days_ahead), 1, "midnight would be late")?;
+        at_least("enrich.user_agent_cache_entries", self.enrich.user_agent_cache_entries as u64, 1, "nothing would be remembered")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_file_is_the_default() {
+        let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/weir.toml"));
+        let documented: Config = Figment::from(Toml::file_exact(file)).extract().expect("weir.toml is valid");
+        assert_eq!(documented, Config::default());
+    }
+
+    #[test]
+    fn the_documented_file_names_every_setting() {
+        let text = include_str!("../weir.toml");
+        let default = serde_json::to_value(Config::default()).expect("serializes");
+        for (table, settings) in default.as_object().expect("tables") {
+            for setting in settings.as_object().expect("settings").keys() {
+                let named = text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{setting} =")));
+                assert!(named, "{table}.{setting} is not in weir.toml");
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_pass_the_check_and_nonsense_does_not() {
+        Config::default().check().expect("defaults are fine");
+        let mut config = Config::default();
+        config.flush.lanes = 0;
+        let error = config.check().expect_err("no lanes").to_string();
+        assert!(error.contains("flush.lanes"), "{error}");
+    }
+}

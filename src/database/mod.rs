@@ -1,0 +1,112 @@
+//! Connections to PostgreSQL: the pool, TLS, and migrations.
+//!
+//! Everything works through PgBouncer in transaction mode: no session state, no prepared statement that outlives its
+//! transaction, timeouts by `set local`. The role owns its database and needs nothing more.
+
+pub mod migrate;
+mod tls;
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::error::SqlState;
+
+use crate::config;
+
+/// Beside the lanes: keys, heartbeat, partitions, and one spare.
+const CONNECTIONS_BESIDE_LANES: usize = 4;
+
+/// A pool of connections to the one database.
+#[derive(Clone)]
+pub struct Database {
+    pool: Pool,
+    statement_timeout: Duration,
+}
+
+/// The database cannot be used, or said no.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    #[error("no database is set: set DATABASE_URL, or use `weir up`, which brings its own")]
+    NoUrl,
+    #[error("the database URL is not valid: {0}")]
+    BadUrl(String),
+    #[error("certificates for the database: {0}")]
+    Tls(String),
+    #[error("no connection to the database: {}", chain(.0))]
+    Connect(Box<PoolError>),
+    #[error("{}", chain(.0))]
+    Query(#[from] tokio_postgres::Error),
+    #[error("migration: {0}")]
+    Migration(String),
+    #[error("PostgreSQL {found} is too old; weir needs {} or later", migrate::POSTGRES_MAJOR_MIN)]
+    TooOld { found: String },
+}
+
+/// An error with its causes: `tokio_postgres` keeps the interesting part there.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl DatabaseError {
+    /// The SQLSTATE, where PostgreSQL gave one.
+    pub fn sqlstate(&self) -> Option<&SqlState> {
+        match self {
+            Self::Query(error) => error.code(),
+            _ => None,
+        }
+    }
+}
+
+impl Database {
+    /// Prepares a pool; connects only when a client is asked for.
+    pub fn new(settings: &config::Database, lanes: usize) -> Result<Self, DatabaseError> {
+        if settings.url.trim().is_empty() {
+            return Err(DatabaseError::NoUrl);
+        }
+        let (url, tls) = tls::configure(&settings.url)?;
+        let mut config: tokio_postgres::Config =
+            url.parse().map_err(|error: tokio_postgres::Error| DatabaseError::BadUrl(chain(&error)))?;
+        config.connect_timeout(Duration::from_secs(settings.connect_timeout_s));
+        // After a failover the old primary may still answer: rows must never go to it.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        if config.get_application_name().is_none() {
+            config.application_name("weir");
+        }
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(config, tls, recycling);
+        let wait = Duration::from_secs(settings.connect_timeout_s.max(1));
+        let pool = Pool::builder(manager)
+            .max_size(lanes + CONNECTIONS_BESIDE_LANES)
+            .runtime(Runtime::Tokio1)
+            .timeouts(Timeouts { wait: Some(wait), create: Some(wait), recycle: Some(wait) })
+            .build()
+            .map_err(|error| DatabaseError::BadUrl(error.to_string()))?;
+        Ok(Self { pool, statement_timeout: Duration::from_secs(settings.statement_timeout_s) })
+    }
+
+    /// A connection, new or used before.
+    pub async fn client(&self) -> Result<Object, DatabaseError> {
+        self.pool.get().await.map_err(|error| DatabaseError::Connect(Box::new(error)))
+    }
+
+    /// The longest that a statement may run.
+    pub fn statement_timeout(&self) -> Duration {
+        self.statement_timeout
+    }
+
+    /// Closes all connections as they come back.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+}

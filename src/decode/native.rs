@@ -1,0 +1,398 @@
+//! weir's own format, `POST /v1/events`.
+//!
+//! ```text
+//! body     = event | [event, ...] | {"key": "...", "events": [event, ...]} | event LF event LF ...   (NDJSON)
+//! event    = {"type", "name", "id", "timestamp", "sent_at", "visitor_id", "user_id", "session_id", "url", "referrer",
+//!             "title", "language", "screen", "properties", "context", "ip", "user_agent", "key", ...}
+//! ```
+//!
+//! All members are optional but that an event has a `name` or a `url`. Absent `type` means `page` without a name and
+//! `track` with one. Times are RFC 3339 or Unix milliseconds. Text may also come as a number or a boolean. A member not
+//! named here is kept in the row's `context`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::json::scan;
+use super::{DecodeError, Decoded, EVENTS_MAX, Refusal, check};
+use crate::event::{ClientTime, Event};
+
+/// Decodes a body; `lines` when its content type says NDJSON. Call [`super::mend_escapes`] on it first.
+pub fn decode(body: &str, lines: bool) -> Result<Decoded<'_>, DecodeError> {
+    let text = body.trim_ascii();
+    if text.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    if lines {
+        return decode_lines(text);
+    }
+    if text.starts_with('[') {
+        return decode_array(text, None);
+    }
+    let scanned = scan(text);
+    if scanned.as_ref().is_ok_and(|end| !text[*end..].trim_ascii_start().is_empty()) {
+        return decode_lines(text);
+    }
+    let outer = match scanned.and_then(|_| parse_scanned(text)) {
+        Ok(outer) => outer,
+        // The envelope may be far longer and deeper than one event may be: look whether it is one.
+        Err(refusal) => match serde_json::from_str::<Envelope<'_>>(text) {
+            Ok(Envelope { key, events: Some(events) }) => return decode_array(events.get(), key.map(|key| key.0)),
+            Ok(_) => return Ok(Decoded { key: None, events: vec![Err(refusal)] }),
+            Err(error) => return Err(DecodeError::NotJson(error.to_string())),
+        },
+    };
+    if let Some(events) = outer.events.filter(|events| events.get().starts_with('[')) {
+        return decode_array(events.get(), outer.key);
+    }
+    Ok(Decoded { key: outer.key.clone(), events: vec![finish(outer, None)] })
+}
+
+#[derive(serde::Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default)]
+    key: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    events: Option<&'a RawValue>,
+}
+
+fn decode_array<'a>(text: &'a str, key: Option<Cow<'a, str>>) -> Result<Decoded<'a>, DecodeError> {
+    let items: Vec<&'a RawValue> =
+        serde_json::from_str(text).map_err(|error| DecodeError::NotJson(error.to_string()))?;
+    decode_items(items.into_iter().map(RawValue::get), key)
+}
+
+fn decode_lines(text: &str) -> Result<Decoded<'_>, DecodeError> {
+    decode_items(text.lines().map(str::trim_ascii).filter(|line| !line.is_empty()), None)
+}
+
+fn decode_items<'a>(
+    items: impl Iterator<Item = &'a str> + Clone,
+    mut key: Option<Cow<'a, str>>,
+) -> Result<Decoded<'a>, DecodeError> {
+    let count = items.clone().count();
+    if count == 0 {
+        return Err(DecodeError::Empty);
+    }
+    if count > EVENTS_MAX {
+        return Err(DecodeError::TooManyEvents(count));
+    }
+    let mut events = Vec::with_capacity(count);
+    for item in items {
+        events.push(parse(item).and_then(|native| {
+            if key.is_none() {
+                key.clone_from(&native.key);
+            }
+            finish(native, key.as_deref())
+        }));
+    }
+    Ok(Decoded { key, events })
+}
+
+/// Parses the text of one event among several, with the checks that `serde_json` does not make.
+fn parse(text: &str) -> Result<Native<'_>, Refusal> {
+    let kind = match text.as_bytes().first() {
+        Some(b'{') | None => None,
+        Some(b'[') => Some("an array"),
+        Some(b'"') => Some("a string"),
+        Some(b't' | b'f') => Some("a boolean"),
+        Some(b'n') => Some("null"),
+        Some(_) => Some("a number"),
+    };
+    if let Some(kind) = kind {
+        return Err(Refusal::NotAnObject(kind));
+    }
+    scan(text)?;
+    parse_scanned(text)
+}
+
+fn parse_scanned(text: &str) -> Result<Native<'_>, Refusal> {
+    let mut refusal = None;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let native = json
+        .deserialize_map(NativeVisitor { refusal: &mut refusal })
+        .and_then(|native| json.end().map(|()| native));
+    native.map_err(|error| refusal.unwrap_or_else(|| Refusal::NotJson(error.to_string())))
+}
+
+fn finish<'a>(native: Native<'a>, key: Option<&str>) -> Result<Event<'a>, Refusal> {
+    if let (Some(key), Some(own)) = (key, &native.key)
+        && key != own
+    {
+        return Err(Refusal::OtherKey);
+    }
+    let mut event = native.event;
+    if let Some(events) = native.events {
+        event.extra.push((Cow::Borrowed("events"), events));
+    }
+    if event.kind.is_empty() {
+        event.kind = Cow::Borrowed(if event.name.is_some() { "track" } else { "page" });
+    }
+    check(event)
+}
+
+/// An event with the two members that belong to the request rather than to it.
+#[derive(Default)]
+struct Native<'a> {
+    event: Event<'a>,
+    key: Option<Cow<'a, str>>,
+    events: Option<&'a RawValue>,
+}
+
+struct NativeVisitor<'r> {
+    refusal: &'r mut Option<Refusal>,
+}
+
+impl<'de> Visitor<'de> for NativeVisitor<'_> {
+    type Value = Native<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an event object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Native<'de>, A::Error> {
+        let mut native = Native::default();
+        while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
+            let event = &mut native.event;
+            let result = match name.as_ref() {
+                "type" => text(&mut map, "type").map(|kind| event.kind = kind.unwrap_or_default()),
+                "name" => text(&mut map, "name").map(|value| event.name = value),
+                "id" => text(&mut map, "id").map(|value| event.message_id = value),
+                "timestamp" => time(&mut map, "timestamp").map(|value| event.timestamp = value),
+                "sent_at" => time(&mut map, "sent_at").map(|value| event.sent_at = value),
+                "visitor_id" => text(&mut map, "visitor_id").map(|value| event.visitor_id = value),
+                "user_id" => text(&mut map, "user_id").map(|value| event.user_id = value),
+                "session_id" => text(&mut map, "session_id").map(|value| event.session_id = value),
+                "url" => text(&mut map, "url").map(|value| event.url = value),
+                "title" => text(&mut map, "title").map(|value| event.title = value),
+                "referrer" => text(&mut map, "referrer").map(|value| event.referrer = value),
+                "language" => text(&mut map, "language").map(|value| event.language = value),
+                "screen" => text(&mut map, "screen").map(|value| event.screen = value),
+                "user_agent" => text(&mut map, "user_agent").map(|value| event.user_agent = value),
+                "ip" => text(&mut map, "ip").and_then(|value| {
+                    event.ip = value.map(|ip| ip.parse()).transpose().map_err(|_| {
+                        Refusal::BadField { field: "ip", reason: "not an IPv4 or IPv6 address".into() }
+                    })?;
+                    Ok(())
+                }),
+                "properties" => object(&mut map, "properties").map(|value| event.properties = value),
+                "context" => object(&mut map, "context").map(|value| event.context = value),
+                "key" => text(&mut map, "key").map(|value| native.key = value),
+                "events" => map.next_value().map(|value| native.events = Some(value)).map_err(not_json),
+                _ => map.next_value().map(|value| event.extra.push((name, value))).map_err(not_json),
+            };
+            if let Err(refusal) = result {
+                let message = refusal.to_string();
+                *self.refusal = Some(refusal);
+                return Err(de::Error::custom(message));
+            }
+        }
+        Ok(native)
+    }
+}
+
+fn not_json(error: impl fmt::Display) -> Refusal {
+    Refusal::NotJson(error.to_string())
+}
+
+fn bad(field: &'static str, reason: impl Into<String>) -> Refusal {
+    Refusal::BadField { field, reason: reason.into() }
+}
+
+/// A text member; `null` and the empty string are as good as absent.
+fn text<'de, A: MapAccess<'de>>(map: &mut A, field: &'static str) -> Result<Option<Cow<'de, str>>, Refusal> {
+    let value = map.next_value_seed(MaybeText).map_err(|error| bad(field, error.to_string()))?;
+    Ok(value.filter(|text| !text.is_empty()))
+}
+
+fn time<'de, A: MapAccess<'de>>(map: &mut A, field: &'static str) -> Result<Option<ClientTime<'de>>, Refusal> {
+    const EXPECTED: &str = "expected RFC 3339 with a time zone, as 2026-11-22T10:00:00.123Z, or Unix milliseconds";
+    let raw: &'de RawValue = map.next_value().map_err(not_json)?;
+    let json = raw.get();
+    let at = match json.as_bytes().first() {
+        Some(b'n') => return Ok(None),
+        Some(b'"') => {
+            let text: Text<'de> = serde_json::from_str(json).map_err(not_json)?;
+            Some(text.0.parse::<Timestamp>().map_err(|_| bad(field, EXPECTED))?)
+        }
+        Some(b'-' | b'0'..=b'9') => {
+            let ms: f64 = serde_json::from_str(json).map_err(not_json)?;
+            // Saturates; what no timestamp can hold is kept as raw text.
+            Timestamp::from_microsecond((ms * 1_000.0).round() as i64).ok()
+        }
+        _ => return Err(bad(field, EXPECTED)),
+    };
+    Ok(Some(ClientTime { at, raw }))
+}
+
+fn object<'de, A: MapAccess<'de>>(map: &mut A, field: &'static str) -> Result<Option<&'de RawValue>, Refusal> {
+    let raw: &'de RawValue = map.next_value().map_err(not_json)?;
+    match raw.get().as_bytes().first() {
+        Some(b'{') => Ok(Some(raw)),
+        Some(b'n') => Ok(None),
+        _ => Err(bad(field, "expected an object")),
+    }
+}
+
+/// A JSON string that borrows from the body unless it holds escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> de::Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match MaybeText.deserialize(deserializer)? {
+            Some(text) => Ok(Self(text)),
+            None => Err(de::Error::custom("expected a string, got null")),
+        }
+    }
+}
+
+/// Accepts strings, numbers, booleans and null: ids are often numbers where they come from.
+struct MaybeText;
+
+impl<'de> DeserializeSeed<'de> for MaybeText {
+    type Value = Option<Cow<'de, str>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MaybeText {
+    type Value = Option<Cow<'de, str>>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(text)))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Borrowed(if value { "true" } else { "false" })))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(value.to_string())))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(value.to_string())))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(value.to_string())))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(body: &str) -> Result<Event<'_>, Refusal> {
+        let decoded = decode(body, false).expect("body is JSON");
+        assert_eq!(decoded.events.len(), 1, "{body}");
+        decoded.events.into_iter().next().expect("one event")
+    }
+
+    #[test]
+    fn the_design_example() {
+        let event = one(
+            r#"{"type":"track","name":"signup","id":"m1","timestamp":"2026-11-22T10:00:00.123Z","visitor_id":"v","user_id":7,
+               "session_id":"s","url":"https://a.example/","referrer":"https://b.example/","title":"T",
+               "properties":{"plan":"team"},"context":{},"colour":"red"}"#,
+        )
+        .expect("accepted");
+        assert_eq!(event.kind, "track");
+        assert_eq!(event.name.as_deref(), Some("signup"));
+        assert_eq!(event.user_id.as_deref(), Some("7"));
+        assert_eq!(event.properties.map(RawValue::get), Some(r#"{"plan":"team"}"#));
+        assert_eq!(event.timestamp.and_then(|time| time.at), "2026-11-22T10:00:00.123Z".parse().ok());
+        assert_eq!(event.extra.len(), 1);
+        assert_eq!(event.extra[0].0, "colour");
+    }
+
+    #[test]
+    fn kinds_default_by_name() {
+        assert_eq!(one(r#"{"name":"a"}"#).expect("accepted").kind, "track");
+        assert_eq!(one(r#"{"url":"/"}"#).expect("accepted").kind, "page");
+    }
+
+    #[test]
+    fn every_shape_of_body() {
+        for (body, count, key) in [
+            (r#"{"name":"a","key":"k"}"#, 1, Some("k")),
+            (r#"[{"name":"a"},{"name":"b"}]"#, 2, None),
+            (r#"{"key":"k","events":[{"name":"a"},{"name":"b"},{"name":"c"}]}"#, 3, Some("k")),
+            ("{\"name\":\"a\"}\n\n{\"name\":\"b\",\"key\":\"k\"}\n", 2, Some("k")),
+            ("{\n \"name\": \"pretty\"\n}", 1, None),
+        ] {
+            let decoded = decode(body, false).expect(body);
+            assert_eq!((decoded.events.len(), decoded.key.as_deref()), (count, key), "{body}");
+            assert!(decoded.events.iter().all(Result::is_ok), "{body}");
+        }
+    }
+
+    #[test]
+    fn one_bad_event_costs_no_other() {
+        let deep = format!("{}{}", "[".repeat(40), "]".repeat(40));
+        let body = format!(
+            r#"[{{"name":"a"}}, 7, {{"name":"b","properties":[]}}, {{}}, {{"name":"c","properties":{{"x":{deep}}}}},
+                {{"name":"d","timestamp":"yesterday"}}, {{"name":{{}}}}, {{"name":"e","x":1e400000}}, {{"name":"z"}}]"#
+        );
+        let decoded = decode(&body, false).expect("an array");
+        let labels: Vec<_> =
+            decoded.events.iter().map(|event| event.as_ref().map_or_else(Refusal::label, |_| "ok")).collect();
+        assert_eq!(
+            labels,
+            [
+                "ok", "not_an_object", "bad_field", "no_name_nor_url", "too_deep", "bad_field", "bad_field",
+                "number_too_large", "ok"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_envelope_may_be_longer_than_an_event() {
+        let body = format!(r#"{{"key":"k","events":[{}]}}"#, vec![r#"{"name":"a","title":"t"}"#; 5_000].join(","));
+        assert_eq!(decode(&body, false).expect("an envelope").events.len(), 5_000);
+    }
+
+    #[test]
+    fn lines_are_events_of_their_own() {
+        let decoded = decode("{\"name\":\"a\"}\nnonsense\n{\"name\":\"b\"}", false).expect("lines");
+        assert_eq!(decoded.events.iter().filter(|event| event.is_ok()).count(), 2);
+        assert_eq!(decoded.events.len(), 3);
+    }
+
+    #[test]
+    fn what_is_no_json_fails_whole() {
+        assert_eq!(decode("  ", false).unwrap_err(), DecodeError::Empty);
+        for body in ["[{\"name\":", "[1,", &"[".repeat(1_000_000)] {
+            assert!(matches!(decode(body, false), Err(DecodeError::NotJson(_))), "{}", &body[..4]);
+        }
+    }
+
+    #[test]
+    fn times_no_calendar_holds_keep_their_text() {
+        let event = one(r#"{"name":"a","timestamp":1e300}"#).expect("accepted");
+        let time = event.timestamp.expect("a time");
+        assert_eq!((time.at, time.raw.get()), (None, "1e300"));
+    }
+}

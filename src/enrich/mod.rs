@@ -1,0 +1,332 @@
+//! From an event and its request to a row: what is looked up, derived, and left out.
+//!
+//! Everything here happens before the journal, so that what privacy forbids never reaches a disk.
+
+pub mod location;
+pub mod place;
+pub mod user_agent;
+pub mod visitor;
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::value::RawValue;
+
+use crate::clock::{Day, day_of};
+use crate::config::{IpPolicy, Privacy, SignalPolicy, UserAgentPolicy};
+use crate::decode::Refusal;
+use crate::event::{ClientTime, Event};
+use crate::event_id::{event_id, tail_of};
+use crate::journal::writer::Submitted;
+use crate::row::Row;
+use crate::sources::{KeyKind, WriteKey};
+use location::Location;
+use place::Places;
+use user_agent::{Agent, UserAgents};
+use visitor::Salts;
+
+/// A client's clock may be ahead by this much.
+const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(1);
+/// A browser may have kept an event for this long while offline.
+const BEHIND_MAX: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Imports with a secret key may go back this far: each day makes a partition.
+const IMPORT_BEHIND_MAX: SignedDuration = SignedDuration::from_hours(20 * 366 * 24);
+/// `sent_at` outside these years is no clock's reading.
+const CLOCK_SECONDS: std::ops::Range<i64> = 0..7_258_118_400; // 1970 to 2200
+
+/// What a request tells about every event in it.
+#[derive(Debug, Clone, Default)]
+pub struct RequestFacts<'a> {
+    pub received_at: Timestamp,
+    pub ip: Option<IpAddr>,
+    pub user_agent: Option<&'a str>,
+    pub accept_language: Option<&'a str>,
+    pub global_privacy_control: bool,
+    pub do_not_track: bool,
+}
+
+/// Everything needed to make rows.
+pub struct Enricher {
+    pub privacy: Privacy,
+    pub user_agents: UserAgents,
+    pub places: Arc<Places>,
+    pub salts: Arc<Salts>,
+}
+
+impl Enricher {
+    /// What is known of the agent that an event of this key comes from. Waits only for a user agent never seen before.
+    pub async fn agent(
+        &self,
+        event: &Event<'_>,
+        kind: KeyKind,
+        request: &RequestFacts<'_>,
+    ) -> Option<Arc<Agent>> {
+        self.user_agents.look_up(claimed_agent(event, kind, request)?).await
+    }
+
+    /// Appends the event's tuple to `tuples`.
+    pub fn encode(
+        &self,
+        event: &Event<'_>,
+        key: &WriteKey,
+        request: &RequestFacts<'_>,
+        agent: Option<&Agent>,
+        tuples: &mut Vec<u8>,
+    ) -> Result<(Submitted, Day), Refusal> {
+        let is_anonymous = self.is_anonymous(key.kind, request)?;
+        let user_agent = claimed_agent(event, key.kind, request);
+        let ip = match key.kind {
+            KeyKind::Public => request.ip,
+            KeyKind::Secret => event.ip,
+        };
+        let (occurred_at, kept_time) = occurred_at(event.timestamp, key.kind, request.received_at);
+        let (sent_at, kept_sent_at) = sent_at(event.sent_at);
+        let location = event.url.as_deref().map(Location::parse).unwrap_or_default();
+        let campaign = location.campaign();
+        let referrer = event.referrer.as_deref().map(Location::parse).unwrap_or_default();
+        let place = ip.and_then(|ip| self.places.look_up(ip)).unwrap_or_default();
+        let visitor_id = match (is_anonymous, &event.visitor_id, ip) {
+            (true, ..) => None,
+            (false, Some(visitor_id), _) => Some(Cow::Borrowed(visitor_id.as_ref())),
+            (false, None, Some(ip)) => {
+                let day = day_of(request.received_at);
+                Some(self.salts.visitor_id(day, &key.source, ip, user_agent.unwrap_or_default()).into())
+            }
+            (false, None, None) => None,
+        };
+        let keep_agent = !is_anonymous
+            && match self.privacy.user_agent {
+                UserAgentPolicy::Always => true,
+                UserAgentPolicy::Unrecognized => agent.is_none_or(|agent| agent.browser.is_none()),
+                UserAgentPolicy::Never => false,
+            };
+        let language = match key.kind {
+            KeyKind::Public => request.accept_language.and_then(first_language),
+            KeyKind::Secret => None,
+        };
+        let context = Context {
+            timestamp: kept_time,
+            sent_at: kept_sent_at,
+            user_agent: user_agent.filter(|_| keep_agent),
+            click_ids: &campaign.click_ids,
+        }
+        .write(event);
+
+        let tail = match &event.message_id {
+            Some(message_id) => tail_of(&key.source, message_id),
+            None => random_tail(),
+        };
+        let id = event_id(occurred_at, tail);
+        let start = tuples.len();
+        Row {
+            event_id: id,
+            occurred_at,
+            received_at: request.received_at,
+            sent_at,
+            source: &key.source,
+            kind: &event.kind,
+            name: event.name.as_deref(),
+            visitor_id: visitor_id.as_deref(),
+            user_id: event.user_id.as_deref().filter(|_| !is_anonymous),
+            session_id: event.session_id.as_deref().filter(|_| !is_anonymous),
+            url: event.url.as_deref(),
+            host: location.host(),
+            path: location.path(),
+            query: location.query(),
+            title: event.title.as_deref(),
+            referrer: event.referrer.as_deref(),
+            referrer_host: referrer.host(),
+            utm_source: campaign.source.as_deref(),
+            utm_medium: campaign.medium.as_deref(),
+            utm_campaign: campaign.campaign.as_deref(),
+            utm_term: campaign.term.as_deref(),
+            utm_content: campaign.content.as_deref(),
+            ip: ip.filter(|_| !is_anonymous).and_then(|ip| stored_ip(ip, self.privacy.ip)),
+            country: place.country.as_deref(),
+            region: place.region.as_deref(),
+            city: place.city.as_deref(),
+            browser: agent.and_then(|agent| agent.browser.as_deref()),
+            browser_version: agent.and_then(|agent| agent.browser_version.as_deref()),
+            os: agent.and_then(|agent| agent.os.as_deref()),
+            os_version: agent.and_then(|agent| agent.os_version.as_deref()),
+            device: agent.and_then(|agent| agent.device.as_deref()),
+            is_bot: agent.is_some_and(|agent| agent.is_bot),
+            language: event.language.as_deref().or(language),
+            screen: event.screen.as_deref(),
+            properties: event.properties.map(RawValue::get),
+            context: context.as_deref(),
+        }
+        .encode(tuples);
+        let tuple_bytes = (tuples.len() - start) as u32;
+        let submitted = Submitted { id, tuple_bytes, has_message_id: event.message_id.is_some() };
+        Ok((submitted, day_of(occurred_at)))
+    }
+
+    fn is_anonymous(&self, kind: KeyKind, request: &RequestFacts<'_>) -> Result<bool, Refusal> {
+        let mut is_anonymous = false;
+        for (sent, policy, name) in [
+            (request.global_privacy_control, self.privacy.global_privacy_control, "Sec-GPC"),
+            (request.do_not_track, self.privacy.do_not_track, "DNT"),
+        ] {
+            match policy {
+                // A server's own headers say nothing about its visitor.
+                _ if !sent || kind == KeyKind::Secret => {}
+                SignalPolicy::Ignore => {}
+                SignalPolicy::Anonymize => is_anonymous = true,
+                SignalPolicy::Drop => return Err(Refusal::PrivacySignal(name)),
+            }
+        }
+        Ok(is_anonymous)
+    }
+}
+
+/// A browser's user agent is its header; a server's header is not its visitor's, which only the event can tell.
+fn claimed_agent<'e>(event: &'e Event<'_>, kind: KeyKind, request: &RequestFacts<'e>) -> Option<&'e str> {
+    match kind {
+        KeyKind::Public => request.user_agent,
+        KeyKind::Secret => event.user_agent.as_deref(),
+    }
+}
+
+/// The believable time of an event, and the original where that was not believed. Must not depend on `sent_at`, which
+/// changes on a retry.
+fn occurred_at<'a>(
+    time: Option<ClientTime<'a>>,
+    kind: KeyKind,
+    received_at: Timestamp,
+) -> (Timestamp, Option<&'a RawValue>) {
+    let behind_max = match kind {
+        KeyKind::Public => BEHIND_MAX,
+        KeyKind::Secret => IMPORT_BEHIND_MAX,
+    };
+    match time {
+        None => (received_at, None),
+        Some(ClientTime { at: Some(at), .. })
+            if at.duration_until(received_at) <= behind_max && received_at.duration_until(at) <= AHEAD_MAX =>
+        {
+            (at, None)
+        }
+        Some(ClientTime { raw, .. }) => (received_at, Some(raw)),
+    }
+}
+
+fn sent_at(time: Option<ClientTime<'_>>) -> (Option<Timestamp>, Option<&RawValue>) {
+    match time {
+        None => (None, None),
+        Some(ClientTime { at: Some(at), .. }) if CLOCK_SECONDS.contains(&at.as_second()) => (Some(at), None),
+        Some(ClientTime { raw, .. }) => (None, Some(raw)),
+    }
+}
+
+fn stored_ip(ip: IpAddr, policy: IpPolicy) -> Option<(IpAddr, u8)> {
+    match (policy, ip) {
+        (IpPolicy::None, _) => None,
+        (IpPolicy::Full, IpAddr::V4(_)) => Some((ip, 32)),
+        (IpPolicy::Full, IpAddr::V6(_)) => Some((ip, 128)),
+        (IpPolicy::Truncated, IpAddr::V4(v4)) => {
+            let [a, b, c, _] = v4.octets();
+            Some((IpAddr::from([a, b, c, 0]), 24))
+        }
+        (IpPolicy::Truncated, IpAddr::V6(v6)) => {
+            let [a, b, c, ..] = v6.segments();
+            Some((IpAddr::from([a, b, c, 0, 0, 0, 0, 0]), 48))
+        }
+    }
+}
+
+/// `de-CH` of `de-CH,de;q=0.9`.
+fn first_language(accept_language: &str) -> Option<&str> {
+    let first = accept_language.split([',', ';']).next()?.trim();
+    (!first.is_empty() && first != "*" && first.len() <= 35).then_some(first)
+}
+
+fn random_tail() -> u128 {
+    let mut bytes = [0; 16];
+    // On Linux this cannot fail after boot; zeros would still be told apart by time.
+    let _ = getrandom::fill(&mut bytes);
+    u128::from_ne_bytes(bytes)
+}
+
+/// What goes into the `context` column beside the client's own context.
+struct Context<'a> {
+    timestamp: Option<&'a RawValue>,
+    sent_at: Option<&'a RawValue>,
+    user_agent: Option<&'a str>,
+    click_ids: &'a [(&'static str, String)],
+}
+
+impl Context<'_> {
+    /// The column's JSON. Where the client's context has a member of the same name as one that weir did not know, the
+    /// latter moves into `extra`; nothing is thrown away.
+    fn write(&self, event: &Event<'_>) -> Option<String> {
+        let own = event.context.map(RawValue::get).map(inside).filter(|members| !members.is_empty());
+        let mut json = String::from("{");
+        let mut member = |name: &str, value: &str| {
+            if json.len() > 1 {
+                json.push(',');
+            }
+            json.push_str(&quoted(name));
+            json.push(':');
+            json.push_str(value);
+        };
+        if let Some(raw) = self.timestamp {
+            member("timestamp", raw.get());
+        }
+        if let Some(raw) = self.sent_at {
+            member("sent_at", raw.get());
+        }
+        if let Some(user_agent) = self.user_agent {
+            member("user_agent", &quoted(user_agent));
+        }
+        if !self.click_ids.is_empty() {
+            let ids: Vec<String> =
+                self.click_ids.iter().map(|(name, id)| format!("{}:{}", quoted(name), quoted(id))).collect();
+            member("click_ids", &format!("{{{}}}", ids.join(",")));
+        }
+        if own.is_none() {
+            for (name, value) in &event.extra {
+                member(name, value.get());
+            }
+        } else if !event.extra.is_empty() {
+            let names = own_names(event.context);
+            let (clash, free): (Vec<_>, Vec<_>) =
+                event.extra.iter().partition(|(name, _)| names.iter().any(|own| own == name));
+            for (name, value) in free {
+                member(name, value.get());
+            }
+            if !clash.is_empty() {
+                let clash: Vec<String> =
+                    clash.iter().map(|(name, value)| format!("{}:{}", quoted(name), value.get())).collect();
+                member("extra", &format!("{{{}}}", clash.join(",")));
+            }
+        }
+        // The client's own members come last: of two equal names `jsonb` keeps the last.
+        if let Some(members) = own {
+            if json.len() > 1 {
+                json.push(',');
+            }
+            json.push_str(members);
+        }
+        json.push('}');
+        (json.len() > 2).then_some(json)
+    }
+}
+
+/// The members of a JSON object's text, without its braces.
+fn inside(object: &str) -> &str {
+    object.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim_ascii()
+}
+
+fn own_names(context: Option<&RawValue>) -> Vec<String> {
+    let members = context.map(|raw| serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(raw.get()));
+    members.and_then(Result::ok).map(|members| members.into_keys().collect()).unwrap_or_default()
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests;

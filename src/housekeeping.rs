@@ -1,0 +1,201 @@
+//! What has to happen now and then beside the events: keys, salts, partitions, and the report of what was promised.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, interval};
+use tokio_postgres::types::Type;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::accounting::Balance;
+use crate::clock::day_of;
+use crate::database::{Database, DatabaseError, migrate};
+use crate::enrich::place::Places;
+use crate::enrich::visitor::Salts;
+use crate::flush::FlushError;
+use crate::flush::lane::Shared;
+use crate::sources::WriteKeys;
+
+/// A key added or disabled takes effect within two of these.
+const TICK: Duration = Duration::from_secs(1);
+const KEYS_TICKS: u64 = 2;
+const PLACES_TICKS: u64 = 10;
+/// Salts, partitions.
+const DAILY_TICKS: u64 = 60;
+
+const REPORT: &str = include_str!("sql/collectors_report.sql");
+const BASE: &str = include_str!("sql/collectors_base.sql");
+
+/// Everything that housekeeping looks after.
+pub struct Housekeeping {
+    pub shared: Arc<Shared>,
+    pub keys: Arc<WriteKeys>,
+    pub salts: Arc<Salts>,
+    pub places: Arc<Places>,
+    pub partition_days_ahead: u16,
+    pub is_database_up: Arc<AtomicBool>,
+    /// Segments found at start: their events are counted by this process, not by the base.
+    pub recovered: Vec<Uuid>,
+    base: BTreeMap<String, i64>,
+    reported: BTreeMap<String, Balance>,
+    was_up: bool,
+}
+
+impl Housekeeping {
+    #[expect(clippy::too_many_arguments, reason = "called once, where all of it is made")]
+    pub fn new(
+        shared: Arc<Shared>,
+        keys: Arc<WriteKeys>,
+        salts: Arc<Salts>,
+        places: Arc<Places>,
+        partition_days_ahead: u16,
+        is_database_up: Arc<AtomicBool>,
+        recovered: Vec<Uuid>,
+    ) -> Self {
+        Self {
+            shared,
+            keys,
+            salts,
+            places,
+            partition_days_ahead,
+            is_database_up,
+            recovered,
+            base: BTreeMap::new(),
+            reported: BTreeMap::new(),
+            was_up: true,
+        }
+    }
+
+    fn database(&self) -> &Database {
+        &self.shared.database
+    }
+
+    /// Brings the database to where events can flow.
+    pub async fn prepare(&mut self) -> Result<(), FlushError> {
+        migrate::run(self.database()).await?;
+        self.keys.refresh(self.database()).await?;
+        self.daily().await?;
+        self.base = self.read_base().await?;
+        self.is_database_up.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Works until `stop`, then reports a last time.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut count = 0_u64;
+        let mut day = day_of(self.shared.clock.now());
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => break,
+            }
+            count += 1;
+            if count.is_multiple_of(PLACES_TICKS) {
+                self.reload_places().await;
+            }
+            let today = day_of(self.shared.clock.now());
+            let is_daily = count.is_multiple_of(DAILY_TICKS) || today != day;
+            let started = Instant::now();
+            match self.tick(count.is_multiple_of(KEYS_TICKS), is_daily).await {
+                Ok(()) => {
+                    if is_daily {
+                        day = today;
+                    }
+                    self.note(true, "");
+                }
+                Err(error) => {
+                    self.note(false, &error.to_string());
+                    // A database that answers slowly is asked less often.
+                    tokio::time::sleep(started.elapsed().min(TICK * 10)).await;
+                }
+            }
+        }
+        if let Err(error) = self.report().await {
+            tracing::warn!(%error, "the last report of accepted events did not reach the database");
+        }
+    }
+
+    async fn tick(&mut self, is_keys: bool, is_daily: bool) -> Result<(), FlushError> {
+        if is_keys {
+            self.keys.refresh(self.database()).await?;
+        }
+        if is_daily {
+            self.daily().await?;
+        }
+        self.report().await?;
+        Ok(())
+    }
+
+    fn note(&mut self, is_up: bool, error: &str) {
+        self.is_database_up.store(is_up, Ordering::Relaxed);
+        match (self.was_up, is_up) {
+            (true, false) => tracing::warn!(error, "the database does not answer: events gather in the journal"),
+            (false, true) => tracing::info!("the database answers again"),
+            _ => {}
+        }
+        self.was_up = is_up;
+    }
+
+    async fn daily(&self) -> Result<(), FlushError> {
+        let now = self.shared.clock.now();
+        let mut client = self.database().client().await?;
+        self.shared.partitions.ensure_ahead(&mut client, now, self.partition_days_ahead).await?;
+        drop(client);
+        self.salts.refresh(self.database(), day_of(now)).await?;
+        Ok(())
+    }
+
+    async fn reload_places(&self) {
+        let places = Arc::clone(&self.places);
+        // Reading a database of 100 MB takes a while: not on a thread that serves requests.
+        match tokio::task::spawn_blocking(move || places.reload()).await {
+            Ok(Ok(true)) => tracing::info!("geo database re-read"),
+            Ok(Err(error)) => tracing::warn!(%error, "geo database not re-read: the one in memory stays"),
+            _ => {}
+        }
+    }
+
+    /// What this journal's earlier segments came to: those whose files are gone.
+    async fn read_base(&self) -> Result<BTreeMap<String, i64>, DatabaseError> {
+        let client = self.database().client().await?;
+        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+            [(&self.shared.node, Type::TEXT), (&self.recovered, Type::UUID_ARRAY)];
+        let rows = client.query_typed(BASE, &parameters).await?;
+        rows.iter().map(|row| Ok((row.try_get("source")?, row.try_get("accepted")?))).collect()
+    }
+
+    /// Writes what was promised into `weir.collectors`, where it changed.
+    async fn report(&mut self) -> Result<(), DatabaseError> {
+        let balances: BTreeMap<String, Balance> = self.shared.accounting.balances().into_iter().collect();
+        let changed: Vec<(&String, &Balance)> =
+            balances.iter().filter(|(source, balance)| self.reported.get(*source) != Some(balance)).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let sources: Vec<&str> = changed.iter().map(|(source, _)| source.as_str()).collect();
+        let accepted: Vec<i64> = changed
+            .iter()
+            .map(|(source, balance)| balance.accepted.cast_signed() + self.base.get(*source).copied().unwrap_or(0))
+            .collect();
+        let pending: Vec<i64> = changed.iter().map(|(_, balance)| balance.pending().cast_signed()).collect();
+        let client = self.database().client().await?;
+        client
+            .execute_typed(
+                REPORT,
+                &[
+                    (&self.shared.node, Type::TEXT),
+                    (&sources, Type::TEXT_ARRAY),
+                    (&accepted, Type::INT8_ARRAY),
+                    (&pending, Type::INT8_ARRAY),
+                ],
+            )
+            .await?;
+        self.reported = balances;
+        Ok(())
+    }
+}

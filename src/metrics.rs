@@ -1,0 +1,207 @@
+//! Every metric of the collector, registered once in a recorder of its own.
+//!
+//! No global recorder: two collectors in one process, as in tests, do not mix. Hot paths hold handles; gauges that
+//! others own are read when `/metrics` is asked for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::accounting::Accounting;
+
+/// From a tenth of a millisecond to half a minute: syncs, requests, and flushes all fall within.
+const SECONDS_BUCKETS: [f64; 15] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// See the module.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    requests: Mutex<HashMap<(&'static str, u16), Counter>>,
+    refused: Mutex<HashMap<&'static str, Counter>>,
+    pub request_seconds: Histogram,
+    pub received_bytes: Counter,
+    pub mended_escapes: Counter,
+    pub connections: Gauge,
+    pub connections_refused: Counter,
+    pub user_agent_hits: Counter,
+    pub user_agent_misses: Counter,
+    pub user_agent_skipped: Counter,
+    pub journal: JournalMetrics,
+    pub flush: FlushMetrics,
+}
+
+/// What the journal thread reports.
+#[derive(Clone)]
+pub struct JournalMetrics {
+    sync_seconds: Histogram,
+    written_bytes: Counter,
+    frames: Counter,
+}
+
+impl JournalMetrics {
+    /// A frame of `bytes` took `elapsed` to write and sync.
+    pub fn synced(&self, bytes: usize, elapsed: Duration) {
+        self.sync_seconds.record(elapsed);
+        self.written_bytes.increment(bytes as u64);
+        self.frames.increment(1);
+    }
+}
+
+/// What the flush lanes report.
+#[derive(Clone)]
+pub struct FlushMetrics {
+    pub rows: Counter,
+    pub seconds: Histogram,
+    pub retries: Counter,
+    /// Transactions that had to sort out duplicates or refused rows.
+    pub careful: Counter,
+    pub stopped_lanes: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let buckets = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)
+            .unwrap_or_else(|_| PrometheusBuilder::new());
+        let recorder = buckets.build_recorder();
+        let handle = recorder.handle();
+        let register = Register(&recorder);
+        let metrics = Self {
+            requests: Mutex::default(),
+            refused: Mutex::default(),
+            request_seconds: register.histogram("weir_request_seconds", "From a request's head to its answer."),
+            received_bytes: register.counter("weir_received_bytes_total", "Bytes of request bodies, as sent."),
+            mended_escapes: register.counter(
+                "weir_mended_escapes_total",
+                "NULs and lone surrogates in events, replaced by U+FFFD because PostgreSQL cannot hold them.",
+            ),
+            connections: register.gauge("weir_connections", "Open connections on the public listener."),
+            connections_refused: register.counter("weir_connections_refused_total", "Connections closed at once, over the limit."),
+            user_agent_hits: register.labelled("weir_user_agent_cache_total", "User agents by how they were known.", "result", "hit"),
+            user_agent_misses: register.labelled("weir_user_agent_cache_total", "", "result", "miss"),
+            user_agent_skipped: register.labelled("weir_user_agent_cache_total", "", "result", "skipped"),
+            journal: JournalMetrics {
+                sync_seconds: register.histogram("weir_journal_sync_seconds", "Writing and syncing one frame."),
+                written_bytes: register.counter("weir_journal_written_bytes_total", "Bytes written to the journal."),
+                frames: register.counter("weir_journal_frames_total", "Group commits."),
+            },
+            flush: FlushMetrics {
+                rows: register.counter("weir_flush_rows_total", "Rows committed to analytics.events."),
+                seconds: register.histogram("weir_flush_seconds", "One flush transaction."),
+                retries: register.counter("weir_flush_retries_total", "Flush transactions that failed and were repeated."),
+                careful: register.counter(
+                    "weir_flush_careful_total",
+                    "Flush transactions that had to sort out duplicates or refused rows.",
+                ),
+                stopped_lanes: register.gauge("weir_flush_stopped_lanes", "Lanes that wait for a person: see the log."),
+            },
+            recorder,
+            handle,
+        };
+        metrics.set_labelled("weir_build_info", "The running version.", "version", env!("CARGO_PKG_VERSION"), 1.0);
+        metrics
+    }
+
+    /// Counts one answered request.
+    pub fn request(&self, route: &'static str, status: u16) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let counter = requests.entry((route, status)).or_insert_with(|| {
+            Register(&self.recorder).counter_with(
+                "weir_requests_total",
+                "Requests answered.",
+                vec![Label::new("route", route), Label::new("status", status.to_string())],
+            )
+        });
+        counter.increment(1);
+    }
+
+    /// Counts one event that was not taken.
+    pub fn refused(&self, reason: &'static str) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let counter = refused.entry(reason).or_insert_with(|| {
+            Register(&self.recorder).labelled("weir_events_refused_total", "Events not taken, by reason.", "reason", reason)
+        });
+        counter.increment(1);
+    }
+
+    /// Sets a gauge that is read from elsewhere at the time of the scrape.
+    pub fn set(&self, name: &'static str, help: &'static str, value: f64) {
+        Register(&self.recorder).gauge(name, help).set(value);
+    }
+
+    fn set_labelled(&self, name: &'static str, help: &'static str, label: &'static str, text: &str, value: f64) {
+        let register = Register(&self.recorder);
+        register.0.describe_gauge(KeyName::from_const_str(name), None, help.into());
+        let key = Key::from_parts(name, vec![Label::new(label, text.to_owned())]);
+        register.0.register_gauge(&key, &METADATA).set(value);
+    }
+
+    /// Writes the events' whereabouts into the recorder.
+    pub fn set_accounting(&self, accounting: &Accounting) {
+        const HELP: &str = "Events by outcome since the oldest segment in the journal: accepted = stored + duplicate + quarantined + pending.";
+        for (source, balance) in accounting.balances() {
+            for (outcome, events) in [
+                ("accepted", balance.accepted),
+                ("stored", balance.settled.stored),
+                ("duplicate", balance.settled.duplicate),
+                ("quarantined", balance.settled.quarantined),
+            ] {
+                let labels = vec![Label::new("outcome", outcome), Label::new("source", source.clone())];
+                Register(&self.recorder).counter_with("weir_events_total", HELP, labels).absolute(events);
+            }
+            let help = "Accepted events that are only in the journal.";
+            self.set_labelled("weir_events_pending", help, "source", &source, balance.pending() as f64);
+        }
+    }
+
+    /// The Prometheus text format.
+    pub fn render(&self) -> String {
+        self.handle.run_upkeep();
+        self.handle.render()
+    }
+}
+
+static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+/// Registration with help text.
+struct Register<'a>(&'a PrometheusRecorder);
+
+impl Register<'_> {
+    fn counter(&self, name: &'static str, help: &'static str) -> Counter {
+        self.counter_with(name, help, Vec::new())
+    }
+
+    fn labelled(&self, name: &'static str, help: &'static str, label: &'static str, value: &'static str) -> Counter {
+        self.counter_with(name, help, vec![Label::new(label, value)])
+    }
+
+    fn counter_with(&self, name: &'static str, help: &'static str, labels: Vec<Label>) -> Counter {
+        if !help.is_empty() {
+            self.0.describe_counter(KeyName::from_const_str(name), None, help.into());
+        }
+        self.0.register_counter(&Key::from_parts(name, labels), &METADATA)
+    }
+
+    fn gauge(&self, name: &'static str, help: &'static str) -> Gauge {
+        self.0.describe_gauge(KeyName::from_const_str(name), None, help.into());
+        self.0.register_gauge(&Key::from_name(name), &METADATA)
+    }
+
+    fn histogram(&self, name: &'static str, help: &'static str) -> Histogram {
+        self.0.describe_histogram(KeyName::from_const_str(name), Some(Unit::Seconds), help.into());
+        self.0.register_histogram(&Key::from_name(name), &METADATA)
+    }
+}
+
+/// Shared by everything that counts.
+pub type SharedMetrics = Arc<Metrics>;

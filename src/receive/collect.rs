@@ -1,0 +1,228 @@
+//! A request's way: body, key, events, rows, journal, answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use ipnet::IpNet;
+use serde_json::{Map, Value};
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+
+use super::answer::{Accepted, Rejected, RequestError};
+use super::body::{self, BodyLimits};
+use super::client_ip::client_ip;
+use super::credentials;
+use super::listen::Peer;
+use crate::buffer::{MemoryBudget, Reservation};
+use crate::clock::{Clock, Day};
+use crate::decode::{DecodeError, Decoded, mend_escapes, native, pixel};
+use crate::enrich::{Enricher, RequestFacts};
+use crate::journal::writer::Submitted;
+use crate::journal::{Ack, Handle, JournalError, Submission};
+use crate::metrics::Metrics;
+use crate::row;
+use crate::sources::{WriteKey, WriteKeys};
+
+/// Everything that requests share.
+pub struct Collector {
+    pub keys: Arc<WriteKeys>,
+    pub enricher: Enricher,
+    pub journal: Handle,
+    pub memory: MemoryBudget,
+    pub limits: BodyLimits,
+    pub trusted_proxies: Vec<IpNet>,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// A request's events as rows.
+struct Rows {
+    tuples: Vec<u8>,
+    events: SmallVec<[Submitted; 1]>,
+    days: (Day, Day),
+    rejected: Vec<Rejected>,
+    is_fault: bool,
+}
+
+impl Collector {
+    /// `POST /v1/events`.
+    pub async fn events(&self, request: Request) -> Result<Response, RequestError> {
+        let (parts, body) = request.into_parts();
+        let mut memory = self.memory.reservation();
+        let body = self.body(&parts.headers, body, &mut memory).await?;
+        let text = self.text(&body)?;
+        let decoded = native::decode(&text, is_ndjson(&parts.headers))?;
+        let key = self.key(&parts, &decoded)?;
+        let rows = self.rows(decoded, &key, &parts, &mut memory).await?;
+        self.keep(rows, &key, memory).await
+    }
+
+    /// `POST /v1/validate`: what would be stored of each event, nothing kept.
+    pub async fn validate(&self, request: Request) -> Result<(Vec<Map<String, Value>>, Vec<Rejected>), RequestError> {
+        let (parts, body) = request.into_parts();
+        let mut memory = self.memory.reservation();
+        let body = self.body(&parts.headers, body, &mut memory).await?;
+        let text = self.text(&body)?;
+        let decoded = native::decode(&text, is_ndjson(&parts.headers))?;
+        let key = self.key(&parts, &decoded)?;
+        let rows = self.rows(decoded, &key, &parts, &mut memory).await?;
+        let mut stored = Vec::with_capacity(rows.events.len());
+        let mut at = 0;
+        for event in &rows.events {
+            let end = at + event.tuple_bytes as usize;
+            stored.extend(row::to_json(&rows.tuples[at..end]).ok());
+            at = end;
+        }
+        Ok((stored, rows.rejected))
+    }
+
+    /// `GET /v1/pixel.gif`: one event in the query.
+    pub async fn pixel(&self, request: Request) -> Result<(), RequestError> {
+        let (parts, _) = request.into_parts();
+        let mut memory = self.memory.reservation();
+        let referer = parts.headers.get(header::REFERER).and_then(|value| value.to_str().ok());
+        let json = pixel::to_json(parts.uri.query().unwrap_or_default(), referer);
+        let decoded = native::decode(&json, false)?;
+        let key = self.key(&parts, &decoded)?;
+        if let Some(Err(refusal)) = decoded.events.first() {
+            self.metrics.refused(refusal.label());
+            return Err(refusal.clone().into());
+        }
+        let rows = self.rows(decoded, &key, &parts, &mut memory).await?;
+        if !rows.events.is_empty() {
+            self.submit(rows.tuples, rows.events, rows.days, &key, memory).await?;
+        }
+        Ok(())
+    }
+
+    async fn body(
+        &self,
+        headers: &HeaderMap,
+        body: axum::body::Body,
+        memory: &mut Reservation,
+    ) -> Result<bytes::Bytes, RequestError> {
+        check_content_type(headers)?;
+        let body = body::read(headers, body, self.limits, memory).await?;
+        self.metrics.received_bytes.increment(body.len() as u64);
+        Ok(body)
+    }
+
+    fn text<'b>(&self, body: &'b [u8]) -> Result<std::borrow::Cow<'b, str>, RequestError> {
+        let text = std::str::from_utf8(body).map_err(|error| DecodeError::NotUtf8(error.valid_up_to()))?;
+        let (text, mended) = mend_escapes(text);
+        if mended > 0 {
+            self.metrics.mended_escapes.increment(mended as u64);
+        }
+        Ok(text)
+    }
+
+    fn key(&self, parts: &Parts, decoded: &Decoded<'_>) -> Result<Arc<WriteKey>, RequestError> {
+        let named = credentials::of_request(&parts.headers, parts.uri.query());
+        credentials::check(&self.keys, named.as_deref().or(decoded.key.as_deref()), &parts.headers)
+    }
+
+    async fn rows(
+        &self,
+        decoded: Decoded<'_>,
+        key: &WriteKey,
+        parts: &Parts,
+        memory: &mut Reservation,
+    ) -> Result<Rows, RequestError> {
+        let request = self.facts(parts);
+        let mut rows = Rows {
+            tuples: Vec::new(),
+            events: SmallVec::new(),
+            days: (Day::MAX, Day::MIN),
+            rejected: Vec::new(),
+            is_fault: false,
+        };
+        for (index, event) in decoded.events.into_iter().enumerate() {
+            let encoded = match event {
+                Ok(event) => {
+                    let agent = self.enricher.agent(&event, key.kind, &request).await;
+                    self.enricher.encode(&event, key, &request, agent.as_deref(), &mut rows.tuples)
+                }
+                Err(refusal) => Err(refusal),
+            };
+            match encoded {
+                Ok((submitted, day)) => {
+                    rows.days = (rows.days.0.min(day), rows.days.1.max(day));
+                    rows.events.push(submitted);
+                }
+                Err(refusal) => {
+                    self.metrics.refused(refusal.label());
+                    rows.is_fault |= refusal.is_fault();
+                    rows.rejected.push(Rejected { index, reason: refusal.to_string() });
+                }
+            }
+        }
+        if memory.grow(rows.tuples.capacity()) { Ok(rows) } else { Err(RequestError::Overloaded) }
+    }
+
+    fn facts<'p>(&self, parts: &'p Parts) -> RequestFacts<'p> {
+        let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let is_set = |name| parts.headers.get(name).is_some_and(|value| value == "1");
+        let ip = parts.extensions.get::<Peer>().map(|peer| self.client_ip(peer.0.ip(), &parts.headers));
+        RequestFacts {
+            received_at: self.clock.now(),
+            ip,
+            user_agent: text("user-agent"),
+            accept_language: text("accept-language"),
+            global_privacy_control: is_set("sec-gpc"),
+            do_not_track: is_set("dnt"),
+        }
+    }
+
+    fn client_ip(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        client_ip(peer, headers, &self.trusted_proxies)
+    }
+
+    async fn keep(&self, rows: Rows, key: &WriteKey, memory: Reservation) -> Result<Response, RequestError> {
+        if rows.events.is_empty() {
+            return Ok(Accepted::none(rows.rejected, rows.is_fault));
+        }
+        let accepted = rows.events.len();
+        let ack = self.submit(rows.tuples, rows.events, rows.days, key, memory).await?;
+        Ok(Accepted::synced(accepted, ack.duplicate, rows.rejected, &ack.synced))
+    }
+
+    /// Waits until the events are on the device.
+    async fn submit(
+        &self,
+        tuples: Vec<u8>,
+        events: SmallVec<[Submitted; 1]>,
+        days: (Day, Day),
+        key: &WriteKey,
+        memory: Reservation,
+    ) -> Result<Ack, RequestError> {
+        let (answer, wait) = oneshot::channel();
+        let source = Arc::clone(&key.source);
+        self.journal.submit(Submission { source, tuples, events, days, answer, memory })?;
+        Ok(wait.await.map_err(|_| JournalError::Closed)??)
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim())
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), RequestError> {
+    let Some(name) = content_type(headers).filter(|name| !name.is_empty()) else { return Ok(()) };
+    let known = ["application/json", "text/plain", "application/x-ndjson", "application/ndjson", "application/jsonl"];
+    if known.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+        Ok(())
+    } else {
+        Err(RequestError::WrongContentType(name.to_owned()))
+    }
+}
+
+fn is_ndjson(headers: &HeaderMap) -> bool {
+    content_type(headers).is_some_and(|name| {
+        ["application/x-ndjson", "application/ndjson", "application/jsonl"].iter().any(|known| name.eq_ignore_ascii_case(known))
+    })
+}

@@ -1,0 +1,318 @@
+//! The collector as a whole: everything is made here, started in order, and stopped in order.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::accounting::Accounting;
+use crate::admin::{self, Operator};
+use crate::buffer::MemoryBudget;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, ConfigError};
+use crate::database::{Database, DatabaseError};
+use crate::disk::{Disk, RealDisk};
+use crate::enrich::Enricher;
+use crate::enrich::place::{PlaceError, Places};
+use crate::enrich::user_agent::{PatternsError, UserAgents};
+use crate::enrich::visitor::Salts;
+use crate::flush::FlushError;
+use crate::flush::lane::{Lane, Shared};
+use crate::flush::partitions::Partitions;
+use crate::housekeeping::Housekeeping;
+use crate::journal::writer::{DiskFailed, Writer};
+use crate::journal::{Handle, OpenError, SegmentFeed, WriterConfig, recover};
+use crate::metrics::Metrics;
+use crate::receive::body::BodyLimits;
+use crate::receive::listen::ConnectionMetrics;
+use crate::receive::{self, Collector, Limits};
+use crate::sources::WriteKeys;
+
+/// After the requests: what is left in the journal may take this long to reach the database. The rest stays there.
+const FLUSH_DRAIN: Duration = Duration::from_secs(10);
+/// One operator looks; a scraper and a balancer do too.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// The bound sockets of a collector.
+pub struct Listeners {
+    pub public: TcpListener,
+    pub admin: TcpListener,
+}
+
+/// The parts of the outside world that tests replace.
+#[derive(Clone)]
+pub struct World {
+    pub clock: Arc<dyn Clock>,
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock::default()), disk: Arc::new(RealDisk) }
+    }
+}
+
+/// Why a collector did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("configuration: {0}")]
+    Config(#[from] ConfigError),
+    #[error("database: {0}")]
+    Database(#[from] DatabaseError),
+    #[error("database: {0}")]
+    Prepare(#[from] FlushError),
+    #[error("journal: {0}")]
+    Journal(#[from] OpenError),
+    #[error("{0}")]
+    Places(#[from] PlaceError),
+    #[error("{0}")]
+    Patterns(#[from] PatternsError),
+    #[error("the operating system gave no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error("a thread could not be started: {0}")]
+    Thread(std::io::Error),
+    #[error("{0}")]
+    Disk(#[from] DiskFailed),
+    #[error("the journal thread ended unexpectedly")]
+    JournalThread,
+}
+
+/// Starts a collector and runs it until `shutdown`.
+pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    Running::start(config, listeners, World::default()).await?.until(shutdown).await
+}
+
+/// A collector that takes events.
+pub struct Running {
+    journal: Handle,
+    operator: Arc<Operator>,
+    /// Ends the accept loops.
+    refuse: CancellationToken,
+    /// Tells lanes and housekeeping that nothing more will come.
+    closing: CancellationToken,
+    housekeeping_stop: CancellationToken,
+    servers: Vec<tokio::task::JoinHandle<()>>,
+    admin_stop: CancellationToken,
+    admin_server: tokio::task::JoinHandle<()>,
+    housekeeping: tokio::task::JoinHandle<()>,
+    flush_thread: JoinHandle<()>,
+    flush_done: oneshot::Receiver<()>,
+    journal_failed: oneshot::Receiver<Result<(), DiskFailed>>,
+    database: Database,
+}
+
+impl Running {
+    /// Makes everything, brings the database up to date, and begins to serve.
+    pub async fn start(config: Config, listeners: Listeners, world: World) -> Result<Self, RunError> {
+        config.check()?;
+        let metrics = Arc::new(Metrics::new());
+        let accounting = Arc::new(Accounting::default());
+        let database = Database::new(&config.database, config.flush.lanes)?;
+        let places = Arc::new(Places::open(config.enrich.geo_database.clone())?);
+        let salts = Arc::new(Salts::new()?);
+        let keys = Arc::new(WriteKeys::default());
+        let is_database_up = Arc::new(AtomicBool::new(false));
+        let closing = CancellationToken::new();
+
+        let opened = recover::open(world.disk.as_ref(), &config.journal.dir)?;
+        let recovered = opened.segments.iter().map(|recovered| recovered.segment.id).collect();
+        let node = opened.node.clone();
+        let feeds: Vec<Arc<SegmentFeed>> = (0..config.flush.lanes).map(|_| Arc::default()).collect();
+        let writer_config = WriterConfig {
+            segment_bytes: config.journal.segment_bytes,
+            bytes_max: config.journal.bytes_max,
+            queue_length: config.journal.queue_length,
+        };
+        let (writer, journal, journal_state) = Writer::new(
+            opened,
+            &feeds,
+            writer_config,
+            Arc::clone(&world.disk),
+            Arc::clone(&world.clock),
+            Arc::clone(&accounting),
+            metrics.journal.clone(),
+        )?;
+        let shared = Arc::new(Shared {
+            database: database.clone(),
+            partitions: Partitions::default(),
+            accounting: Arc::clone(&accounting),
+            metrics: metrics.flush.clone(),
+            clock: Arc::clone(&world.clock),
+            disk: Arc::clone(&world.disk),
+            journal: Arc::clone(&journal_state),
+            node,
+            interval: Duration::from_millis(config.flush.interval_ms),
+            bytes_max: config.flush.bytes_max,
+            retain: Duration::from_secs(config.journal.retain_s),
+            closing: closing.clone(),
+        });
+        let mut housekeeping = Housekeeping::new(
+            Arc::clone(&shared),
+            Arc::clone(&keys),
+            Arc::clone(&salts),
+            Arc::clone(&places),
+            config.flush.partition_days_ahead,
+            Arc::clone(&is_database_up),
+            recovered,
+        );
+        housekeeping.prepare().await?;
+
+        let user_agents = UserAgents::start(
+            config.enrich.user_agent_patterns.clone(),
+            config.enrich.user_agent_cache_entries,
+            &metrics,
+        )?;
+        let journal_failed = spawn_journal(writer)?;
+        let lanes: Vec<Lane> =
+            feeds.iter().map(|feed| Lane::new(Arc::clone(&shared), Arc::clone(feed))).collect();
+        let lane_states = lanes.iter().map(Lane::state).collect();
+        let (flush_thread, flush_done) = spawn_lanes(lanes)?;
+        let housekeeping_stop = CancellationToken::new();
+        let housekeeping = tokio::spawn(housekeeping.run(housekeeping_stop.clone()));
+
+        let memory = MemoryBudget::new(config.receive.memory_bytes_max);
+        let operator = Arc::new(Operator {
+            metrics: Arc::clone(&metrics),
+            accounting,
+            journal: journal_state,
+            queue: journal.clone(),
+            feeds,
+            lanes: lane_states,
+            flush: shared,
+            memory: memory.clone(),
+            clock: Arc::clone(&world.clock),
+            is_closing: AtomicBool::new(false),
+            is_database_up,
+        });
+        let collector = Arc::new(Collector {
+            keys,
+            enricher: Enricher { privacy: config.privacy.clone(), user_agents, places, salts },
+            journal: journal.clone(),
+            memory,
+            limits: BodyLimits {
+                bytes_max: config.receive.body_bytes_max,
+                inflated_bytes_max: config.receive.inflated_bytes_max,
+                timeout: Duration::from_secs(config.receive.body_timeout_s),
+            },
+            trusted_proxies: config.receive.trusted_proxies.clone(),
+            clock: world.clock,
+            metrics: Arc::clone(&metrics),
+        });
+        let limits = Limits {
+            connections_max: config.receive.connections_max,
+            header_timeout: Duration::from_secs(config.receive.header_timeout_s),
+            idle_timeout: Duration::from_secs(config.receive.idle_timeout_s),
+            drain_timeout: Duration::from_secs(config.receive.drain_timeout_s),
+        };
+        let connections =
+            ConnectionMetrics { open: metrics.connections.clone(), refused: metrics.connections_refused.clone() };
+        let (refuse, admin_stop) = (CancellationToken::new(), CancellationToken::new());
+        let public = receive::routes::router(collector);
+        let servers = vec![tokio::spawn(receive::serve(
+            listeners.public,
+            public,
+            limits.clone(),
+            connections,
+            refuse.clone(),
+        ))];
+        let admin_limits =
+            Limits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: Duration::from_secs(1), ..limits };
+        let admin_server = tokio::spawn(receive::serve(
+            listeners.admin,
+            admin::router(Arc::clone(&operator)),
+            admin_limits,
+            ConnectionMetrics { open: metrics::Gauge::noop(), refused: metrics::Counter::noop() },
+            admin_stop.clone(),
+        ));
+        Ok(Self {
+            journal,
+            operator,
+            refuse,
+            closing,
+            housekeeping_stop,
+            servers,
+            admin_stop,
+            admin_server,
+            housekeeping,
+            flush_thread,
+            flush_done,
+            journal_failed,
+            database,
+        })
+    }
+
+    /// Runs until `shutdown`, or until the journal's disk has failed; then stops in order.
+    pub async fn until(mut self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+        let failed = tokio::select! {
+            () = shutdown => None,
+            ended = &mut self.journal_failed => Some(ended),
+        };
+        let result = match failed {
+            None => Ok(()),
+            Some(Ok(Err(error))) => Err(error.into()),
+            Some(Ok(Ok(())) | Err(_)) => Err(RunError::JournalThread),
+        };
+        self.stop(result).await
+    }
+
+    /// Requests first, then the journal, then what it still holds, then the reports.
+    async fn stop(self, result: Result<(), RunError>) -> Result<(), RunError> {
+        tracing::info!("closing: requests in flight finish, then the journal is flushed");
+        self.operator.is_closing.store(true, Ordering::Relaxed);
+        self.refuse.cancel();
+        for server in self.servers {
+            // A task that panicked has nothing left to finish.
+            let _ = server.await;
+        }
+        self.journal.close();
+        if result.is_ok() {
+            let _ = self.journal_failed.await;
+        }
+        self.closing.cancel();
+        match tokio::time::timeout(FLUSH_DRAIN, self.flush_done).await {
+            Ok(_) => {
+                let _ = self.flush_thread.join();
+            }
+            Err(_) => tracing::warn!("the database did not take everything in time: the rest waits in the journal"),
+        }
+        self.housekeeping_stop.cancel();
+        let _ = tokio::time::timeout(FLUSH_DRAIN, self.housekeeping).await;
+        self.admin_stop.cancel();
+        let _ = self.admin_server.await;
+        self.database.close();
+        result
+    }
+}
+
+fn spawn_journal(writer: Writer) -> Result<oneshot::Receiver<Result<(), DiskFailed>>, RunError> {
+    let (report, ended) = oneshot::channel();
+    let run = move || {
+        // Nobody listens any more only when the process is ending.
+        let _ = report.send(writer.run());
+    };
+    thread::Builder::new().name("weir-journal".to_owned()).spawn(run).map_err(RunError::Thread)?;
+    Ok(ended)
+}
+
+/// Lanes have a thread of their own: reading megabytes from the journal must not delay requests.
+fn spawn_lanes(lanes: Vec<Lane>) -> Result<(JoinHandle<()>, oneshot::Receiver<()>), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Thread)?;
+    let (report, done) = oneshot::channel();
+    let run = move || {
+        runtime.block_on(async {
+            let mut tasks = tokio::task::JoinSet::new();
+            for lane in lanes {
+                tasks.spawn(lane.run());
+            }
+            tasks.join_all().await;
+        });
+        let _ = report.send(());
+    };
+    let thread = thread::Builder::new().name("weir-flush".to_owned()).spawn(run).map_err(RunError::Thread)?;
+    Ok((thread, done))
+}
