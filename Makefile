@@ -1,7 +1,5 @@
 # Only entry points; the work is in scripts/ and in Cargo.
 SHELL := bash
-# "make -C" would print on stdout, which belongs to the programs run.
-MAKEFLAGS += --no-print-directory
 # rustup's directory, for shells that lack it.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 

@@ -53,7 +53,10 @@ pub struct World {
 
 impl Default for World {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock::default()), disk: Arc::new(RealDisk) }
+        Self {
+            clock: Arc::new(SystemClock::default()),
+            disk: Arc::new(RealDisk),
+        }
     }
 }
 
@@ -83,8 +86,15 @@ pub enum RunError {
 }
 
 /// Starts a collector and runs it until `shutdown`.
-pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-    Running::start(config, listeners, World::default()).await?.until(shutdown).await
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    Running::start(config, listeners, World::default())
+        .await?
+        .until(shutdown)
+        .await
 }
 
 /// A collector that takes events.
@@ -108,7 +118,11 @@ pub struct Running {
 
 impl Running {
     /// Makes everything, brings the database up to date, and begins to serve.
-    pub async fn start(config: Config, listeners: Listeners, world: World) -> Result<Self, RunError> {
+    pub async fn start(
+        config: Config,
+        listeners: Listeners,
+        world: World,
+    ) -> Result<Self, RunError> {
         config.check()?;
         let metrics = Arc::new(Metrics::new());
         let accounting = Arc::new(Accounting::default());
@@ -120,9 +134,14 @@ impl Running {
         let closing = CancellationToken::new();
 
         let opened = recover::open(world.disk.as_ref(), &config.journal.dir)?;
-        let recovered = opened.segments.iter().map(|recovered| recovered.segment.id).collect();
+        let recovered = opened
+            .segments
+            .iter()
+            .map(|recovered| recovered.segment.id)
+            .collect();
         let node = opened.node.clone();
-        let feeds: Vec<Arc<SegmentFeed>> = (0..config.flush.lanes).map(|_| Arc::default()).collect();
+        let feeds: Vec<Arc<SegmentFeed>> =
+            (0..config.flush.lanes).map(|_| Arc::default()).collect();
         let writer_config = WriterConfig {
             segment_bytes: config.journal.segment_bytes,
             bytes_max: config.journal.bytes_max,
@@ -168,8 +187,10 @@ impl Running {
             &metrics,
         )?;
         let journal_failed = spawn_journal(writer)?;
-        let lanes: Vec<Lane> =
-            feeds.iter().map(|feed| Lane::new(Arc::clone(&shared), Arc::clone(feed))).collect();
+        let lanes: Vec<Lane> = feeds
+            .iter()
+            .map(|feed| Lane::new(Arc::clone(&shared), Arc::clone(feed)))
+            .collect();
         let lane_states = lanes.iter().map(Lane::state).collect();
         let (flush_thread, flush_done) = spawn_lanes(lanes)?;
         let housekeeping_stop = CancellationToken::new();
@@ -191,7 +212,12 @@ impl Running {
         });
         let collector = Arc::new(Collector {
             keys,
-            enricher: Enricher { privacy: config.privacy.clone(), user_agents, places, salts },
+            enricher: Enricher {
+                privacy: config.privacy.clone(),
+                user_agents,
+                places,
+                salts,
+            },
             journal: journal.clone(),
             memory,
             limits: BodyLimits {
@@ -209,8 +235,10 @@ impl Running {
             idle_timeout: Duration::from_secs(config.receive.idle_timeout_s),
             drain_timeout: Duration::from_secs(config.receive.drain_timeout_s),
         };
-        let connections =
-            ConnectionMetrics { open: metrics.connections.clone(), refused: metrics.connections_refused.clone() };
+        let connections = ConnectionMetrics {
+            open: metrics.connections.clone(),
+            refused: metrics.connections_refused.clone(),
+        };
         let (refuse, admin_stop) = (CancellationToken::new(), CancellationToken::new());
         let public = receive::routes::router(collector);
         let servers = vec![tokio::spawn(receive::serve(
@@ -220,13 +248,19 @@ impl Running {
             connections,
             refuse.clone(),
         ))];
-        let admin_limits =
-            Limits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: Duration::from_secs(1), ..limits };
+        let admin_limits = Limits {
+            connections_max: ADMIN_CONNECTIONS_MAX,
+            drain_timeout: Duration::from_secs(1),
+            ..limits
+        };
         let admin_server = tokio::spawn(receive::serve(
             listeners.admin,
             admin::router(Arc::clone(&operator)),
             admin_limits,
-            ConnectionMetrics { open: metrics::Gauge::noop(), refused: metrics::Counter::noop() },
+            ConnectionMetrics {
+                open: metrics::Gauge::noop(),
+                refused: metrics::Counter::noop(),
+            },
             admin_stop.clone(),
         ));
         Ok(Self {
@@ -278,7 +312,9 @@ impl Running {
             Ok(_) => {
                 let _ = self.flush_thread.join();
             }
-            Err(_) => tracing::warn!("the database did not take everything in time: the rest waits in the journal"),
+            Err(_) => tracing::warn!(
+                "the database did not take everything in time: the rest waits in the journal"
+            ),
         }
         self.housekeeping_stop.cancel();
         let _ = tokio::time::timeout(FLUSH_DRAIN, self.housekeeping).await;
@@ -295,13 +331,19 @@ fn spawn_journal(writer: Writer) -> Result<oneshot::Receiver<Result<(), DiskFail
         // Nobody listens any more only when the process is ending.
         let _ = report.send(writer.run());
     };
-    thread::Builder::new().name("weir-journal".to_owned()).spawn(run).map_err(RunError::Thread)?;
+    thread::Builder::new()
+        .name("weir-journal".to_owned())
+        .spawn(run)
+        .map_err(RunError::Thread)?;
     Ok(ended)
 }
 
 /// Lanes have a thread of their own: reading megabytes from the journal must not delay requests.
 fn spawn_lanes(lanes: Vec<Lane>) -> Result<(JoinHandle<()>, oneshot::Receiver<()>), RunError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Thread)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(RunError::Thread)?;
     let (report, done) = oneshot::channel();
     let run = move || {
         runtime.block_on(async {
@@ -313,6 +355,9 @@ fn spawn_lanes(lanes: Vec<Lane>) -> Result<(JoinHandle<()>, oneshot::Receiver<()
         });
         let _ = report.send(());
     };
-    let thread = thread::Builder::new().name("weir-flush".to_owned()).spawn(run).map_err(RunError::Thread)?;
+    let thread = thread::Builder::new()
+        .name("weir-flush".to_owned())
+        .spawn(run)
+        .map_err(RunError::Thread)?;
     Ok((thread, done))
 }

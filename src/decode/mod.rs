@@ -62,7 +62,11 @@ pub enum Refusal {
     #[error("an event needs a `name` or a `url`")]
     NoNameNorUrl,
     #[error("{field} is {bytes} bytes long; the limit is {limit}")]
-    FieldTooLong { field: &'static str, bytes: usize, limit: usize },
+    FieldTooLong {
+        field: &'static str,
+        bytes: usize,
+        limit: usize,
+    },
     #[error("{field}: {reason}")]
     BadField { field: &'static str, reason: String },
     #[error("the event names another write key than its request")]
@@ -97,7 +101,11 @@ impl Refusal {
 /// Refuses text beyond `limit` bytes.
 fn check_length(field: &'static str, text: Option<&str>, limit: usize) -> Result<(), Refusal> {
     match text {
-        Some(text) if text.len() > limit => Err(Refusal::FieldTooLong { field, bytes: text.len(), limit }),
+        Some(text) if text.len() > limit => Err(Refusal::FieldTooLong {
+            field,
+            bytes: text.len(),
+            limit,
+        }),
         _ => Ok(()),
     }
 }

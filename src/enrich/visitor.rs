@@ -32,7 +32,10 @@ pub struct Salts {
 
 impl Salts {
     pub fn new() -> Result<Self, getrandom::Error> {
-        Ok(Self { by_day: ArcSwap::default(), own: random_salt()? })
+        Ok(Self {
+            by_day: ArcSwap::default(),
+            own: random_salt()?,
+        })
     }
 
     /// Makes the salts of today and tomorrow, destroys those of the day before yesterday and older, and reads the rest.
@@ -42,7 +45,9 @@ impl Salts {
             .collect::<Result<_, _>>()
             .map_err(|error| DatabaseError::Migration(format!("no random bytes: {error}")))?;
         let client = database.client().await?;
-        client.execute_typed(KEEP, &[(&today, Type::INT4), (&salts, Type::BYTEA_ARRAY)]).await?;
+        client
+            .execute_typed(KEEP, &[(&today, Type::INT4), (&salts, Type::BYTEA_ARRAY)])
+            .await?;
         let mut by_day = BTreeMap::new();
         for row in client.query_typed(READ, &[]).await? {
             if let Ok(salt) = Salt::try_from(row.try_get::<_, &[u8]>("salt")?) {
@@ -98,7 +103,9 @@ mod tests {
             salts.visitor_id(1, "app", ip, "UA"),
             salts.visitor_id(1, "web", IpAddr::from([203, 0, 113, 8]), "UA"),
             salts.visitor_id(1, "web", ip, "AU"),
-            Salts::new().expect("random bytes").visitor_id(1, "web", ip, "UA"),
+            Salts::new()
+                .expect("random bytes")
+                .visitor_id(1, "web", ip, "UA"),
         ] {
             assert_ne!(id, other);
         }

@@ -50,7 +50,9 @@ pub enum FlushError {
     #[error("the ledger has moved")]
     Moved,
     /// The ledger tells of a segment with the same name and other bytes: two copies of one journal.
-    #[error("segment {0} is not the file that the database knows: a journal was copied or restored; nothing more is sent from it")]
+    #[error(
+        "segment {0} is not the file that the database knows: a journal was copied or restored; nothing more is sent from it"
+    )]
     Fork(uuid::Uuid),
     /// PostgreSQL took another number of rows than it was sent.
     #[error("COPY stored {stored} of {sent} rows")]
@@ -87,7 +89,10 @@ async fn copy(
     tuples: impl Iterator<Item = Bytes>,
 ) -> Result<u64, FlushError> {
     let columns: Vec<&str> = row::COLUMNS.iter().map(|(name, _)| *name).collect();
-    let statement = format!("copy {table} ({}) from stdin (format binary)", columns.join(", "));
+    let statement = format!(
+        "copy {table} ({}) from stdin (format binary)",
+        columns.join(", ")
+    );
     let mut sink = pin!(transaction.copy_in::<_, Bytes>(statement.as_str()).await?);
     sink.feed(Bytes::from_static(COPY_HEADER)).await?;
     for chunk in tuples {

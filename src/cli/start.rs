@@ -1,0 +1,233 @@
+//! `weir up` and `weir serve`.
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Listen;
+use crate::cluster::{Cluster, Search, write_private};
+use crate::config::Config;
+use crate::database::{Database, migrate};
+use crate::run::{Listeners, Running, World};
+use crate::sources::{self, KeyPair, SourceError};
+
+/// The source that `weir up` makes.
+const FIRST_SOURCE: &str = "web";
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Ready<'a> {
+    url: String,
+    admin_url: String,
+    database_url: &'a str,
+    #[serde(flatten)]
+    keys: &'a KeyPair,
+}
+
+/// Starts with a private PostgreSQL, unless one is named.
+pub async fn up(
+    mut config: Config,
+    data_dir: &Path,
+    listen: &Listen,
+    json: bool,
+) -> anyhow::Result<()> {
+    // Before anything is started: a second signal must always get through.
+    let shutdown = shutdown()?;
+    std::fs::create_dir_all(data_dir).with_context(|| data_dir.display().to_string())?;
+    if config.journal.dir == Config::default().journal.dir {
+        config.journal.dir = data_dir.join("journal");
+    }
+    let geo = data_dir.join("geo");
+    if config.enrich.geo_database.is_none() && geo.is_dir() {
+        config.enrich.geo_database = Some(geo);
+    }
+    let public = bind_or_any(
+        listen.listen,
+        config.receive.listen,
+        Config::default().receive.listen,
+    )
+    .await?;
+    let admin = bind_or_any(
+        listen.admin_listen,
+        config.admin.listen,
+        Config::default().admin.listen,
+    )
+    .await?;
+    let (url, admin_url) = (url_of(&public)?, url_of(&admin)?);
+
+    let cluster = if config.database.url.is_empty() {
+        let search = Search {
+            first: std::env::var_os("WEIR_POSTGRES_BIN").map(Into::into),
+        };
+        let cluster = Cluster::start(data_dir, &search).await?;
+        config.database.url.clone_from(&cluster.url);
+        Some(cluster)
+    } else {
+        None
+    };
+    let database_url = config.database.url.clone();
+    let served = serve_with_keys(
+        config,
+        data_dir,
+        Listeners { public, admin },
+        |keys| {
+            let ready = Ready {
+                url,
+                admin_url,
+                database_url: &database_url,
+                keys,
+            };
+            announce(&ready, json)
+        },
+        shutdown,
+    )
+    .await;
+    if let Some(cluster) = cluster {
+        tokio::task::spawn_blocking(move || cluster.stop()).await??;
+    }
+    served
+}
+
+async fn serve_with_keys(
+    config: Config,
+    data_dir: &Path,
+    listeners: Listeners,
+    announce: impl FnOnce(&KeyPair) -> io::Result<()>,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let database = Database::new(&config.database, 1)?;
+    migrate::run(&database).await?;
+    let keys = first_keys(&database, data_dir).await?;
+    database.close();
+    let running = Running::start(config, listeners, World::default()).await?;
+    announce(&keys)?;
+    Ok(running.until(shutdown).await?)
+}
+
+/// The keys of the first source: made once, kept in the data directory so that `up` can print them again.
+async fn first_keys(database: &Database, data_dir: &Path) -> anyhow::Result<KeyPair> {
+    let file = data_dir.join("keys.json");
+    if let Ok(bytes) = std::fs::read(&file) {
+        let keys: KeyPair =
+            serde_json::from_slice(&bytes).with_context(|| file.display().to_string())?;
+        if sources::are_known(database, &keys).await? {
+            return Ok(keys);
+        }
+    }
+    let keys = match sources::add(database, FIRST_SOURCE, &[]).await {
+        // The file was lost, or belongs to another database: the source gets further keys.
+        Err(SourceError::Exists(_)) => sources::issue(database, FIRST_SOURCE).await?,
+        result => result?,
+    };
+    write_private(&file, &serde_json::to_vec_pretty(&keys)?)?;
+    Ok(keys)
+}
+
+fn announce(ready: &Ready<'_>, json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, ready)?;
+        writeln!(out)?;
+        return out.flush();
+    }
+    let Ready {
+        url,
+        admin_url,
+        database_url,
+        keys,
+    } = ready;
+    let KeyPair {
+        public_key,
+        secret_key,
+    } = keys;
+    write!(
+        out,
+        r#"
+weir is ready.
+
+  In your pages   <script defer src="{url}/w.js" data-key="{public_key}"></script>
+
+  From a shell    curl {url}/v1/events -H 'authorization: Bearer {secret_key}' \
+                    -H 'content-type: application/json' -d '{{"name":"signup","user_id":"7"}}'
+
+  Your events     psql '{database_url}' -c 'select * from analytics.events order by received_at desc limit 5' -x
+
+  Metrics         {admin_url}/metrics
+
+Ctrl-C stops.
+"#
+    )?;
+    out.flush()
+}
+
+/// Starts in production.
+pub async fn serve(config: Config, listen: &Listen) -> anyhow::Result<()> {
+    let shutdown = shutdown()?;
+    let public = bind(listen.listen.unwrap_or(config.receive.listen)).await?;
+    let admin = bind(listen.admin_listen.unwrap_or(config.admin.listen)).await?;
+    let (url, admin_url) = (url_of(&public)?, url_of(&admin)?);
+    let running = Running::start(config, Listeners { public, admin }, World::default()).await?;
+    tracing::info!(url, admin_url, "ready");
+    Ok(running.until(shutdown).await?)
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; choose another by --listen"))
+}
+
+/// An address that nobody chose may be taken by another program: then any free port does.
+async fn bind_or_any(
+    asked: Option<SocketAddr>,
+    configured: SocketAddr,
+    default: SocketAddr,
+) -> anyhow::Result<TcpListener> {
+    let address = asked.unwrap_or(configured);
+    match TcpListener::bind(address).await {
+        Err(error)
+            if error.kind() == io::ErrorKind::AddrInUse
+                && asked.is_none()
+                && configured == default =>
+        {
+            tracing::warn!(%address, "taken by another program: using a free port instead");
+            bind(SocketAddr::new(address.ip(), 0)).await
+        }
+        _ if asked.is_some() || configured != default => bind(address).await,
+        result => result.with_context(|| format!("cannot listen on {address}")),
+    }
+}
+
+fn url_of(listener: &TcpListener) -> io::Result<String> {
+    let mut address = listener.local_addr()?;
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    Ok(format!("http://{address}"))
+}
+
+/// Resolves at the first SIGINT or SIGTERM; a second one ends the process at once.
+fn shutdown() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            // What was promised is in the journal.
+            std::process::exit(130);
+        });
+    })
+}
