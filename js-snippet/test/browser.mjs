@@ -91,7 +91,7 @@ function deferred() {
 const relay = new Relay();
 await relay.start(options.collector);
 
-const page1 = `<!doctype html>
+const markup = `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <title>Start</title>
@@ -124,7 +124,7 @@ const pages = await listen((req, res) => {
       'content-type': 'text/html',
       'content-security-policy':
         `default-src 'none'; script-src ${relay.origin} 'self'; connect-src ${relay.origin}`,
-    }).end(page1);
+    }).end(markup);
   } else {
     res.writeHead(404).end();
   }

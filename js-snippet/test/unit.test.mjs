@@ -212,8 +212,13 @@ test('data-hash', async () => {
   page.window.location.href = `${SITE}/#b`;
   page.dispatch('popstate');
   page.dispatch('hashchange');
+  page.window.location.href = `${SITE}/#c`;
+  page.dispatch('hashchange');
   await page.taken();
-  assert.deepEqual(page.requests[0].events.map(({ url }) => url), [`${SITE}/#a`, `${SITE}/#b`]);
+  assert.deepEqual(
+    page.requests[0].events.map(({ url }) => url),
+    ['a', 'b', 'c'].map((part) => `${SITE}/#${part}`)
+  );
 });
 
 test('clicks', async () => {
@@ -348,6 +353,17 @@ test('what failed is sent again, later and later, under the same ids', async () 
   assert.equal(page.requests.length, count + 4);
 });
 
+test('a failure holds back what has come since', async () => {
+  const page = new Page();
+  page.pass(100);
+  page.window.weir('since');
+  await page.requests[0].answer(503);
+  page.pass(250);
+  assert.equal(page.requests.length, 1);
+  page.pass(400);
+  assert.deepEqual(brief(page.requests[1].events), [['page', '/'], ['track', 'since']]);
+});
+
 test('what the collector refuses is not sent again', async () => {
   for (const status of [400, 401, 403, 413]) {
     const page = new Page();
@@ -374,7 +390,7 @@ test('one request at a time', async () => {
 test('much is sent in batches below the quota of the browser', async () => {
   const page = new Page();
   await page.taken();
-  const text = '\u20ac'.repeat(3000);
+  const text = '\u20ac'.repeat(1500);
   const names = Array.from({ length: 40 }, (_, i) => ['track', `n${i}`]);
   for (const [, name] of names) page.window.weir(name, { text });
   const got = [];
@@ -387,7 +403,7 @@ test('much is sent in batches below the quota of the browser', async () => {
   assert.ok(page.requests.length < 12);
 
   // One that no keepalive request could hold goes alone, without.
-  page.window.weir('huge', { text: text.repeat(9) });
+  page.window.weir('huge', { text: text.repeat(15) });
   page.window.weir('small');
   assert.deepEqual(await page.taken(), [['track', 'huge']]);
   assert.equal(page.requests.at(-1).init.keepalive, false);
@@ -413,6 +429,12 @@ test('a page that leaves sends beacons', async () => {
     assert.equal(JSON.parse(body).key, 'pk_test');
     assert.deepEqual(brief(events), [['page', '/'], ['track', 'bye']]);
   }
+});
+
+test('a page that comes into view does not', () => {
+  const page = new Page();
+  page.dispatch('visibilitychange');
+  assert.equal(page.beacons.length, 0);
 });
 
 test('a page that leaves takes along what waited for another try', async () => {
