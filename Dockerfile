@@ -10,7 +10,8 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --no-create-home --home-dir /var/lib/weir \
+    && groupadd --gid 10001 weir \
+    && useradd --uid 10001 --gid weir --no-create-home --home-dir /var/lib/weir \
         --shell /usr/sbin/nologin weir \
     && install -d -o weir -g weir -m 0750 /var/lib/weir
 COPY --from=build /src/target/release/weir /usr/local/bin/weir

@@ -120,7 +120,7 @@ private_apt() {
     apt-get -q -o Dir::State::lists="$TOOLS/apt/lists" -o Dir::Cache="$TOOLS/apt" \
         -o Dir::Cache::archives=archives -o Debug::NoLocking=1 \
         -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
-        -o APT::Sandbox::User=root "$@"
+        -o APT::Sandbox::User=root -o APT::Get::Show-User-Simulation-Note=false "$@"
 }
 
 # deb_wrapper DIR NAME COMMAND: makes DIR/NAME, which runs a shell command with

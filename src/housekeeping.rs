@@ -83,6 +83,7 @@ impl Housekeeping {
         self.daily().await?;
         self.base = self.read_base().await?;
         self.is_database_up.store(true, Ordering::Relaxed);
+        self.shared.prepared.cancel();
         Ok(())
     }
 
@@ -118,12 +119,18 @@ impl Housekeeping {
                 }
             }
         }
+        if !self.shared.prepared.is_cancelled() {
+            return;
+        }
         if let Err(error) = self.report().await {
             tracing::warn!(%error, "the last report of accepted events did not reach the database");
         }
     }
 
     async fn tick(&mut self, is_keys: bool, is_daily: bool) -> Result<(), FlushError> {
+        if !self.shared.prepared.is_cancelled() {
+            return self.prepare().await;
+        }
         if is_keys {
             self.keys.refresh(self.database()).await?;
         }

@@ -129,7 +129,7 @@ impl Running {
         let database = Database::new(&config.database, config.flush.lanes)?;
         let places = Arc::new(Places::open(config.enrich.geo_database.clone())?);
         let salts = Arc::new(Salts::new()?);
-        let keys = Arc::new(WriteKeys::default());
+        let keys = Arc::new(WriteKeys::new(config.journal.dir.join("keys.json")));
         let is_database_up = Arc::new(AtomicBool::new(false));
         let closing = CancellationToken::new();
 
@@ -168,6 +168,7 @@ impl Running {
             interval: Duration::from_millis(config.flush.interval_ms),
             bytes_max: config.flush.bytes_max,
             retain: Duration::from_secs(config.journal.retain_s),
+            prepared: CancellationToken::new(),
             closing: closing.clone(),
         });
         let mut housekeeping = Housekeeping::new(
@@ -179,7 +180,12 @@ impl Running {
             Arc::clone(&is_database_up),
             recovered,
         );
-        housekeeping.prepare().await?;
+        match housekeeping.prepare().await {
+            Err(FlushError::Transient(error)) if keys.recall() => {
+                tracing::warn!(%error, "the database is away: events are taken with the keys known from before");
+            }
+            result => result?,
+        }
 
         let user_agents = UserAgents::start(
             config.enrich.user_agent_patterns.clone(),

@@ -4,15 +4,18 @@
 //! a request never asks the database, and a look-up by hash takes the same time whatever the key shares with a real one.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio_postgres::types::Type;
 
 use crate::database::{Database, DatabaseError};
+use crate::disk::write_private;
 
 const READ: &str = include_str!("sources/read.sql");
 const ADD: &str = include_str!("sources/add.sql");
@@ -50,7 +53,7 @@ impl KeyKind {
 }
 
 /// A key's owner and rights.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteKey {
     pub source: Arc<str>,
     pub kind: KeyKind,
@@ -65,18 +68,79 @@ fn hash_of(key: &str) -> KeyHash {
 }
 
 /// The keys in force, replaced whole when they change.
+///
+/// A copy (hashes only) lies in a file, so that a collector can start while its database is away.
 #[derive(Debug, Default)]
 pub struct WriteKeys {
     keys: ArcSwap<HashMap<KeyHash, Arc<WriteKey>>>,
+    copy: Option<PathBuf>,
+}
+
+/// One key in the copy.
+#[derive(Serialize, Deserialize)]
+struct Copied {
+    hash: KeyHash,
+    source: String,
+    is_secret: bool,
+    origins: Vec<String>,
 }
 
 impl WriteKeys {
-    pub fn get(&self, key: &str) -> Option<Arc<WriteKey>> {
-        self.keys.load().get(&hash_of(key)).cloned()
+    /// No keys yet; `copy` is where the copy lies.
+    pub fn new(copy: PathBuf) -> Self {
+        Self {
+            keys: ArcSwap::default(),
+            copy: Some(copy),
+        }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.keys.load().is_empty()
+    /// Takes the keys of the copy; false if there is none.
+    pub fn recall(&self) -> bool {
+        let bytes = self.copy.as_ref().and_then(|copy| std::fs::read(copy).ok());
+        let Some(copied) =
+            bytes.and_then(|bytes| serde_json::from_slice::<Vec<Copied>>(&bytes).ok())
+        else {
+            return false;
+        };
+        let key = |key: Copied| {
+            let kind = if key.is_secret {
+                KeyKind::Secret
+            } else {
+                KeyKind::Public
+            };
+            (
+                key.hash,
+                Arc::new(WriteKey {
+                    source: key.source.into(),
+                    kind,
+                    origins: key.origins.into(),
+                }),
+            )
+        };
+        self.keys
+            .store(Arc::new(copied.into_iter().map(key).collect()));
+        true
+    }
+
+    fn remember(&self, keys: &HashMap<KeyHash, Arc<WriteKey>>) {
+        let Some(copy) = &self.copy else { return };
+        let copied: Vec<Copied> = keys
+            .iter()
+            .map(|(hash, key)| Copied {
+                hash: *hash,
+                source: key.source.to_string(),
+                is_secret: key.kind == KeyKind::Secret,
+                origins: key.origins.to_vec(),
+            })
+            .collect();
+        let bytes = serde_json::to_vec(&copied).unwrap_or_default();
+        if let Err(error) = write_private(copy, &bytes) {
+            tracing::warn!(%error, path = %copy.display(), "the copy of the write keys was not renewed");
+        }
+    }
+
+    pub fn get(&self, key: &str) -> Option<Arc<WriteKey>> {
+        self.keys.load().get(&hash_of(key)).cloned()
     }
 
     /// Reads the keys anew.
@@ -104,13 +168,16 @@ impl WriteKeys {
                 }),
             );
         }
-        self.keys.store(Arc::new(keys));
+        if **self.keys.load() != keys {
+            self.remember(&keys);
+            self.keys.store(Arc::new(keys));
+        }
         Ok(())
     }
 }
 
 /// A key in clear text: shown to a person once.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyPair {
     pub public_key: String,
     pub secret_key: String,

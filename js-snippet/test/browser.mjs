@@ -146,6 +146,9 @@ const watchdog = setTimeout(() => {
   process.exit(1);
 }, DEADLINE);
 
+const USER_AGENT =
+  'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) ' +
+  'Chrome/142.0.0.0 Safari/537.36';
 const browser = await chromium.launch({
   executablePath: process.env.WEIR_TEST_CHROMIUM || '/usr/bin/chromium',
   headless: true,
@@ -158,18 +161,14 @@ const browser = await chromium.launch({
     '--disable-background-networking',
     '--disable-component-update',
     '--disable-sync',
+    // Not the headless browser's own name, as collectors tell robots by that;
+    // for the whole process, because a closed tab's beacons ask no context.
+    `--user-agent=${USER_AGENT}`,
   ],
 });
 
 try {
-  // Not the headless browser's own name, as collectors tell robots by that.
-  const major = browser.version().split('.')[0];
-  const context = await browser.newContext({
-    locale: 'en-GB',
-    userAgent:
-      'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) ' +
-      `Chrome/${major}.0.0.0 Safari/537.36`,
-  });
+  const context = await browser.newContext({ locale: 'en-GB' });
   context.on('weberror', (error) => problems.push(`page error: ${error.error()}`));
   context.on('console', (message) => problems.push(`console: ${message.text()}`));
 

@@ -11,9 +11,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Listen;
-use crate::cluster::{Cluster, Search, write_private};
+use crate::cluster::{Cluster, Search};
 use crate::config::Config;
 use crate::database::{Database, migrate};
+use crate::disk::write_private;
 use crate::run::{Listeners, Running, World};
 use crate::sources::{self, KeyPair, SourceError};
 

@@ -15,7 +15,7 @@ mod binaries;
 mod server_user;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,10 @@ use tokio_postgres::NoTls;
 
 use binaries::Binaries;
 pub use binaries::Search;
+
 use server_user::ServerUser;
+
+use crate::disk::write_private;
 
 const SUPERUSER: &str = "postgres";
 const ROLE: &str = "weir";
@@ -145,7 +148,7 @@ impl Cluster {
             settings.port = free_port(settings.port).map_err(io_at(&data_dir))?;
             cluster.launch(settings.port)?;
         }
-        write_private(
+        save(
             &settings_path,
             &serde_json::to_vec_pretty(&settings).unwrap_or_default(),
         )?;
@@ -154,7 +157,7 @@ impl Cluster {
             "postgres://{ROLE}:{}@127.0.0.1:{}/{DATABASE}",
             settings.password, settings.port
         );
-        write_private(&data_dir.join("database_url"), cluster.url.as_bytes())?;
+        save(&data_dir.join("database_url"), cluster.url.as_bytes())?;
         Ok(cluster)
     }
 
@@ -178,7 +181,7 @@ impl Cluster {
 
     fn init(&self, settings: &Settings, settings_path: &Path) -> Result<(), ClusterError> {
         // The password must be known before the cluster exists, or a crash in between would lock us out.
-        write_private(
+        save(
             settings_path,
             &serde_json::to_vec_pretty(settings).unwrap_or_default(),
         )?;
@@ -202,7 +205,7 @@ impl Cluster {
             .create(&staging)
             .map_err(io_at(&staging))?;
         let password_file = parent.join(".password");
-        write_private(&password_file, settings.superuser_password.as_bytes())?;
+        save(&password_file, settings.superuser_password.as_bytes())?;
         if let Some(user) = &self.user {
             user.own(&staging).map_err(io_at(&staging))?;
             user.own(&password_file).map_err(io_at(&password_file))?;
@@ -397,21 +400,8 @@ fn secret() -> Result<String, getrandom::Error> {
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Writes a file that only its owner can read, whole or not at all.
-pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ClusterError> {
-    let staging = path.with_extension("new");
-    let write = || {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&staging)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&staging, path)
-    };
-    write().map_err(io_at(path))
+fn save(path: &Path, bytes: &[u8]) -> Result<(), ClusterError> {
+    write_private(path, bytes).map_err(io_at(path))
 }
 
 /// A role that owns one database and nothing else, as a managed service would give it.

@@ -36,7 +36,7 @@ pub struct Decoded<'a> {
 /// The whole body cannot be read; nothing of it was taken.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeError {
-    #[error("the body is empty")]
+    #[error("there are no events in the body")]
     Empty,
     #[error("the body is not UTF-8 (first bad byte at {0})")]
     NotUtf8(usize),

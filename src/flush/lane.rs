@@ -44,6 +44,8 @@ pub struct Shared {
     pub interval: Duration,
     pub bytes_max: usize,
     pub retain: Duration,
+    /// Set once the database has weir's schema.
+    pub prepared: CancellationToken,
     /// Set once no segment will be added.
     pub closing: CancellationToken,
 }
@@ -99,6 +101,11 @@ impl Lane {
 
     /// Runs until the journal is closed and everything in it is applied.
     pub async fn run(mut self) {
+        tokio::select! {
+            () = self.shared.prepared.cancelled() => {}
+            // Without a schema nothing can be flushed: all of it waits for the next start.
+            () = self.shared.closing.cancelled() => return,
+        }
         loop {
             self.tidy();
             let Some(segment) = self.feed.front() else {

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use metrics::Counter;
 
 use super::answer::RequestError;
 use crate::buffer::Reservation;
@@ -15,6 +16,10 @@ const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// Output is taken in steps of this size, each reserved first: a bomb is noticed after at most one step too many.
 const INFLATE_STEP_BYTES: usize = 64 * 1024;
+
+/// How much of a body that is too large is still read, and for how long, so that its sender hears why.
+const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long and how large a body may be.
 #[derive(Debug, Clone, Copy)]
@@ -30,17 +35,20 @@ pub async fn read(
     body: Body,
     limits: BodyLimits,
     memory: &mut Reservation,
+    received_bytes: &Counter,
 ) -> Result<Bytes, RequestError> {
     check_encoding(headers)?;
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limits.bytes_max) {
+        drain(body).await;
         return Err(RequestError::TooLarge(limits.bytes_max));
     }
     let raw = tokio::time::timeout(limits.timeout, gather(body, limits.bytes_max, memory))
         .await
         .map_err(|_| RequestError::TooSlow(limits.timeout.as_secs()))??;
+    received_bytes.increment(raw.len() as u64);
     // Clients send gzip under any label, so the bytes decide.
     if raw.starts_with(GZIP_MAGIC) {
         inflate(
@@ -72,6 +80,21 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), RequestError> {
     }
 }
 
+/// Reads on for a while and forgets it: a client that is still sending would lose the answer with its connection.
+async fn drain(mut body: Body) {
+    let forget = async {
+        let mut left = DRAIN_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Who is slower than this gets no answer.
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, forget).await;
+}
+
 async fn gather(
     mut body: Body,
     bytes_max: usize,
@@ -84,6 +107,7 @@ async fn gather(
             continue;
         };
         if first.len() + all.len() + data.len() > bytes_max {
+            drain(body).await;
             return Err(RequestError::TooLarge(bytes_max));
         }
         if !memory.grow(data.len()) {
@@ -153,6 +177,7 @@ mod tests {
             Body::from(body),
             LIMITS,
             &mut budget.reservation(),
+            &Counter::noop(),
         )
         .await
     }

@@ -113,9 +113,14 @@ impl Collector {
         memory: &mut Reservation,
     ) -> Result<bytes::Bytes, RequestError> {
         check_content_type(headers)?;
-        let body = body::read(headers, body, self.limits, memory).await?;
-        self.metrics.received_bytes.increment(body.len() as u64);
-        Ok(body)
+        body::read(
+            headers,
+            body,
+            self.limits,
+            memory,
+            &self.metrics.received_bytes,
+        )
+        .await
     }
 
     fn text<'b>(&self, body: &'b [u8]) -> Result<std::borrow::Cow<'b, str>, RequestError> {

@@ -1,0 +1,303 @@
+//! The generator: keep-alive connections with hand-written HTTP, on one thread of its own.
+//!
+//! It shares the machine with what it measures, so it does as little as it can: one write and one read a request.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use hdrhistogram::Histogram;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+
+use crate::traffic::{Sent, Shape, Stream, Traffic};
+
+/// No answer that is waited for is longer.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// An answer that takes longer is a fault of its own.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the schedule is looked at: the timers of asynchronous runtimes tick ten times as slowly.
+const PACER_INTERVAL: Duration = Duration::from_micros(100);
+
+/// When requests are sent.
+#[derive(Debug, Clone, Copy)]
+pub enum Pace {
+    /// Each connection sends as soon as it has its answer, until the time is over or the events are out.
+    Full { events_max: u64 },
+    /// At fixed moments, whatever the answers do.
+    Schedule { requests_per_second: f64 },
+}
+
+/// What the generator is to do.
+#[derive(Clone)]
+pub struct Load {
+    pub traffic: Arc<Traffic>,
+    pub address: SocketAddr,
+    pub shape: Shape,
+    pub connections: u32,
+    /// The first of as many numbers of streams as there are connections.
+    pub first_stream: u32,
+    pub pace: Pace,
+    pub duration: Duration,
+    pub expected_status: u16,
+}
+
+/// What came of it.
+pub struct Outcome {
+    /// Requests with the expected answer.
+    pub answered: Vec<Sent>,
+    /// Other answers: how many of each status, and the text of one.
+    pub refused: BTreeMap<u16, (u64, String)>,
+    pub started: Instant,
+    /// From the first request to the last answer.
+    pub elapsed: Duration,
+    /// Microseconds from the moment when a request was due to its answer.
+    pub latency: Histogram<u64>,
+    /// Microseconds by which the generator itself was late.
+    pub lateness: Histogram<u64>,
+}
+
+impl Outcome {
+    pub fn events(&self) -> u64 {
+        self.answered
+            .iter()
+            .map(|sent| u64::from(sent.events))
+            .sum()
+    }
+}
+
+/// One connection.
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address)
+            .await
+            .with_context(|| format!("connect to {address}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            buffer: Vec::with_capacity(4_096),
+        })
+    }
+
+    /// Sends a request and waits for its answer: status and body.
+    pub async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<(u16, &[u8])> {
+        self.stream.write_all(request).await?;
+        self.buffer.clear();
+        loop {
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                bail!("the connection was closed instead of an answer");
+            }
+            if let Some(head) = Head::parse(&self.buffer)?
+                && self.buffer.len() >= head.bytes + head.body_bytes
+            {
+                return Ok((head.status, &self.buffer[head.bytes..]));
+            }
+            ensure!(
+                self.buffer.len() < ANSWER_BYTES_MAX,
+                "the answer is too long"
+            );
+        }
+    }
+}
+
+/// What must be known of an answer's head.
+struct Head {
+    status: u16,
+    bytes: usize,
+    body_bytes: usize,
+}
+
+impl Head {
+    /// `None` while the head is incomplete.
+    fn parse(answer: &[u8]) -> anyhow::Result<Option<Self>> {
+        let Some(end) = memchr::memmem::find(answer, b"\r\n\r\n") else {
+            return Ok(None);
+        };
+        let head = std::str::from_utf8(&answer[..end])?;
+        let status: u16 = head
+            .get(9..12)
+            .context("no status line")?
+            .parse()
+            .context("the status is no number")?;
+        let length = head.lines().skip(1).find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length")
+                .then(|| value.trim().parse())
+        });
+        let body_bytes = match length {
+            Some(length) => length?,
+            None if status == 204 => 0,
+            None => bail!("an answer without a length"),
+        };
+        Ok(Some(Self {
+            status,
+            bytes: end + 4,
+            body_bytes,
+        }))
+    }
+}
+
+/// Runs the load on a thread of its own.
+pub async fn run(load: Load) -> anyhow::Result<Outcome> {
+    let (report, outcome) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    thread::Builder::new()
+        .name("loadtest-client".to_owned())
+        .spawn(move || {
+            // Nobody listens any more only when the process is ending.
+            let _ = report.send(runtime.block_on(drive(load)));
+        })?;
+    outcome.await.context("the generator ended unexpectedly")?
+}
+
+/// What the connections share.
+struct Turn {
+    load: Load,
+    started: Instant,
+    /// Requests begun.
+    begun: AtomicU64,
+    /// Requests that a schedule holds.
+    planned: u64,
+    due: Semaphore,
+}
+
+async fn drive(load: Load) -> anyhow::Result<Outcome> {
+    let mut connections = Vec::new();
+    for _ in 0..load.connections {
+        connections.push(Connection::open(load.address).await?);
+    }
+    let planned = match load.pace {
+        Pace::Full { events_max } => events_max / u64::from(load.shape.events()),
+        Pace::Schedule {
+            requests_per_second,
+        } => (requests_per_second * load.duration.as_secs_f64()) as u64,
+    };
+    let turn = Arc::new(Turn {
+        started: Instant::now(),
+        begun: AtomicU64::new(0),
+        planned,
+        due: Semaphore::new(0),
+        load,
+    });
+    if let Pace::Schedule {
+        requests_per_second,
+    } = turn.load.pace
+    {
+        let turn = Arc::clone(&turn);
+        thread::Builder::new()
+            .name("loadtest-pacer".to_owned())
+            .spawn(move || release(&turn, requests_per_second))?;
+    }
+    let mut tasks = JoinSet::new();
+    for (number, connection) in (turn.load.first_stream..).zip(connections) {
+        let stream = turn.load.traffic.stream(number);
+        tasks.spawn(converse(Arc::clone(&turn), connection, stream));
+    }
+    let mut outcome = Outcome::new(turn.started)?;
+    while let Some(part) = tasks.join_next().await {
+        outcome.add(part??)?;
+    }
+    outcome.elapsed = turn.started.elapsed();
+    Ok(outcome)
+}
+
+/// Lets requests go when they are due, and at the end everyone.
+fn release(turn: &Turn, requests_per_second: f64) {
+    let mut released = 0;
+    while released < turn.planned {
+        let due = (turn.started.elapsed().as_secs_f64() * requests_per_second) as u64 + 1;
+        let due = due.min(turn.planned);
+        turn.due.add_permits((due - released) as usize);
+        released = due;
+        thread::sleep(PACER_INTERVAL);
+    }
+    turn.due.add_permits(turn.load.connections as usize);
+}
+
+/// One connection's requests, one after the other.
+async fn converse(
+    turn: Arc<Turn>,
+    mut connection: Connection,
+    mut stream: Stream,
+) -> anyhow::Result<Outcome> {
+    let load = &turn.load;
+    let mut outcome = Outcome::new(turn.started)?;
+    let mut request = Vec::new();
+    loop {
+        if matches!(load.pace, Pace::Schedule { .. }) {
+            turn.due.acquire().await?.forget();
+        } else if turn.started.elapsed() >= load.duration {
+            return Ok(outcome);
+        }
+        let index = turn.begun.fetch_add(1, Ordering::Relaxed);
+        if index >= turn.planned {
+            return Ok(outcome);
+        }
+        let due = match load.pace {
+            Pace::Full { .. } => None,
+            Pace::Schedule {
+                requests_per_second,
+            } => Some(turn.started + Duration::from_secs_f64(index as f64 / requests_per_second)),
+        };
+        let sent = stream.write(load.shape, &mut request);
+        if let Some(due) = due {
+            outcome.lateness.saturating_record(micros(due.elapsed()));
+        }
+        let exchange = tokio::time::timeout(ANSWER_TIMEOUT, connection.exchange(&request));
+        let (status, body) = exchange.await.context("no answer in time")??;
+        if let Some(due) = due {
+            outcome.latency.saturating_record(micros(due.elapsed()));
+        }
+        if status == load.expected_status {
+            outcome.answered.push(sent);
+        } else {
+            outcome.refuse(status, 1, || String::from_utf8_lossy(body).into_owned());
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    duration.as_micros() as u64
+}
+
+impl Outcome {
+    fn new(started: Instant) -> anyhow::Result<Self> {
+        // Up to a minute, to three digits.
+        let histogram = || Histogram::new_with_bounds(1, 60_000_000, 3);
+        Ok(Self {
+            answered: Vec::new(),
+            refused: BTreeMap::new(),
+            started,
+            elapsed: Duration::ZERO,
+            latency: histogram()?,
+            lateness: histogram()?,
+        })
+    }
+
+    fn refuse(&mut self, status: u16, times: u64, text: impl FnOnce() -> String) {
+        self.refused.entry(status).or_insert_with(|| (0, text())).0 += times;
+    }
+
+    fn add(&mut self, part: Self) -> anyhow::Result<()> {
+        self.answered.extend(part.answered);
+        for (status, (times, text)) in part.refused {
+            self.refuse(status, times, || text);
+        }
+        self.latency.add(part.latency)?;
+        self.lateness.add(part.lateness)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! The collector under test, as a process of its own.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::client::Connection;
+
+/// Migrating an empty database and binding two ports takes far less.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// More than all of weir's own time-outs for shutting down together.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A running `weir serve` with a journal that ends with it.
+pub struct Collector {
+    child: Child,
+    pub pid: u32,
+    pub public: SocketAddr,
+    admin: SocketAddr,
+    log: PathBuf,
+    dir: TempDir,
+}
+
+impl Collector {
+    /// Starts `weir serve` with the default settings, working in a new directory below `parent`.
+    pub async fn start(program: &Path, database_url: &str, parent: &Path) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("loadtest-")
+            .tempdir_in(parent)?;
+        let log = dir.path().join("weir.log");
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("WEIR_") {
+                command.env_remove(name);
+            }
+        }
+        let mut child = command
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin-listen",
+                "127.0.0.1:0",
+            ])
+            .env("DATABASE_URL", database_url)
+            .env("WEIR_LOG_FORMAT", "json")
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log)?)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| program.display().to_string())?;
+        let pid = child.id().context("the collector has ended")?;
+        let deadline = Instant::now() + START_TIMEOUT;
+        let (public, admin) = loop {
+            if let Some(addresses) = addresses(&log)? {
+                break addresses;
+            }
+            if let Some(status) = child.try_wait()? {
+                bail!("the collector did not start ({status}):\n{}", tail(&log)?);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "the collector was not ready in time:\n{}",
+                tail(&log)?
+            );
+            tokio::time::sleep(POLL_INTERVAL).await;
+        };
+        let collector = Self {
+            child,
+            pid,
+            public,
+            admin,
+            log,
+            dir,
+        };
+        let (status, _) = collector.ask("/readyz").await?;
+        ensure!(status == 200, "/readyz answers {status}");
+        Ok(collector)
+    }
+
+    /// The metrics that are plain numbers or sums, by name with labels.
+    pub async fn metrics(&self) -> anyhow::Result<BTreeMap<String, f64>> {
+        let (_, text) = self.ask("/metrics").await?;
+        let sample = |line: &str| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        Ok(lines.filter_map(sample).collect())
+    }
+
+    async fn ask(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut connection = Connection::open(self.admin).await?;
+        let (status, body) = connection.exchange(request.as_bytes()).await?;
+        Ok((status, String::from_utf8(body.to_vec())?))
+    }
+
+    /// Ends the process as an operator would; returns what it had to complain about.
+    pub async fn stop(mut self) -> anyhow::Result<Vec<String>> {
+        terminate(self.pid).await?;
+        let status = tokio::time::timeout(STOP_TIMEOUT, self.child.wait())
+            .await
+            .context("the collector did not stop in time")??;
+        ensure!(
+            status.success(),
+            "the collector ended with {status}:\n{}",
+            tail(&self.log)?
+        );
+        let complaints = complaints(&self.log)?;
+        self.dir.close()?;
+        Ok(complaints)
+    }
+}
+
+/// Asks one process, which this one started, to end.
+pub async fn terminate(pid: u32) -> anyhow::Result<()> {
+    let status = Command::new("kill")
+        .args(["-TERM", &pid.to_string()])
+        .status()
+        .await?;
+    ensure!(status.success(), "kill -TERM {pid}: {status}");
+    Ok(())
+}
+
+/// The addresses that the log's line "ready" tells.
+fn addresses(log: &Path) -> anyhow::Result<Option<(SocketAddr, SocketAddr)>> {
+    for line in lines(log)? {
+        let fields = &line["fields"];
+        if fields["message"] == "ready" {
+            let address = |name: &str| -> anyhow::Result<SocketAddr> {
+                let url = fields[name].as_str().context("no address in the log")?;
+                Ok(url.trim_start_matches("http://").parse()?)
+            };
+            return Ok(Some((address("url")?, address("admin_url")?)));
+        }
+    }
+    Ok(None)
+}
+
+/// Warnings and errors.
+fn complaints(log: &Path) -> anyhow::Result<Vec<String>> {
+    Ok(lines(log)?
+        .iter()
+        .filter(|line| line["level"] != "INFO")
+        .map(|line| format!("{} {}", line["level"], line["fields"]))
+        .collect())
+}
+
+fn lines(log: &Path) -> anyhow::Result<Vec<Value>> {
+    let text = std::fs::read_to_string(log)?;
+    // The last line may be half written.
+    Ok(text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect())
+}
+
+fn tail(log: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(log)?;
+    let lines: Vec<&str> = text.lines().collect();
+    Ok(lines[lines.len().saturating_sub(20)..].join("\n"))
+}

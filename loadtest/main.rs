@@ -1,0 +1,263 @@
+//! Measures a running collector beside what bounds it, in one run: a bare HTTP handler, and a bare COPY.
+//!
+//! `make loadtest` runs it on a PostgreSQL of its own. The phases of a round follow each other, and rounds repeat them,
+//! so that whatever else the machine does meets all of them; only ratios from one run mean anything. After each phase
+//! of the collector, the ids answered `200` are compared with the rows, one by one: a difference is a failure.
+//!
+//! ```text
+//! bare            requests as fast as they are answered, to an axum handler that reads the body and answers 204
+//! copy            the same events' tuples by COPY BINARY from memory, over as many connections as weir has lanes
+//! single, batch   weir as a process of its own, with its default settings, on an empty table
+//! ..., half       the same at half the rate at which rows landed, on a schedule: latency counts from when a request was
+//!                 due, whether or not the generator could send it then
+//! ```
+
+mod client;
+mod collector;
+mod corpus;
+mod database;
+mod freshness;
+mod machine;
+mod measure;
+mod peers;
+mod random;
+mod report;
+mod traffic;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+use weir::database::migrate;
+
+use crate::database::Database;
+use crate::measure::{Bench, WeirResult};
+use crate::report::{Report, Round};
+use crate::traffic::{Shape, Site, Traffic};
+
+/// The bare server must not lose by its allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const SOURCE: &str = "web";
+/// Of the rate at which rows landed at full speed, for the phases on a schedule.
+const SCHEDULED_SHARE: f64 = 0.5;
+
+#[derive(Debug, Parser)]
+struct Args {
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Of each phase.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    #[arg(long, default_value_t = 64)]
+    connections: u32,
+    #[arg(long, default_value_t = 100)]
+    batch_events: u32,
+    /// Equal seeds, equal traffic.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only these phases; those on a schedule come with their own.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Phase>,
+    /// Where to write all figures of all rounds.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The program to measure; without it, weir is built as this was and taken from beside it.
+    #[arg(long, value_name = "FILE")]
+    weir: Option<PathBuf>,
+    /// Where journals are put, on the disk to be measured; without it, beside this program.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Phase {
+    Bare,
+    Copy,
+    Single,
+    Batch,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(peers::BARE_COMMAND) {
+        return told(peers::serve_bare().await);
+    }
+    told(run(Args::parse()).await)
+}
+
+fn told(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("loadtest: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    ensure!(
+        args.rounds > 0 && args.seconds > 0 && args.connections > 0 && args.batch_events > 0,
+        "rounds, seconds, connections and events of a batch begin at 1"
+    );
+    let mut terminate = signal(SignalKind::terminate())?;
+    let superuser_url = std::env::var("WEIR_TEST_SUPERUSER_URL")
+        .context("WEIR_TEST_SUPERUSER_URL is not set: run this by `make loadtest`")?;
+    let program = std::env::current_exe()?;
+    let target = program
+        .ancestors()
+        .nth(2)
+        .context("this program is in no target directory")?;
+    let weir = match &args.weir {
+        Some(weir) => weir.canonicalize()?,
+        None => build_weir().await.map(|()| target.join("weir"))?,
+    };
+    let dir = args.dir.clone().unwrap_or_else(|| target.to_owned());
+    let database = Database::create(&superuser_url).await?;
+    let url = database.url.clone();
+    let measured = tokio::select! {
+        measured = measure(&args, database, weir, dir) => measured,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
+    };
+    // Whatever became of the test.
+    let dropped = database::drop(&superuser_url, &url).await;
+    let report = measured?;
+    dropped?;
+    report.print();
+    if let Some(file) = &args.json {
+        std::fs::write(file, serde_json::to_vec_pretty(&report)?)
+            .with_context(|| file.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// `cargo run --example` builds no binaries.
+async fn build_weir() -> anyhow::Result<()> {
+    let Some(cargo) = std::env::var_os("CARGO") else {
+        return Ok(());
+    };
+    let mut command = tokio::process::Command::new(cargo);
+    command
+        .args(["build", "--quiet", "--locked", "--bin", "weir"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    if cfg!(debug_assertions) {
+        eprintln!("loadtest: built without --release: the figures mean nothing");
+    } else {
+        command.arg("--release");
+    }
+    let status = command.status().await?;
+    ensure!(status.success(), "cargo build: {status}");
+    Ok(())
+}
+
+async fn measure(
+    args: &Args,
+    database: Database,
+    weir: PathBuf,
+    dir: PathBuf,
+) -> anyhow::Result<Report> {
+    let site = prepare(&database).await?;
+    let postgres = database.server_version.clone();
+    let bench = Bench {
+        traffic: Arc::new(Traffic::new(site, args.seed)),
+        database,
+        weir,
+        connections: args.connections,
+        duration: Duration::from_secs(args.seconds),
+        streams: AtomicU32::new(0),
+        dir,
+    };
+    let mut report = Report {
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        machine: machine::describe(),
+        postgres,
+        sync_8_kb_us: machine::sync_time(&bench.dir)?.as_secs_f64() * 1e6,
+        connections: args.connections,
+        seconds: args.seconds,
+        batch_events: args.batch_events,
+        rounds: Vec::new(),
+    };
+    for number in 1..=args.rounds {
+        eprintln!("round {number} of {}", args.rounds);
+        report.rounds.push(round(args, &bench).await?);
+    }
+    Ok(report)
+}
+
+/// Tables and keys.
+async fn prepare(database: &Database) -> anyhow::Result<Site> {
+    let settings = weir::config::Database {
+        url: database.url.clone(),
+        ..weir::config::Database::default()
+    };
+    let weir = weir::database::Database::new(&settings, 1)?;
+    migrate::run(&weir).await?;
+    let keys = weir::sources::add(&weir, SOURCE, &[]).await?;
+    weir.close();
+    peers::create_copy_table(database).await?;
+    Ok(Site {
+        source: SOURCE.to_owned(),
+        public_key: keys.public_key,
+        secret_key: keys.secret_key,
+    })
+}
+
+async fn round(args: &Args, bench: &Bench) -> anyhow::Result<Round> {
+    let is_asked = |phase| args.only.is_empty() || args.only.contains(&phase);
+    let mut round = Round::default();
+    if is_asked(Phase::Bare) {
+        let bare = bench.bare().await.context("bare handler")?;
+        eprintln!(
+            "  bare           {:>9.0} requests/s",
+            bare.requests_per_second
+        );
+        round.bare = Some(bare);
+    }
+    if is_asked(Phase::Copy) {
+        let rows = bench.copy().await.context("raw COPY")?;
+        eprintln!("  copy           {rows:>9.0} rows/s");
+        round.copy_rows_per_second = Some(rows);
+    }
+    if is_asked(Phase::Single) {
+        let (full, half) = both(bench, "single", Shape::Single).await?;
+        (round.single, round.single_scheduled) = (Some(full), Some(half));
+    }
+    if is_asked(Phase::Batch) {
+        let (full, half) = both(bench, "batch", Shape::Batch(args.batch_events)).await?;
+        (round.batch, round.batch_scheduled) = (Some(full), Some(half));
+    }
+    Ok(round)
+}
+
+/// Full speed, then half of what reached the tables.
+async fn both(bench: &Bench, name: &str, shape: Shape) -> anyhow::Result<(WeirResult, WeirResult)> {
+    let full = bench
+        .weir(shape, None)
+        .await
+        .with_context(|| format!("{name}, at full speed"))?;
+    eprintln!(
+        "  {name:<14} {:>9.0} events/s, {:.0} rows/s landed",
+        full.accepted_per_second, full.landed_per_second
+    );
+    let pace = SCHEDULED_SHARE * full.landed_per_second / f64::from(shape.events());
+    let half = bench
+        .weir(shape, Some(pace))
+        .await
+        .with_context(|| format!("{name}, on a schedule"))?;
+    eprintln!(
+        "  {:<14} {:>9.0} events/s, freshness at most {:.0} ms",
+        format!("{name}, half"),
+        half.accepted_per_second,
+        half.freshness_ms_max
+    );
+    Ok((full, half))
+}

@@ -1,0 +1,227 @@
+//! What weir is compared with: an HTTP server that does nothing, and a COPY that nothing precedes.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::serve::ListenerExt;
+use bytes::{Bytes, BytesMut};
+use futures_util::SinkExt;
+use jiff::{Timestamp, ToSpan};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+use weir::Config;
+use weir::decode::native;
+use weir::enrich::place::Places;
+use weir::enrich::user_agent::UserAgents;
+use weir::enrich::visitor::Salts;
+use weir::enrich::{Enricher, RequestFacts};
+use weir::event_id::event_id;
+use weir::metrics::Metrics;
+use weir::row;
+use weir::sources::{KeyKind, WriteKey};
+
+use crate::collector::terminate;
+use crate::database::Database;
+use crate::random::Random;
+use crate::traffic::Traffic;
+
+/// The hidden command by which this program runs the bare server as a process of its own.
+pub const BARE_COMMAND: &str = "bare-server";
+
+/// The table that raw COPY fills: that of the events once more.
+pub const COPY_TABLE: &str = "loadtest.events";
+/// The stream that the rows of raw COPY are made from.
+const COPY_STREAM: u32 = 1 << 20;
+const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+const COPY_TRAILER: &[u8] = &[0xff, 0xff];
+/// As a lane sends the frames of full group commits.
+const COPY_CHUNK_BYTES: usize = 512 * 1024;
+/// In a tuple: column count, then length and value of `event_id`, then of `occurred_at`.
+const EVENT_ID_AT: std::ops::Range<usize> = 6..22;
+const OCCURRED_AT_AT: std::ops::Range<usize> = 26..34;
+const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+
+/// A handler that reads the body and answers `204`, on axum's own server.
+pub struct Bare {
+    child: Child,
+    pub pid: u32,
+    pub address: SocketAddr,
+}
+
+impl Bare {
+    pub async fn start() -> anyhow::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg(BARE_COMMAND)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let pid = child.id().context("the bare server has ended")?;
+        let stdout = child.stdout.take().context("its output is piped")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).await?;
+        let address = line.trim().parse().context("the bare server's address")?;
+        Ok(Self {
+            child,
+            pid,
+            address,
+        })
+    }
+
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        terminate(self.pid).await?;
+        self.child.wait().await?;
+        Ok(())
+    }
+}
+
+/// The process that [`Bare::start`] starts: prints its address, and serves until it is ended.
+pub async fn serve_bare() -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
+    std::io::stdout().flush()?;
+    let handler = post(|body: Bytes| async move {
+        // Read, so that it was received.
+        drop(body);
+        StatusCode::NO_CONTENT
+    });
+    let router = Router::new().route("/v1/events", handler);
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    Ok(axum::serve(listener, router).await?)
+}
+
+/// Tuples by weir's own pipeline, of the same events that are sent to it.
+struct Block {
+    bytes: Vec<u8>,
+    /// Where each tuple begins.
+    starts: Vec<usize>,
+}
+
+impl Block {
+    async fn build(traffic: &Arc<Traffic>, bytes_max: usize) -> anyhow::Result<Self> {
+        let enricher = Enricher {
+            privacy: Config::default().privacy,
+            user_agents: UserAgents::start(None, 10_000, &Metrics::new())?,
+            places: Arc::new(Places::open(None)?),
+            salts: Arc::new(Salts::new()?),
+        };
+        let key = WriteKey {
+            source: traffic.site.source.as_str().into(),
+            kind: KeyKind::Public,
+            origins: Arc::default(),
+        };
+        let mut stream = traffic.stream(COPY_STREAM);
+        let mut block = Self {
+            bytes: Vec::new(),
+            starts: Vec::new(),
+        };
+        while block.bytes.len() < bytes_max {
+            let (body, user_agent) = stream.body();
+            let decoded = native::decode(std::str::from_utf8(body)?, false)?;
+            let request = RequestFacts {
+                received_at: Timestamp::now(),
+                ip: Some([127, 0, 0, 1].into()),
+                user_agent: Some(user_agent),
+                ..RequestFacts::default()
+            };
+            for event in decoded.events {
+                let event = event?;
+                let agent = enricher.agent(&event, key.kind, &request).await;
+                block.starts.push(block.bytes.len());
+                enricher.encode(&event, &key, &request, agent.as_deref(), &mut block.bytes)?;
+            }
+        }
+        Ok(block)
+    }
+
+    /// The same rows under new ids that rise with time, as the collector's do.
+    fn renewed(&self, random: &mut Random) -> Bytes {
+        let mut bytes = BytesMut::from(self.bytes.as_slice());
+        let now = Timestamp::now();
+        let occurred_at = (now.as_microsecond() - POSTGRES_EPOCH_US).to_be_bytes();
+        for start in &self.starts {
+            let tail = u128::from(random.next()) << 64 | u128::from(random.next());
+            let tuple = &mut bytes[*start..];
+            tuple[EVENT_ID_AT].copy_from_slice(event_id(now, tail).as_bytes());
+            tuple[OCCURRED_AT_AT].copy_from_slice(&occurred_at);
+        }
+        bytes.freeze()
+    }
+}
+
+/// Makes the table for raw COPY: same columns, a partition a day, a unique index on each.
+pub async fn create_copy_table(database: &Database) -> anyhow::Result<()> {
+    let today = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let mut statements = format!(
+        "create schema loadtest;
+         create table {COPY_TABLE} (like analytics.events including all) partition by range (occurred_at);"
+    );
+    // Midnight may come while the test runs.
+    for offset in [-1, 0, 1] {
+        let (from, to) = (today + offset.days(), today + (offset + 1).days());
+        let name = format!("loadtest.events_{}", from.strftime("%Y%m%d"));
+        statements.push_str(&format!(
+            "create table {name} partition of {COPY_TABLE} for values from ('{from} 00:00:00+00') to ('{to} 00:00:00+00');
+             create unique index on {name} (event_id);"
+        ));
+    }
+    Ok(database.client().await?.batch_execute(&statements).await?)
+}
+
+/// Copies for `duration` over as many connections as weir has lanes, in transactions of weir's size; rows a second.
+pub async fn copy(
+    database: &Database,
+    traffic: &Arc<Traffic>,
+    duration: Duration,
+) -> anyhow::Result<f64> {
+    let flush = Config::default().flush;
+    let block = Arc::new(Block::build(traffic, flush.bytes_max).await?);
+    let mut clients = Vec::new();
+    for _ in 0..flush.lanes {
+        clients.push(database.client().await?);
+    }
+    let columns: Vec<&str> = row::COLUMNS.iter().map(|(name, _)| *name).collect();
+    let statement = format!(
+        "copy {COPY_TABLE} ({}) from stdin (format binary)",
+        columns.join(", ")
+    );
+    let started = Instant::now();
+    let mut lanes = JoinSet::new();
+    for (number, mut client) in (0..).zip(clients) {
+        let (block, statement) = (Arc::clone(&block), statement.clone());
+        lanes.spawn(async move {
+            let mut random = Random::new(number);
+            let mut rows = 0;
+            while started.elapsed() < duration {
+                let mut bytes = block.renewed(&mut random);
+                let transaction = client.transaction().await?;
+                let mut sink = pin!(transaction.copy_in::<_, Bytes>(&statement).await?);
+                sink.feed(Bytes::from_static(COPY_HEADER)).await?;
+                while !bytes.is_empty() {
+                    let length = bytes.len().min(COPY_CHUNK_BYTES);
+                    sink.feed(bytes.split_to(length)).await?;
+                }
+                sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
+                rows += sink.finish().await?;
+                transaction.commit().await?;
+            }
+            anyhow::Ok(rows)
+        });
+    }
+    let mut rows = 0;
+    while let Some(lane) = lanes.join_next().await {
+        rows += lane??;
+    }
+    Ok(rows as f64 / started.elapsed().as_secs_f64())
+}
