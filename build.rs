@@ -15,31 +15,18 @@ fn main() {
 
     let patterns = env::var_os("WEIR_UA_REGEXES").map_or_else(patterns_of_uaparser, PathBuf::from);
     let target = Path::new(&env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("regexes.yaml");
-    fs::copy(&patterns, target)
-        .unwrap_or_else(|error| panic!("copy {}: {error}", patterns.display()));
+    fs::copy(&patterns, target).unwrap_or_else(|error| panic!("copy {}: {error}", patterns.display()));
 }
 
 fn patterns_of_uaparser() -> PathBuf {
     let cargo = env::var_os("CARGO").expect("cargo sets CARGO");
     let target = env::var("TARGET").expect("cargo sets TARGET");
     let output = Command::new(cargo)
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--locked",
-            "--filter-platform",
-            &target,
-        ])
+        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", &target])
         .output()
         .expect("run cargo metadata");
-    assert!(
-        output.status.success(),
-        "cargo metadata: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let metadata: serde_json::Value =
-        serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
     let manifest = metadata["packages"]
         .as_array()
         .into_iter()
@@ -47,7 +34,5 @@ fn patterns_of_uaparser() -> PathBuf {
         .find(|package| package["name"] == "uaparser")
         .and_then(|package| package["manifest_path"].as_str())
         .expect("uaparser is a dependency");
-    Path::new(manifest)
-        .with_file_name("src")
-        .join("core/regexes.yaml")
+    Path::new(manifest).with_file_name("src").join("core/regexes.yaml")
 }

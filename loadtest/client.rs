@@ -65,10 +65,7 @@ pub struct Outcome {
 
 impl Outcome {
     pub fn events(&self) -> u64 {
-        self.answered
-            .iter()
-            .map(|sent| u64::from(sent.events))
-            .sum()
+        self.answered.iter().map(|sent| u64::from(sent.events)).sum()
     }
 }
 
@@ -80,14 +77,9 @@ pub struct Connection {
 
 impl Connection {
     pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address)
-            .await
-            .with_context(|| format!("connect to {address}"))?;
+        let stream = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            buffer: Vec::with_capacity(4_096),
-        })
+        Ok(Self { stream, buffer: Vec::with_capacity(4_096) })
     }
 
     /// Sends a request and waits for its answer: status and body.
@@ -103,10 +95,7 @@ impl Connection {
             {
                 return Ok((head.status, &self.buffer[head.bytes..]));
             }
-            ensure!(
-                self.buffer.len() < ANSWER_BYTES_MAX,
-                "the answer is too long"
-            );
+            ensure!(self.buffer.len() < ANSWER_BYTES_MAX, "the answer is too long");
         }
     }
 }
@@ -125,41 +114,28 @@ impl Head {
             return Ok(None);
         };
         let head = std::str::from_utf8(&answer[..end])?;
-        let status: u16 = head
-            .get(9..12)
-            .context("no status line")?
-            .parse()
-            .context("the status is no number")?;
+        let status: u16 = head.get(9..12).context("no status line")?.parse().context("the status is no number")?;
         let length = head.lines().skip(1).find_map(|line| {
             let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length")
-                .then(|| value.trim().parse())
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse())
         });
         let body_bytes = match length {
             Some(length) => length?,
             None if status == 204 => 0,
             None => bail!("an answer without a length"),
         };
-        Ok(Some(Self {
-            status,
-            bytes: end + 4,
-            body_bytes,
-        }))
+        Ok(Some(Self { status, bytes: end + 4, body_bytes }))
     }
 }
 
 /// Runs the load on a thread of its own.
 pub async fn run(load: Load) -> anyhow::Result<Outcome> {
     let (report, outcome) = oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    thread::Builder::new()
-        .name("loadtest-client".to_owned())
-        .spawn(move || {
-            // Nobody listens any more only when the process is ending.
-            let _ = report.send(runtime.block_on(drive(load)));
-        })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("loadtest-client".to_owned()).spawn(move || {
+        // Nobody listens any more only when the process is ending.
+        let _ = report.send(runtime.block_on(drive(load)));
+    })?;
     outcome.await.context("the generator ended unexpectedly")?
 }
 
@@ -181,25 +157,13 @@ async fn drive(load: Load) -> anyhow::Result<Outcome> {
     }
     let planned = match load.pace {
         Pace::Full { events_max } => events_max / u64::from(load.shape.events()),
-        Pace::Schedule {
-            requests_per_second,
-        } => (requests_per_second * load.duration.as_secs_f64()) as u64,
+        Pace::Schedule { requests_per_second } => (requests_per_second * load.duration.as_secs_f64()) as u64,
     };
-    let turn = Arc::new(Turn {
-        started: Instant::now(),
-        begun: AtomicU64::new(0),
-        planned,
-        due: Semaphore::new(0),
-        load,
-    });
-    if let Pace::Schedule {
-        requests_per_second,
-    } = turn.load.pace
-    {
+    let turn =
+        Arc::new(Turn { started: Instant::now(), begun: AtomicU64::new(0), planned, due: Semaphore::new(0), load });
+    if let Pace::Schedule { requests_per_second } = turn.load.pace {
         let turn = Arc::clone(&turn);
-        thread::Builder::new()
-            .name("loadtest-pacer".to_owned())
-            .spawn(move || release(&turn, requests_per_second))?;
+        thread::Builder::new().name("loadtest-pacer".to_owned()).spawn(move || release(&turn, requests_per_second))?;
     }
     let mut tasks = JoinSet::new();
     for (number, connection) in (turn.load.first_stream..).zip(connections) {
@@ -228,11 +192,7 @@ fn release(turn: &Turn, requests_per_second: f64) {
 }
 
 /// One connection's requests, one after the other.
-async fn converse(
-    turn: Arc<Turn>,
-    mut connection: Connection,
-    mut stream: Stream,
-) -> anyhow::Result<Outcome> {
+async fn converse(turn: Arc<Turn>, mut connection: Connection, mut stream: Stream) -> anyhow::Result<Outcome> {
     let load = &turn.load;
     let mut outcome = Outcome::new(turn.started)?;
     let mut request = Vec::new();
@@ -248,9 +208,9 @@ async fn converse(
         }
         let due = match load.pace {
             Pace::Full { .. } => None,
-            Pace::Schedule {
-                requests_per_second,
-            } => Some(turn.started + Duration::from_secs_f64(index as f64 / requests_per_second)),
+            Pace::Schedule { requests_per_second } => {
+                Some(turn.started + Duration::from_secs_f64(index as f64 / requests_per_second))
+            }
         };
         let sent = stream.write(load.shape, &mut request);
         if let Some(due) = due {

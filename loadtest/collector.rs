@@ -33,9 +33,7 @@ pub struct Collector {
 impl Collector {
     /// Starts `weir serve` with the default settings, working in a new directory below `parent`.
     pub async fn start(program: &Path, database_url: &str, parent: &Path) -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("loadtest-")
-            .tempdir_in(parent)?;
+        let dir = tempfile::Builder::new().prefix("loadtest-").tempdir_in(parent)?;
         let log = dir.path().join("weir.log");
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
@@ -44,13 +42,7 @@ impl Collector {
             }
         }
         let mut child = command
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--admin-listen",
-                "127.0.0.1:0",
-            ])
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .env("DATABASE_URL", database_url)
             .env("WEIR_LOG_FORMAT", "json")
             .current_dir(dir.path())
@@ -69,21 +61,10 @@ impl Collector {
             if let Some(status) = child.try_wait()? {
                 bail!("the collector did not start ({status}):\n{}", tail(&log)?);
             }
-            ensure!(
-                Instant::now() < deadline,
-                "the collector was not ready in time:\n{}",
-                tail(&log)?
-            );
+            ensure!(Instant::now() < deadline, "the collector was not ready in time:\n{}", tail(&log)?);
             tokio::time::sleep(POLL_INTERVAL).await;
         };
-        let collector = Self {
-            child,
-            pid,
-            public,
-            admin,
-            log,
-            dir,
-        };
+        let collector = Self { child, pid, public, admin, log, dir };
         let (status, _) = collector.ask("/readyz").await?;
         ensure!(status == 200, "/readyz answers {status}");
         Ok(collector)
@@ -113,11 +94,7 @@ impl Collector {
         let status = tokio::time::timeout(STOP_TIMEOUT, self.child.wait())
             .await
             .context("the collector did not stop in time")??;
-        ensure!(
-            status.success(),
-            "the collector ended with {status}:\n{}",
-            tail(&self.log)?
-        );
+        ensure!(status.success(), "the collector ended with {status}:\n{}", tail(&self.log)?);
         let complaints = complaints(&self.log)?;
         self.dir.close()?;
         Ok(complaints)
@@ -126,10 +103,7 @@ impl Collector {
 
 /// Asks one process, which this one started, to end.
 pub async fn terminate(pid: u32) -> anyhow::Result<()> {
-    let status = Command::new("kill")
-        .args(["-TERM", &pid.to_string()])
-        .status()
-        .await?;
+    let status = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
     ensure!(status.success(), "kill -TERM {pid}: {status}");
     Ok(())
 }
@@ -161,10 +135,7 @@ fn complaints(log: &Path) -> anyhow::Result<Vec<String>> {
 fn lines(log: &Path) -> anyhow::Result<Vec<Value>> {
     let text = std::fs::read_to_string(log)?;
     // The last line may be half written.
-    Ok(text
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect())
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 fn tail(log: &Path) -> anyhow::Result<String> {

@@ -11,16 +11,12 @@ pub const PAGES: usize = 6_000;
 /// Events that differ in everything but their page: referrer, campaign, properties.
 const VARIANTS_OF_A_PAGE: usize = 2;
 
-const SITES: [&str; 4] = [
-    "www.millstream.example",
-    "shop.millstream.example",
-    "docs.millstream.example",
-    "app.millstream.example",
-];
+const SITES: [&str; 4] =
+    ["www.millstream.example", "shop.millstream.example", "docs.millstream.example", "app.millstream.example"];
 const WORDS: [&str; 24] = [
-    "amber", "basin", "copper", "delta", "ember", "ferry", "garnet", "harbor", "indigo", "juniper",
-    "kettle", "lantern", "meadow", "nickel", "orchard", "pebble", "quarry", "ribbon", "saddle",
-    "timber", "umber", "velvet", "willow", "yarrow",
+    "amber", "basin", "copper", "delta", "ember", "ferry", "garnet", "harbor", "indigo", "juniper", "kettle",
+    "lantern", "meadow", "nickel", "orchard", "pebble", "quarry", "ribbon", "saddle", "timber", "umber", "velvet",
+    "willow", "yarrow",
 ];
 const REFERRERS: [&str; 8] = [
     "",
@@ -38,14 +34,7 @@ const CAMPAIGNS: [&str; 4] = [
     "utm_source=facebook&utm_medium=paid_social&utm_campaign=retargeting&utm_content=carousel_b&fbclid=IwAR2F4dbP0l7",
     "utm_source=partner&utm_medium=referral",
 ];
-const SCREENS: [&str; 6] = [
-    "1920x1080",
-    "1536x864",
-    "2560x1440",
-    "390x844",
-    "412x915",
-    "360x800",
-];
+const SCREENS: [&str; 6] = ["1920x1080", "1536x864", "2560x1440", "390x844", "412x915", "360x800"];
 const LANGUAGES: [&str; 6] = ["en-US", "en-US", "en-GB", "de-DE", "fr-FR", "pt-BR"];
 /// Of events that are no page views: their kind, name, and how many properties they carry.
 const ACTIONS: [(&str, &str, usize); 5] = [
@@ -71,19 +60,14 @@ pub fn pages(random: &mut Random) -> Vec<Page> {
     (0..PAGES)
         .flat_map(|rank| {
             let (site, path) = address(rank);
-            (0..VARIANTS_OF_A_PAGE)
-                .map(|_| page(random, rank, site, &path))
-                .collect::<Vec<_>>()
+            (0..VARIANTS_OF_A_PAGE).map(|_| page(random, rank, site, &path)).collect::<Vec<_>>()
         })
         .collect()
 }
 
 /// A URL of its own for each rank.
 fn address(rank: usize) -> (&'static str, String) {
-    let (first, second) = (
-        WORDS[rank % WORDS.len()],
-        WORDS[(rank / WORDS.len()) % WORDS.len()],
-    );
+    let (first, second) = (WORDS[rank % WORDS.len()], WORDS[(rank / WORDS.len()) % WORDS.len()]);
     let path = match rank {
         0 => "/".to_owned(),
         1 => "/pricing".to_owned(),
@@ -99,10 +83,8 @@ fn address(rank: usize) -> (&'static str, String) {
 
 fn page(random: &mut Random, rank: usize, site: &str, path: &str) -> Page {
     let action = (random.below(4) == 0).then(|| random.pick(&ACTIONS));
-    let kind = action.map_or_else(
-        || r#""type":"page""#.to_owned(),
-        |(kind, name, _)| format!(r#""type":"{kind}","name":"{name}""#),
-    );
+    let kind = action
+        .map_or_else(|| r#""type":"page""#.to_owned(), |(kind, name, _)| format!(r#""type":"{kind}","name":"{name}""#));
     let query = match random.below(8) {
         0 => format!("?{}", random.pick(&CAMPAIGNS)),
         1 => format!("?page={}&sort=price_asc", random.below(9) + 1),
@@ -112,11 +94,7 @@ fn page(random: &mut Random, rank: usize, site: &str, path: &str) -> Page {
         0 => format!("https://{site}/"),
         _ => (*random.pick(&REFERRERS)).to_owned(),
     };
-    let (word, screen, language) = (
-        WORDS[rank % WORDS.len()],
-        random.pick(&SCREENS),
-        random.pick(&LANGUAGES),
-    );
+    let (word, screen, language) = (WORDS[rank % WORDS.len()], random.pick(&SCREENS), random.pick(&LANGUAGES));
     let properties = properties(random, action.map_or(0, |(.., count)| *count));
     Page {
         kind,
@@ -130,25 +108,13 @@ fn page(random: &mut Random, rank: usize, site: &str, path: &str) -> Page {
 fn properties(random: &mut Random, count: usize) -> String {
     let members: Vec<String> = (0..count)
         .map(|index| match index % 4 {
-            0 => format!(
-                r#""sku":"{}-{:04}""#,
-                random.pick(&WORDS),
-                random.below(10_000)
-            ),
-            1 => format!(
-                r#""price_{index}":{}.{:02}"#,
-                random.below(400),
-                random.below(100)
-            ),
+            0 => format!(r#""sku":"{}-{:04}""#, random.pick(&WORDS), random.below(10_000)),
+            1 => format!(r#""price_{index}":{}.{:02}"#, random.below(400), random.below(100)),
             2 => format!(r#""variant_{index}":"{}""#, random.pick(&WORDS)),
             _ => format!(r#""in_stock_{index}":{}"#, random.below(2) == 0),
         })
         .collect();
-    if members.is_empty() {
-        String::new()
-    } else {
-        format!(r#","properties":{{{}}}"#, members.join(","))
-    }
+    if members.is_empty() { String::new() } else { format!(r#","properties":{{{}}}"#, members.join(",")) }
 }
 
 /// Distinct user agents, the most frequent first.
@@ -164,40 +130,23 @@ pub fn user_agents(random: &mut Random) -> Vec<String> {
 
 fn all_user_agents() -> BTreeSet<String> {
     const WEBKIT: &str = "AppleWebKit/537.36 (KHTML, like Gecko)";
-    const DESKTOPS: [&str; 3] = [
-        "Windows NT 10.0; Win64; x64",
-        "Macintosh; Intel Mac OS X 10_15_7",
-        "X11; Linux x86_64",
-    ];
-    const PHONES: [&str; 8] = [
-        "SM-S911B",
-        "SM-A546B",
-        "SM-G991U",
-        "Pixel 7",
-        "Pixel 8 Pro",
-        "M2101K6G",
-        "CPH2411",
-        "moto g power",
-    ];
+    const DESKTOPS: [&str; 3] =
+        ["Windows NT 10.0; Win64; x64", "Macintosh; Intel Mac OS X 10_15_7", "X11; Linux x86_64"];
+    const PHONES: [&str; 8] =
+        ["SM-S911B", "SM-A546B", "SM-G991U", "Pixel 7", "Pixel 8 Pro", "M2101K6G", "CPH2411", "moto g power"];
     let mut agents = BTreeSet::new();
     for version in 118..=142 {
         let chrome = format!("Chrome/{version}.0.0.0");
         for desktop in DESKTOPS {
-            agents.insert(format!(
-                "Mozilla/5.0 ({desktop}) {WEBKIT} {chrome} Safari/537.36"
-            ));
+            agents.insert(format!("Mozilla/5.0 ({desktop}) {WEBKIT} {chrome} Safari/537.36"));
             agents.insert(format!(
                 "Mozilla/5.0 ({}; rv:{version}.0) Gecko/20100101 Firefox/{version}.0",
                 desktop.replace("10_15_7", "10.15")
             ));
         }
         let windows = DESKTOPS[0];
-        agents.insert(format!(
-            "Mozilla/5.0 ({windows}) {WEBKIT} {chrome} Safari/537.36 Edg/{version}.0.0.0"
-        ));
-        agents.insert(format!(
-            "Mozilla/5.0 (Linux; Android 10; K) {WEBKIT} {chrome} Mobile Safari/537.36"
-        ));
+        agents.insert(format!("Mozilla/5.0 ({windows}) {WEBKIT} {chrome} Safari/537.36 Edg/{version}.0.0.0"));
+        agents.insert(format!("Mozilla/5.0 (Linux; Android 10; K) {WEBKIT} {chrome} Mobile Safari/537.36"));
         let phone = PHONES[version % PHONES.len()];
         agents.insert(format!(
             "Mozilla/5.0 (Linux; Android 1{}; {phone} Build/UP1A.231005.007; wv) {WEBKIT} Version/4.0 {chrome} Mobile Safari/537.36 [FB_IAB/FB4A;FBAV/48{}.0.0.61.77;]",

@@ -4,12 +4,16 @@ use anyhow::Context;
 use tokio_postgres::{Client, NoTls};
 use url::Url;
 
+use crate::machine;
+
 /// A database that [`drop`] removes again.
 pub struct Database {
     superuser: Client,
     /// As its owner.
     pub url: String,
     pub server_version: String,
+    /// The process that all of the server's others descend from.
+    pub server_pid: u32,
 }
 
 impl Database {
@@ -24,21 +28,16 @@ impl Database {
         url.set_username(&name).map_err(unfit)?;
         url.set_password(Some(&password)).map_err(unfit)?;
         url.set_path(&name);
-        superuser
-            .batch_execute(&format!("create role {name} login password '{password}'"))
-            .await?;
+        superuser.batch_execute(&format!("create role {name} login password '{password}'")).await?;
+        let own_pid: i32 = superuser.query_one("select pg_backend_pid()", &[]).await?.try_get(0)?;
         let database = Self {
-            server_version: superuser
-                .query_one("show server_version", &[])
-                .await?
-                .try_get(0)?,
+            server_pid: machine::parent_of(own_pid.cast_unsigned())
+                .context("the PostgreSQL server must run on this machine")?,
+            server_version: superuser.query_one("show server_version", &[]).await?.try_get(0)?,
             superuser,
             url: url.into(),
         };
-        let created = database
-            .superuser
-            .batch_execute(&format!("create database {name} owner {name}"))
-            .await;
+        let created = database.superuser.batch_execute(&format!("create database {name} owner {name}")).await;
         if let Err(error) = created {
             drop(superuser_url, &database.url).await?;
             return Err(error.into());
@@ -64,19 +63,14 @@ pub async fn drop(superuser_url: &str, url: &str) -> anyhow::Result<()> {
     let url = Url::parse(url)?;
     let name = url.username();
     let superuser = connect(superuser_url).await?;
-    for statement in [
-        format!("drop database if exists {name} with (force)"),
-        format!("drop role if exists {name}"),
-    ] {
+    for statement in [format!("drop database if exists {name} with (force)"), format!("drop role if exists {name}")] {
         superuser.batch_execute(&statement).await?;
     }
     Ok(())
 }
 
 async fn connect(url: &str) -> anyhow::Result<Client> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls)
-        .await
-        .context("connect to PostgreSQL")?;
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.context("connect to PostgreSQL")?;
     // Its error reaches whoever uses the client.
     tokio::spawn(connection);
     Ok(client)

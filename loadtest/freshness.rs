@@ -33,11 +33,8 @@ pub async fn probe(
     stream: u32,
     stop: CancellationToken,
 ) -> anyhow::Result<Freshness> {
-    let query = client
-        .prepare(
-            "select exists (select from analytics.events where event_id = $1 and occurred_at = $2)",
-        )
-        .await?;
+    let query =
+        client.prepare("select exists (select from analytics.events where event_id = $1 and occurred_at = $2)").await?;
     let mut stream = traffic.stream(stream);
     let mut connection = Connection::open(address).await?;
     let mut request = Vec::new();
@@ -50,10 +47,7 @@ pub async fn probe(
         let started = Instant::now();
         let (status, _) = connection.exchange(&request).await?;
         ensure!(status == 200, "a probe was answered {status}");
-        let id = sent
-            .event_ids(&traffic.site.source)
-            .next()
-            .context("a single event")?;
+        let id = sent.event_ids(&traffic.site.source).next().context("a single event")?;
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(sent.at_ms().cast_unsigned());
         while !client.query_one(&query, &[&id, &at]).await?.try_get(0)? {
             ensure!(

@@ -25,10 +25,7 @@ impl Cpu {
     }
 
     pub fn since(self, before: Self) -> Self {
-        Self {
-            user: self.user.saturating_sub(before.user),
-            system: self.system.saturating_sub(before.system),
-        }
+        Self { user: self.user.saturating_sub(before.user), system: self.system.saturating_sub(before.system) }
     }
 }
 
@@ -37,17 +34,58 @@ fn ticks(text: &str) -> anyhow::Result<Duration> {
     Ok(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
 }
 
+/// What `/proc/PID/stat` tells of a process.
+struct Process {
+    parent: u32,
+    cpu: Cpu,
+    /// Of its children that have ended.
+    children: Duration,
+}
+
+impl Process {
+    fn read(pid: u32) -> anyhow::Result<Self> {
+        let path = format!("/proc/{pid}/stat");
+        let stat = fs::read_to_string(&path).context(path)?;
+        // The name stands in parentheses and may hold anything; behind it come state and parent, and from the 12th field
+        // on utime, stime, cutime, cstime (proc_pid_stat(5)).
+        let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let [utime, stime, cutime, cstime] = fields.get(11..15).context("too few fields")? else {
+            anyhow::bail!("too few fields in stat");
+        };
+        Ok(Self {
+            parent: fields[1].parse()?,
+            cpu: Cpu { user: ticks(utime)?, system: ticks(stime)? },
+            children: ticks(cutime)? + ticks(cstime)?,
+        })
+    }
+}
+
 /// All threads of one process.
 pub fn process_cpu(pid: u32) -> anyhow::Result<Cpu> {
-    let path = format!("/proc/{pid}/stat");
-    let stat = fs::read_to_string(&path).context(path)?;
-    // The name stands in parentheses and may hold anything; `utime` is the 12th field behind it (proc_pid_stat(5)).
-    let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
-    let mut fields = fields.split_whitespace().skip(11);
-    Ok(Cpu {
-        user: ticks(fields.next().context("no utime")?)?,
-        system: ticks(fields.next().context("no stime")?)?,
-    })
+    Ok(Process::read(pid)?.cpu)
+}
+
+/// A process and all its children, those that have ended included.
+pub fn family_cpu(pid: u32) -> anyhow::Result<Duration> {
+    let head = Process::read(pid)?;
+    let mut sum = head.cpu.total() + head.children;
+    for entry in fs::read_dir("/proc")? {
+        let Ok(child) = entry?.file_name().to_string_lossy().parse() else {
+            continue;
+        };
+        // Processes come and go meanwhile.
+        if let Ok(child) = Process::read(child)
+            && child.parent == pid
+        {
+            sum += child.cpu.total();
+        }
+    }
+    Ok(sum)
+}
+
+pub fn parent_of(pid: u32) -> anyhow::Result<u32> {
+    Ok(Process::read(pid)?.parent)
 }
 
 /// All processors: time in which they worked, and time that the hypervisor gave to others.
@@ -87,15 +125,10 @@ pub fn describe() -> String {
     let cpuinfo = read("/proc/cpuinfo");
     let model = value_of(&cpuinfo, "model name").unwrap_or("unknown processor");
     let meminfo = read("/proc/meminfo");
-    let memory_kib: u64 = value_of(&meminfo, "MemTotal")
-        .and_then(|value| value.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0);
+    let memory_kib: u64 =
+        value_of(&meminfo, "MemTotal").and_then(|value| value.split_whitespace().next()?.parse().ok()).unwrap_or(0);
     let kernel = read("/proc/sys/kernel/osrelease");
-    format!(
-        "{cores} cores ({model}), {} GiB, Linux {}",
-        memory_kib / 1_024 / 1_024,
-        kernel.trim()
-    )
+    format!("{cores} cores ({model}), {} GiB, Linux {}", memory_kib / 1_024 / 1_024, kernel.trim())
 }
 
 fn value_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {

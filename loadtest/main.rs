@@ -112,10 +112,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let superuser_url = std::env::var("WEIR_TEST_SUPERUSER_URL")
         .context("WEIR_TEST_SUPERUSER_URL is not set: run this by `make loadtest`")?;
     let program = std::env::current_exe()?;
-    let target = program
-        .ancestors()
-        .nth(2)
-        .context("this program is in no target directory")?;
+    let target = program.ancestors().nth(2).context("this program is in no target directory")?;
     let weir = match &args.weir {
         Some(weir) => weir.canonicalize()?,
         None => build_weir().await.map(|()| target.join("weir"))?,
@@ -134,8 +131,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     dropped?;
     report.print();
     if let Some(file) = &args.json {
-        std::fs::write(file, serde_json::to_vec_pretty(&report)?)
-            .with_context(|| file.display().to_string())?;
+        std::fs::write(file, serde_json::to_vec_pretty(&report)?).with_context(|| file.display().to_string())?;
     }
     Ok(())
 }
@@ -146,9 +142,7 @@ async fn build_weir() -> anyhow::Result<()> {
         return Ok(());
     };
     let mut command = tokio::process::Command::new(cargo);
-    command
-        .args(["build", "--quiet", "--locked", "--bin", "weir"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.args(["build", "--quiet", "--locked", "--bin", "weir"]).current_dir(env!("CARGO_MANIFEST_DIR"));
     if cfg!(debug_assertions) {
         eprintln!("loadtest: built without --release: the figures mean nothing");
     } else {
@@ -159,12 +153,7 @@ async fn build_weir() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(
-    args: &Args,
-    database: Database,
-    weir: PathBuf,
-    dir: PathBuf,
-) -> anyhow::Result<Report> {
+async fn measure(args: &Args, database: Database, weir: PathBuf, dir: PathBuf) -> anyhow::Result<Report> {
     let site = prepare(&database).await?;
     let postgres = database.server_version.clone();
     let bench = Bench {
@@ -195,20 +184,13 @@ async fn measure(
 
 /// Tables and keys.
 async fn prepare(database: &Database) -> anyhow::Result<Site> {
-    let settings = weir::config::Database {
-        url: database.url.clone(),
-        ..weir::config::Database::default()
-    };
+    let settings = weir::config::Database { url: database.url.clone(), ..weir::config::Database::default() };
     let weir = weir::database::Database::new(&settings, 1)?;
     migrate::run(&weir).await?;
     let keys = weir::sources::add(&weir, SOURCE, &[]).await?;
     weir.close();
     peers::create_copy_table(database).await?;
-    Ok(Site {
-        source: SOURCE.to_owned(),
-        public_key: keys.public_key,
-        secret_key: keys.secret_key,
-    })
+    Ok(Site { source: SOURCE.to_owned(), public_key: keys.public_key, secret_key: keys.secret_key })
 }
 
 async fn round(args: &Args, bench: &Bench) -> anyhow::Result<Round> {
@@ -216,10 +198,7 @@ async fn round(args: &Args, bench: &Bench) -> anyhow::Result<Round> {
     let mut round = Round::default();
     if is_asked(Phase::Bare) {
         let bare = bench.bare().await.context("bare handler")?;
-        eprintln!(
-            "  bare           {:>9.0} requests/s",
-            bare.requests_per_second
-        );
+        eprintln!("  bare           {:>9.0} requests/s", bare.requests_per_second);
         round.bare = Some(bare);
     }
     if is_asked(Phase::Copy) {
@@ -240,19 +219,10 @@ async fn round(args: &Args, bench: &Bench) -> anyhow::Result<Round> {
 
 /// Full speed, then half of what reached the tables.
 async fn both(bench: &Bench, name: &str, shape: Shape) -> anyhow::Result<(WeirResult, WeirResult)> {
-    let full = bench
-        .weir(shape, None)
-        .await
-        .with_context(|| format!("{name}, at full speed"))?;
-    eprintln!(
-        "  {name:<14} {:>9.0} events/s, {:.0} rows/s landed",
-        full.accepted_per_second, full.landed_per_second
-    );
+    let full = bench.weir(shape, None).await.with_context(|| format!("{name}, at full speed"))?;
+    eprintln!("  {name:<14} {:>9.0} events/s, {:.0} rows/s landed", full.accepted_per_second, full.landed_per_second);
     let pace = SCHEDULED_SHARE * full.landed_per_second / f64::from(shape.events());
-    let half = bench
-        .weir(shape, Some(pace))
-        .await
-        .with_context(|| format!("{name}, on a schedule"))?;
+    let half = bench.weir(shape, Some(pace)).await.with_context(|| format!("{name}, on a schedule"))?;
     eprintln!(
         "  {:<14} {:>9.0} events/s, freshness at most {:.0} ms",
         format!("{name}, half"),

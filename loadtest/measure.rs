@@ -24,6 +24,9 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// Events of one phase: what is behind in PostgreSQL waits in the journal, which must not fill up.
 const EVENTS_MAX: u64 = 4_000_000;
 
+/// Kernel threads that write back and log use less than this.
+const DISTURBED_CORES: f64 = 0.15;
+
 /// Everything that phases share.
 pub struct Bench {
     pub traffic: Arc<Traffic>,
@@ -55,9 +58,10 @@ pub struct WeirResult {
     /// The collector's own, all of it: receiving, journal, and flushing.
     pub cpu_us_per_event: f64,
     pub cpu_user_us_per_event: f64,
-    /// Cores that others used meanwhile: the generator, and all the rest, which is PostgreSQL.
+    /// Cores that others used meanwhile. All but the first two disturb the measurement.
     pub generator_cores: f64,
-    pub rest_cores: f64,
+    pub postgres_cores: f64,
+    pub other_cores: f64,
     /// Share of the time that the hypervisor gave to others.
     pub steal: f64,
     pub memory_mib: f64,
@@ -100,9 +104,7 @@ impl Bench {
             shape,
             connections: self.connections,
             first_stream: self.streams(self.connections),
-            pace: Pace::Full {
-                events_max: EVENTS_MAX,
-            },
+            pace: Pace::Full { events_max: EVENTS_MAX },
             duration: self.duration,
             expected_status,
         }
@@ -112,10 +114,7 @@ impl Bench {
     pub async fn bare(&self) -> anyhow::Result<BareResult> {
         let bare = Bare::start().await?;
         let load = self.load(bare.address, Shape::Single, 204);
-        let warm_up = Load {
-            duration: WARM_UP,
-            ..load.clone()
-        };
+        let warm_up = Load { duration: WARM_UP, ..load.clone() };
         client::run(warm_up).await?;
         let before = machine::process_cpu(bare.pid)?;
         let outcome = client::run(load).await?;
@@ -146,9 +145,7 @@ impl Bench {
 
         let load = Load {
             first_stream: self.streams(self.connections),
-            pace: pace.map_or(full.pace, |requests_per_second| Pace::Schedule {
-                requests_per_second,
-            }),
+            pace: pace.map_or(full.pace, |requests_per_second| Pace::Schedule { requests_per_second }),
             ..full
         };
         let committed = verify::committed(&client).await?;
@@ -161,13 +158,13 @@ impl Bench {
             self.streams(1),
             stop.clone(),
         ));
-        let usage = Usage::now(collector.pid)?;
+        let usage = Usage::now(collector.pid, self.database.server_pid)?;
         let outcome = client::run(load).await?;
         stop.cancel();
         let memory = machine::process_memory_mib(collector.pid)?;
         verify::wait_for_commit(&client, committed + outcome.events()).await?;
         let landed = outcome.started.elapsed();
-        let used = Usage::now(collector.pid)?.since(&usage);
+        let used = Usage::now(collector.pid, self.database.server_pid)?.since(&usage);
         let freshness = probe.await??;
 
         refuse_refusals(&outcome)?;
@@ -179,6 +176,10 @@ impl Bench {
             .context("the events that were sent are not the events that were stored")?;
         let counted = Counted::between(&counted, &collector.metrics().await?);
         let mut remarks = counted.remarks();
+        let disturbed = used.cores(used.others() + used.steal);
+        if disturbed > DISTURBED_CORES {
+            remarks.push(format!("other programs took {disturbed:.2} cores: measure again on an idle machine"));
+        }
         remarks.extend(collector.stop().await?);
 
         let count = outcome.events() as f64;
@@ -192,9 +193,10 @@ impl Bench {
             landed_per_second: count / landed.as_secs_f64(),
             cpu_us_per_event: micros(used.collector.total()) / count,
             cpu_user_us_per_event: micros(used.collector.user) / count,
-            generator_cores: used.generator.as_secs_f64() / used.elapsed.as_secs_f64(),
-            rest_cores: used.rest().as_secs_f64() / used.elapsed.as_secs_f64(),
-            steal: used.steal.as_secs_f64() / used.elapsed.as_secs_f64(),
+            generator_cores: used.cores(used.generator),
+            postgres_cores: used.cores(used.postgres),
+            other_cores: used.cores(used.others()),
+            steal: used.cores(used.steal),
             memory_mib: memory.0,
             memory_peak_mib: memory.1,
             events_per_frame: events(&answered) as f64 / counted.get("weir_journal_frames_total"),
@@ -210,10 +212,7 @@ impl Bench {
 
     async fn warm_up(&self, load: &Load, client: &tokio_postgres::Client) -> anyhow::Result<()> {
         let committed = verify::committed(client).await?;
-        let warm_up = Load {
-            duration: WARM_UP,
-            ..load.clone()
-        };
+        let warm_up = Load { duration: WARM_UP, ..load.clone() };
         let outcome = client::run(warm_up).await?;
         refuse_refusals(&outcome)?;
         verify::wait_for_commit(client, committed + outcome.events()).await?;
@@ -242,9 +241,7 @@ fn millis(duration: Duration) -> f64 {
 
 impl Latency {
     fn of(requests_per_second: f64, latency: &Histogram<u64>, lateness: &Histogram<u64>) -> Self {
-        let at = |histogram: &Histogram<u64>, quantile| {
-            histogram.value_at_quantile(quantile) as f64 / 1e3
-        };
+        let at = |histogram: &Histogram<u64>, quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
         Self {
             requests_per_second,
             p50_ms: at(latency, 0.5),
@@ -264,18 +261,20 @@ struct Usage {
     elapsed: Duration,
     collector: machine::Cpu,
     generator: Duration,
+    postgres: Duration,
     machine: Duration,
     steal: Duration,
 }
 
 impl Usage {
-    fn now(collector: u32) -> anyhow::Result<Self> {
+    fn now(collector: u32, postgres: u32) -> anyhow::Result<Self> {
         let (machine, steal) = machine::machine_cpu()?;
         Ok(Self {
             at: Instant::now(),
             elapsed: Duration::ZERO,
             collector: machine::process_cpu(collector)?,
             generator: machine::process_cpu(std::process::id())?.total(),
+            postgres: machine::family_cpu(postgres)?,
             machine,
             steal,
         })
@@ -287,14 +286,20 @@ impl Usage {
             elapsed: self.at - before.at,
             collector: self.collector.since(before.collector),
             generator: self.generator.saturating_sub(before.generator),
+            postgres: self.postgres.saturating_sub(before.postgres),
             machine: self.machine.saturating_sub(before.machine),
             steal: self.steal.saturating_sub(before.steal),
         }
     }
 
-    fn rest(&self) -> Duration {
-        self.machine
-            .saturating_sub(self.collector.total() + self.generator)
+    /// Kernel threads, and programs that have nothing to do with this.
+    fn others(&self) -> Duration {
+        let known = self.collector.total() + self.generator + self.postgres;
+        self.machine.saturating_sub(known)
+    }
+
+    fn cores(&self, time: Duration) -> f64 {
+        time.as_secs_f64() / self.elapsed.as_secs_f64()
     }
 }
 
@@ -306,9 +311,7 @@ impl Counted {
         before: &std::collections::BTreeMap<String, f64>,
         after: &std::collections::BTreeMap<String, f64>,
     ) -> Self {
-        let difference = |(name, value): (&String, &f64)| {
-            (name.clone(), value - before.get(name).unwrap_or(&0.0))
-        };
+        let difference = |(name, value): (&String, &f64)| (name.clone(), value - before.get(name).unwrap_or(&0.0));
         Self(after.iter().map(difference).collect())
     }
 

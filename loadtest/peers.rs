@@ -70,11 +70,7 @@ impl Bare {
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).await?;
         let address = line.trim().parse().context("the bare server's address")?;
-        Ok(Self {
-            child,
-            pid,
-            address,
-        })
+        Ok(Self { child, pid, address })
     }
 
     pub async fn stop(mut self) -> anyhow::Result<()> {
@@ -116,16 +112,10 @@ impl Block {
             places: Arc::new(Places::open(None)?),
             salts: Arc::new(Salts::new()?),
         };
-        let key = WriteKey {
-            source: traffic.site.source.as_str().into(),
-            kind: KeyKind::Public,
-            origins: Arc::default(),
-        };
+        let key =
+            WriteKey { source: traffic.site.source.as_str().into(), kind: KeyKind::Public, origins: Arc::default() };
         let mut stream = traffic.stream(COPY_STREAM);
-        let mut block = Self {
-            bytes: Vec::new(),
-            starts: Vec::new(),
-        };
+        let mut block = Self { bytes: Vec::new(), starts: Vec::new() };
         while block.bytes.len() < bytes_max {
             let (body, user_agent) = stream.body();
             let decoded = native::decode(std::str::from_utf8(body)?, false)?;
@@ -180,11 +170,7 @@ pub async fn create_copy_table(database: &Database) -> anyhow::Result<()> {
 }
 
 /// Copies for `duration` over as many connections as weir has lanes, in transactions of weir's size; rows a second.
-pub async fn copy(
-    database: &Database,
-    traffic: &Arc<Traffic>,
-    duration: Duration,
-) -> anyhow::Result<f64> {
+pub async fn copy(database: &Database, traffic: &Arc<Traffic>, duration: Duration) -> anyhow::Result<f64> {
     let flush = Config::default().flush;
     let block = Arc::new(Block::build(traffic, flush.bytes_max).await?);
     let mut clients = Vec::new();
@@ -192,10 +178,7 @@ pub async fn copy(
         clients.push(database.client().await?);
     }
     let columns: Vec<&str> = row::COLUMNS.iter().map(|(name, _)| *name).collect();
-    let statement = format!(
-        "copy {COPY_TABLE} ({}) from stdin (format binary)",
-        columns.join(", ")
-    );
+    let statement = format!("copy {COPY_TABLE} ({}) from stdin (format binary)", columns.join(", "));
     let started = Instant::now();
     let mut lanes = JoinSet::new();
     for (number, mut client) in (0..).zip(clients) {

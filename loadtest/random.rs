@@ -47,9 +47,7 @@ impl Zipf {
             })
             .collect();
         let scale = u64::MAX as f64 / sum;
-        Self {
-            sums: sums.iter().map(|sum| (sum * scale) as u64).collect(),
-        }
+        Self { sums: sums.iter().map(|sum| (sum * scale) as u64).collect() }
     }
 
     pub fn pick(&self, random: &mut Random) -> usize {

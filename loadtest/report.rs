@@ -40,25 +40,18 @@ const COLUMNS: [(&str, Column); 4] = [
     ("batch, half", |round| round.batch_scheduled.as_ref()),
 ];
 
-const LINES: [(&str, usize, Value<WeirResult>); 16] = [
+const LINES: [(&str, usize, Value<WeirResult>); 17] = [
     ("requests/s", 0, |result| result.requests_per_second),
-    ("events answered 200/s", 0, |result| {
-        result.accepted_per_second
-    }),
+    ("events answered 200/s", 0, |result| result.accepted_per_second),
     ("rows landed/s", 0, |result| result.landed_per_second),
-    ("weir's CPU, us an event", 2, |result| {
-        result.cpu_us_per_event
-    }),
-    ("  of it in user mode", 2, |result| {
-        result.cpu_user_us_per_event
-    }),
+    ("weir's CPU, us an event", 2, |result| result.cpu_us_per_event),
+    ("  of it in user mode", 2, |result| result.cpu_user_us_per_event),
     ("generator, cores", 2, |result| result.generator_cores),
-    ("PostgreSQL and rest, cores", 2, |result| result.rest_cores),
+    ("PostgreSQL, cores", 2, |result| result.postgres_cores),
+    ("other programs, cores", 2, |result| result.other_cores),
     ("stolen by the hypervisor", 2, |result| result.steal),
     ("memory, MiB", 0, |result| result.memory_mib),
-    ("memory at its peak, MiB", 0, |result| {
-        result.memory_peak_mib
-    }),
+    ("memory at its peak, MiB", 0, |result| result.memory_peak_mib),
     ("events a group commit", 1, |result| result.events_per_frame),
     ("write and sync, ms", 2, |result| result.sync_ms_mean),
     ("flushes/s", 1, |result| result.flushes_per_second),
@@ -95,10 +88,7 @@ impl Report {
     pub fn print(&self) {
         println!("\ncommand     {}", self.command);
         println!("machine     {}", self.machine);
-        println!(
-            "disk        {:.0} us to write and sync 8 kB",
-            self.sync_8_kb_us
-        );
+        println!("disk        {:.0} us to write and sync 8 kB", self.sync_8_kb_us);
         println!("PostgreSQL  {}", self.postgres);
         println!(
             "load        {} connections, {} s a phase, {} events a batch; medians of {} rounds\n",
@@ -108,21 +98,9 @@ impl Report {
             self.rounds.len()
         );
         let bare = |value: Value<BareResult>| self.median(|round| round.bare.as_ref().map(value));
-        line(
-            "bare axum handler, requests/s",
-            0,
-            [bare(|bare| bare.requests_per_second)],
-        );
-        line(
-            "  its CPU, us a request",
-            2,
-            [bare(|bare| bare.cpu_us_per_request)],
-        );
-        line(
-            "raw COPY of the same rows, rows/s",
-            0,
-            [self.median(|round| round.copy_rows_per_second)],
-        );
+        line("bare axum handler, requests/s", 0, [bare(|bare| bare.requests_per_second)]);
+        line("  its CPU, us a request", 2, [bare(|bare| bare.cpu_us_per_request)]);
+        line("raw COPY of the same rows, rows/s", 0, [self.median(|round| round.copy_rows_per_second)]);
         print!("\n{:<34}", "weir");
         for (name, _) in COLUMNS {
             print!("{name:>14}");
@@ -133,8 +111,7 @@ impl Report {
             line(name, digits, medians);
         }
         for (name, value) in LATENCY_LINES {
-            let medians = COLUMNS
-                .map(|(_, column)| self.median(|round| column(round)?.latency.as_ref().map(value)));
+            let medians = COLUMNS.map(|(_, column)| self.median(|round| column(round)?.latency.as_ref().map(value)));
             line(name, 2, medians);
         }
         println!();
@@ -149,9 +126,7 @@ impl Report {
         line(
             "weir batch / raw COPY, rows/s",
             2,
-            [self.median(|round| {
-                Some(round.batch.as_ref()?.landed_per_second / round.copy_rows_per_second?)
-            })],
+            [self.median(|round| Some(round.batch.as_ref()?.landed_per_second / round.copy_rows_per_second?))],
         );
         for (number, round) in (1..).zip(&self.rounds) {
             for (name, column) in COLUMNS {

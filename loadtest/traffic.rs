@@ -46,11 +46,7 @@ pub struct Sent {
 impl Sent {
     /// The ids that weir must give the events.
     pub fn event_ids<'a>(&self, source: &'a str) -> impl Iterator<Item = Uuid> + use<'a> {
-        let Self {
-            first,
-            at_ms,
-            events,
-        } = *self;
+        let Self { first, at_ms, events } = *self;
         (0..events).map(move |index| {
             let message_id = message_id(first + u64::from(index));
             let message_id = std::str::from_utf8(&message_id).unwrap_or_default();
@@ -108,10 +104,7 @@ impl Traffic {
         let mut random = Random::new(seed);
         let user_agents = corpus::user_agents(&mut random);
         let pages = corpus::pages(&mut random);
-        let heads = user_agents
-            .iter()
-            .map(|agent| browser_head(agent))
-            .collect();
+        let heads = user_agents.iter().map(|agent| browser_head(agent)).collect();
         let batch_head = format!(
             "POST /v1/events HTTP/1.1\r\nHost: events.millstream.example\r\nAuthorization: Bearer {}\r\n\
              User-Agent: python-requests/2.32.3\r\nAccept-Encoding: gzip, deflate\r\nAccept: */*\r\n\
@@ -206,11 +199,7 @@ impl Stream {
         let first = self.sequence;
         self.sequence += u64::from(events);
         self.body.clear();
-        Sent {
-            first,
-            at_ms: Timestamp::now().as_millisecond(),
-            events,
-        }
+        Sent { first, at_ms: Timestamp::now().as_millisecond(), events }
     }
 
     fn write_single_body(&mut self) -> (Sent, usize, usize) {
@@ -219,8 +208,7 @@ impl Stream {
         let agent = traffic.agent_ranks.pick(&mut self.random);
         let page = traffic.page_ranks.pick(&mut self.random);
         self.body.extend_from_slice(b"{\"key\":\"");
-        self.body
-            .extend_from_slice(traffic.site.public_key.as_bytes());
+        self.body.extend_from_slice(traffic.site.public_key.as_bytes());
         self.body.extend_from_slice(b"\",\"events\":[");
         self.write_event(&traffic.pages[page], sent.first, |body| {
             let _ = write!(body, "{}", sent.at_ms);

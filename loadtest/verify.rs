@@ -46,10 +46,7 @@ pub async fn wait_for_commit(client: &Client, target: u64) -> anyhow::Result<()>
 
 /// Compares the events answered with `200` with the rows, one by one; then asks the accounting.
 pub async fn check(client: &Client, answered: &[Sent], source: &str) -> anyhow::Result<()> {
-    let mut sent: Vec<Uuid> = answered
-        .iter()
-        .flat_map(|sent| sent.event_ids(source))
-        .collect();
+    let mut sent: Vec<Uuid> = answered.iter().flat_map(|sent| sent.event_ids(source)).collect();
     sent.sort_unstable();
     let distinct = sent.windows(2).all(|pair| pair[0] != pair[1]);
     ensure!(distinct, "the generator sent an id twice");
@@ -81,48 +78,28 @@ fn compare(sent: &[Uuid], stored: &[Uuid]) -> anyhow::Result<()> {
     };
     let missing = lacks(sent, stored);
     let unknown = lacks(stored, sent);
-    let twice: Vec<Uuid> = stored
-        .windows(2)
-        .filter(|pair| pair[0] == pair[1])
-        .map(|pair| pair[0])
-        .collect();
-    let told: Vec<String> = [
-        ("answered 200 but not stored", missing),
-        ("stored but never answered 200", unknown),
-        ("stored twice", twice),
-    ]
-    .into_iter()
-    .filter(|(_, ids)| !ids.is_empty())
-    .map(|(what, ids)| {
-        let examples: Vec<String> = ids
-            .iter()
-            .take(EXAMPLES_SHOWN)
-            .map(ToString::to_string)
+    let twice: Vec<Uuid> = stored.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+    let told: Vec<String> =
+        [("answered 200 but not stored", missing), ("stored but never answered 200", unknown), ("stored twice", twice)]
+            .into_iter()
+            .filter(|(_, ids)| !ids.is_empty())
+            .map(|(what, ids)| {
+                let examples: Vec<String> = ids.iter().take(EXAMPLES_SHOWN).map(ToString::to_string).collect();
+                format!("{} {what} (as {})", ids.len(), examples.join(", "))
+            })
             .collect();
-        format!("{} {what} (as {})", ids.len(), examples.join(", "))
-    })
-    .collect();
-    bail!(
-        "of {} events answered 200 and {} rows: {}",
-        sent.len(),
-        stored.len(),
-        told.join("; ")
-    )
+    bail!("of {} events answered 200 and {} rows: {}", sent.len(), stored.len(), told.join("; "))
 }
 
 async fn check_accounting(client: &Client) -> anyhow::Result<()> {
-    let query =
-        "select coalesce(sum(abs(unexplained)), 0)::bigint, coalesce(sum(pending), 0)::bigint,
+    let query = "select coalesce(sum(abs(unexplained)), 0)::bigint, coalesce(sum(pending), 0)::bigint,
                         coalesce(sum(quarantined + duplicate), 0)::bigint from weir.accounting";
     let deadline = Instant::now() + ACCOUNTING_TIMEOUT;
     loop {
         let row = client.query_one(query, &[]).await?;
         let (unexplained, pending): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         let refused: i64 = row.try_get(2)?;
-        ensure!(
-            refused == 0,
-            "weir.accounting tells of {refused} duplicate or quarantined events"
-        );
+        ensure!(refused == 0, "weir.accounting tells of {refused} duplicate or quarantined events");
         if unexplained == 0 && pending == 0 {
             return Ok(());
         }

@@ -88,15 +88,9 @@ impl Accounting {
                 duplicate: account.duplicate.load(Ordering::Relaxed),
                 quarantined: account.quarantined.load(Ordering::Relaxed),
             };
-            Balance {
-                accepted: account.accepted.load(Ordering::Relaxed),
-                settled,
-            }
+            Balance { accepted: account.accepted.load(Ordering::Relaxed), settled }
         };
-        sources
-            .iter()
-            .map(|(source, account)| (source.clone(), balance(account)))
-            .collect()
+        sources.iter().map(|(source, account)| (source.clone(), balance(account))).collect()
     }
 }
 
@@ -109,11 +103,7 @@ mod tests {
         let accounting = Accounting::default();
         let web = accounting.source("web");
         web.accepted(10);
-        let first = Settled {
-            stored: 4,
-            duplicate: 1,
-            quarantined: 1,
-        };
+        let first = Settled { stored: 4, duplicate: 1, quarantined: 1 };
         web.settled(Settled::default(), first);
         assert_eq!(accounting.balances()[0].1.pending(), 4);
         // A failover lost the commit: its events are pending again.

@@ -47,75 +47,36 @@ impl Operator {
     /// Seconds since the oldest event that is not yet in the database was journalled.
     pub fn freshness_lag_s(&self) -> f64 {
         let oldest_ms = self.lanes.iter().filter_map(|lane| lane.oldest_ms()).min();
-        oldest_ms.map_or(0.0, |ms| {
-            (self.clock.now().as_millisecond() - ms).max(0) as f64 / 1_000.0
-        })
+        oldest_ms.map_or(0.0, |ms| (self.clock.now().as_millisecond() - ms).max(0) as f64 / 1_000.0)
     }
 
     fn health(&self) -> Health {
         let database = self.is_database_up.load(Ordering::Relaxed);
         let journal_has_room = !self.journal.is_refusing();
-        let status = match (
-            self.is_closing.load(Ordering::Relaxed),
-            journal_has_room,
-            database,
-        ) {
+        let status = match (self.is_closing.load(Ordering::Relaxed), journal_has_room, database) {
             (true, ..) => "closing",
             (_, false, _) => "refusing",
             (_, _, false) => "degraded",
             _ => "ok",
         };
-        Health {
-            status,
-            database,
-            journal_has_room,
-            freshness_lag_seconds: self.freshness_lag_s(),
-        }
+        Health { status, database, journal_has_room, freshness_lag_seconds: self.freshness_lag_s() }
     }
 
     fn render(&self) -> String {
         let backlog: u64 = self.feeds.iter().map(|feed| feed.backlog_bytes()).sum();
         for (name, help, value) in [
-            (
-                "weir_queue_length",
-                "Requests waiting for the journal.",
-                self.queue.queue_length() as f64,
-            ),
-            (
-                "weir_memory_reserved_bytes",
-                "Bytes that requests in flight hold.",
-                self.memory.reserved_bytes() as f64,
-            ),
-            (
-                "weir_journal_bytes",
-                "Bytes that journal segments occupy.",
-                self.journal.bytes() as f64,
-            ),
-            (
-                "weir_journal_segments",
-                "Journal segments.",
-                self.journal.segments() as f64,
-            ),
+            ("weir_queue_length", "Requests waiting for the journal.", self.queue.queue_length() as f64),
+            ("weir_memory_reserved_bytes", "Bytes that requests in flight hold.", self.memory.reserved_bytes() as f64),
+            ("weir_journal_bytes", "Bytes that journal segments occupy.", self.journal.bytes() as f64),
+            ("weir_journal_segments", "Journal segments.", self.journal.segments() as f64),
             (
                 "weir_journal_damaged_bytes",
                 "Journalled bytes that recovery could not read.",
                 self.journal.damaged_bytes() as f64,
             ),
-            (
-                "weir_journal_backlog_bytes",
-                "Journalled bytes not yet in the database.",
-                backlog as f64,
-            ),
-            (
-                "weir_freshness_lag_seconds",
-                "Age of the oldest event not yet in the database.",
-                self.freshness_lag_s(),
-            ),
-            (
-                "weir_partitions",
-                "Partitions of analytics.events.",
-                self.flush.partitions.count() as f64,
-            ),
+            ("weir_journal_backlog_bytes", "Journalled bytes not yet in the database.", backlog as f64),
+            ("weir_freshness_lag_seconds", "Age of the oldest event not yet in the database.", self.freshness_lag_s()),
+            ("weir_partitions", "Partitions of analytics.events.", self.flush.partitions.count() as f64),
             (
                 "weir_database_up",
                 "Whether the database answers.",
@@ -144,14 +105,7 @@ async fn index() -> &'static str {
 }
 
 async fn metrics(State(operator): State<Arc<Operator>>) -> Response {
-    (
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
-        operator.render(),
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], operator.render()).into_response()
 }
 
 /// `200` for as long as the process works, however the database is: restarting would not help.
@@ -164,12 +118,5 @@ async fn healthz(State(operator): State<Arc<Operator>>) -> Response {
 async fn readyz(State(operator): State<Arc<Operator>>) -> Response {
     let health = operator.health();
     let is_ready = matches!(health.status, "ok" | "degraded");
-    json(
-        if is_ready {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        },
-        &health,
-    )
+    json(if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &health)
 }

@@ -22,10 +22,7 @@ pub struct Reservation {
 
 impl MemoryBudget {
     pub fn new(bytes_max: usize) -> Self {
-        Self {
-            reserved: Arc::default(),
-            bytes_max,
-        }
+        Self { reserved: Arc::default(), bytes_max }
     }
 
     /// Bytes reserved at this moment.
@@ -35,10 +32,7 @@ impl MemoryBudget {
 
     /// An empty reservation, to grow.
     pub fn reservation(&self) -> Reservation {
-        Reservation {
-            budget: self.clone(),
-            bytes: 0,
-        }
+        Reservation { budget: self.clone(), bytes: 0 }
     }
 }
 
@@ -58,9 +52,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget
-            .reserved
-            .fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

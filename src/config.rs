@@ -152,11 +152,7 @@ pub struct Flush {
 
 impl Default for Database {
     fn default() -> Self {
-        Self {
-            url: String::new(),
-            connect_timeout_s: 5,
-            statement_timeout_s: 60,
-        }
+        Self { url: String::new(), connect_timeout_s: 5, statement_timeout_s: 60 }
     }
 }
 
@@ -179,9 +175,7 @@ impl Default for Receive {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
-        }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)) }
     }
 }
 
@@ -198,11 +192,7 @@ impl Default for Privacy {
 
 impl Default for Enrich {
     fn default() -> Self {
-        Self {
-            user_agent_patterns: None,
-            user_agent_cache_entries: 10_000,
-            geo_database: None,
-        }
+        Self { user_agent_patterns: None, user_agent_cache_entries: 10_000, geo_database: None }
     }
 }
 
@@ -220,12 +210,7 @@ impl Default for Journal {
 
 impl Default for Flush {
     fn default() -> Self {
-        Self {
-            lanes: 2,
-            interval_ms: 100,
-            bytes_max: 4 * 1024 * 1024,
-            partition_days_ahead: 7,
-        }
+        Self { lanes: 2, interval_ms: 100, bytes_max: 4 * 1024 * 1024, partition_days_ahead: 7 }
     }
 }
 
@@ -235,11 +220,7 @@ pub enum ConfigError {
     #[error("{0}")]
     Unreadable(Box<figment::Error>),
     #[error("{setting} is {value}: {reason}")]
-    OutOfRange {
-        setting: &'static str,
-        value: String,
-        reason: &'static str,
-    },
+    OutOfRange { setting: &'static str, value: String, reason: &'static str },
 }
 
 impl Config {
@@ -251,44 +232,22 @@ impl Config {
             None => figment.merge(Toml::file("weir.toml")),
         };
         // Names without `__` are switches of commands and scripts, not settings.
-        let settings = Env::prefixed("WEIR_")
-            .filter(|name| name.as_str().contains("__"))
-            .split("__");
-        figment = figment.merge(settings).merge(
-            Env::raw()
-                .only(&["DATABASE_URL"])
-                .map(|_| "database.url".into()),
-        );
-        figment
-            .extract()
-            .map_err(|error| ConfigError::Unreadable(Box::new(error)))
+        let settings = Env::prefixed("WEIR_").filter(|name| name.as_str().contains("__")).split("__");
+        figment = figment.merge(settings).merge(Env::raw().only(&["DATABASE_URL"]).map(|_| "database.url".into()));
+        figment.extract().map_err(|error| ConfigError::Unreadable(Box::new(error)))
     }
 
     /// Checks what types cannot say.
     pub fn check(&self) -> Result<(), ConfigError> {
         let at_least = |setting, value: u64, least: u64, reason| {
             if value < least {
-                Err(ConfigError::OutOfRange {
-                    setting,
-                    value: value.to_string(),
-                    reason,
-                })
+                Err(ConfigError::OutOfRange { setting, value: value.to_string(), reason })
             } else {
                 Ok(())
             }
         };
-        at_least(
-            "receive.connections_max",
-            self.receive.connections_max as u64,
-            1,
-            "nobody could connect",
-        )?;
-        at_least(
-            "receive.body_bytes_max",
-            self.receive.body_bytes_max as u64,
-            1024,
-            "no event would fit",
-        )?;
+        at_least("receive.connections_max", self.receive.connections_max as u64, 1, "nobody could connect")?;
+        at_least("receive.body_bytes_max", self.receive.body_bytes_max as u64, 1024, "no event would fit")?;
         at_least(
             "receive.memory_bytes_max",
             self.receive.memory_bytes_max as u64,
@@ -301,30 +260,15 @@ impl Config {
             1024 * 1024,
             "segments under 1 MB cost more than they hold",
         )?;
-        at_least(
-            "journal.queue_length",
-            self.journal.queue_length as u64,
-            1,
-            "no request could wait",
-        )?;
+        at_least("journal.queue_length", self.journal.queue_length as u64, 1, "no request could wait")?;
         at_least(
             "journal.bytes_max",
             self.journal.bytes_max,
             2 * self.journal.segment_bytes * self.flush.lanes as u64,
             "it must hold two segments a lane",
         )?;
-        at_least(
-            "flush.lanes",
-            self.flush.lanes as u64,
-            1,
-            "nothing would reach PostgreSQL",
-        )?;
-        at_least(
-            "flush.bytes_max",
-            self.flush.bytes_max as u64,
-            64 * 1024,
-            "transactions would be too small",
-        )?;
+        at_least("flush.lanes", self.flush.lanes as u64, 1, "nothing would reach PostgreSQL")?;
+        at_least("flush.bytes_max", self.flush.bytes_max as u64, 64 * 1024, "transactions would be too small")?;
         at_least(
             "flush.partition_days_ahead",
             u64::from(self.flush.partition_days_ahead),
@@ -347,9 +291,7 @@ mod tests {
     #[test]
     fn the_documented_file_is_the_default() {
         let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/weir.toml"));
-        let documented: Config = Figment::from(Toml::file_exact(file))
-            .extract()
-            .expect("weir.toml is valid");
+        let documented: Config = Figment::from(Toml::file_exact(file)).extract().expect("weir.toml is valid");
         assert_eq!(documented, Config::default());
     }
 
@@ -359,10 +301,7 @@ mod tests {
         let default = serde_json::to_value(Config::default()).expect("serializes");
         for (table, settings) in default.as_object().expect("tables") {
             for setting in settings.as_object().expect("settings").keys() {
-                let named = text.lines().any(|line| {
-                    line.trim_start_matches("# ")
-                        .starts_with(&format!("{setting} ="))
-                });
+                let named = text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{setting} =")));
                 assert!(named, "{table}.{setting} is not in weir.toml");
             }
         }

@@ -23,9 +23,7 @@ pub fn tail_of(source: &str, message_id: &str) -> u128 {
     hash.update([0]);
     hash.update(message_id.as_bytes());
     let digest: [u8; 32] = hash.finalize().into();
-    digest[..16]
-        .iter()
-        .fold(0, |tail, byte| tail << 8 | u128::from(*byte))
+    digest[..16].iter().fold(0, |tail, byte| tail << 8 | u128::from(*byte))
 }
 
 /// Joins an event's time and its tail.
@@ -33,10 +31,7 @@ pub fn event_id(occurred_at: Timestamp, tail: u128) -> Uuid {
     let ms = occurred_at.as_millisecond().clamp(0, (1 << 48) - 1) as u128;
     // `Builder` sets version and variant; what lies under them is lost, the remaining 74 bits of tail are not.
     let bits = ms << 80 | (tail & ((1 << 80) - 1));
-    Builder::from_u128(bits)
-        .with_version(uuid::Version::Custom)
-        .with_variant(uuid::Variant::RFC4122)
-        .into_uuid()
+    Builder::from_u128(bits).with_version(uuid::Version::Custom).with_variant(uuid::Variant::RFC4122).into_uuid()
 }
 
 /// What stays the same over the retries of a message even when its time does not: the id's tail.
@@ -58,9 +53,6 @@ mod tests {
         assert_ne!(id(at, "we", "bm"), id(at, "web", "m"));
         assert!(id(at, "web", "z") < id(later, "web", "a"));
         assert_eq!(id(at, "web", "m").get_version_num(), 8);
-        assert_eq!(
-            tail_bits(id(at, "web", "m")),
-            tail_bits(id(later, "web", "m"))
-        );
+        assert_eq!(tail_bits(id(at, "web", "m")), tail_bits(id(later, "web", "m")));
     }
 }

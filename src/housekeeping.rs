@@ -45,10 +45,6 @@ pub struct Housekeeping {
 }
 
 impl Housekeeping {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "called once, where all of it is made"
-    )]
     pub fn new(
         shared: Arc<Shared>,
         keys: Arc<WriteKeys>,
@@ -144,10 +140,7 @@ impl Housekeeping {
     fn note(&mut self, is_up: bool, error: &str) {
         self.is_database_up.store(is_up, Ordering::Relaxed);
         match (self.was_up, is_up) {
-            (true, false) => tracing::warn!(
-                error,
-                "the database does not answer: events gather in the journal"
-            ),
+            (true, false) => tracing::warn!(error, "the database does not answer: events gather in the journal"),
             (false, true) => tracing::info!("the database answers again"),
             _ => {}
         }
@@ -157,10 +150,7 @@ impl Housekeeping {
     async fn daily(&self) -> Result<(), FlushError> {
         let now = self.shared.clock.now();
         let mut client = self.database().client().await?;
-        self.shared
-            .partitions
-            .ensure_ahead(&mut client, now, self.partition_days_ahead)
-            .await?;
+        self.shared.partitions.ensure_ahead(&mut client, now, self.partition_days_ahead).await?;
         drop(client);
         self.salts.refresh(self.database(), day_of(now)).await?;
         Ok(())
@@ -172,7 +162,7 @@ impl Housekeeping {
         match tokio::task::spawn_blocking(move || places.reload()).await {
             Ok(Ok(true)) => tracing::info!("geo database re-read"),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "geo database not re-read: the one in memory stays")
+                tracing::warn!(%error, "geo database not re-read: the one in memory stays");
             }
             _ => {}
         }
@@ -181,38 +171,26 @@ impl Housekeeping {
     /// What this journal's earlier segments came to: those whose files are gone.
     async fn read_base(&self) -> Result<BTreeMap<String, i64>, DatabaseError> {
         let client = self.database().client().await?;
-        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] = [
-            (&self.shared.node, Type::TEXT),
-            (&self.recovered, Type::UUID_ARRAY),
-        ];
+        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+            [(&self.shared.node, Type::TEXT), (&self.recovered, Type::UUID_ARRAY)];
         let rows = client.query_typed(BASE, &parameters).await?;
-        rows.iter()
-            .map(|row| Ok((row.try_get("source")?, row.try_get("accepted")?)))
-            .collect()
+        rows.iter().map(|row| Ok((row.try_get("source")?, row.try_get("accepted")?))).collect()
     }
 
     /// Writes what was promised into `weir.collectors`, where it changed.
     async fn report(&mut self) -> Result<(), DatabaseError> {
-        let balances: BTreeMap<String, Balance> =
-            self.shared.accounting.balances().into_iter().collect();
-        let changed: Vec<(&String, &Balance)> = balances
-            .iter()
-            .filter(|(source, balance)| self.reported.get(*source) != Some(balance))
-            .collect();
+        let balances: BTreeMap<String, Balance> = self.shared.accounting.balances().into_iter().collect();
+        let changed: Vec<(&String, &Balance)> =
+            balances.iter().filter(|(source, balance)| self.reported.get(*source) != Some(balance)).collect();
         if changed.is_empty() {
             return Ok(());
         }
         let sources: Vec<&str> = changed.iter().map(|(source, _)| source.as_str()).collect();
         let accepted: Vec<i64> = changed
             .iter()
-            .map(|(source, balance)| {
-                balance.accepted.cast_signed() + self.base.get(*source).copied().unwrap_or(0)
-            })
+            .map(|(source, balance)| balance.accepted.cast_signed() + self.base.get(*source).copied().unwrap_or(0))
             .collect();
-        let pending: Vec<i64> = changed
-            .iter()
-            .map(|(_, balance)| balance.pending().cast_signed())
-            .collect();
+        let pending: Vec<i64> = changed.iter().map(|(_, balance)| balance.pending().cast_signed()).collect();
         let client = self.database().client().await?;
         client
             .execute_typed(

@@ -8,17 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
-use metrics_exporter_prometheus::{
-    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::accounting::Accounting;
 
 /// From a tenth of a millisecond to half a minute: syncs, requests, and flushes all fall within.
-const SECONDS_BUCKETS: [f64; 15] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
-    30.0,
-];
+const SECONDS_BUCKETS: [f64; 15] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// See the module.
 pub struct Metrics {
@@ -90,8 +86,14 @@ impl Metrics {
                 "NULs and lone surrogates in events, replaced by U+FFFD because PostgreSQL cannot hold them.",
             ),
             connections: register.gauge("weir_connections", "Open connections on the public listener."),
-            connections_refused: register.counter("weir_connections_refused_total", "Connections closed at once, over the limit."),
-            user_agent_hits: register.labelled("weir_user_agent_cache_total", "User agents by how they were known.", "result", "hit"),
+            connections_refused: register
+                .counter("weir_connections_refused_total", "Connections closed at once, over the limit."),
+            user_agent_hits: register.labelled(
+                "weir_user_agent_cache_total",
+                "User agents by how they were known.",
+                "result",
+                "hit",
+            ),
             user_agent_misses: register.labelled("weir_user_agent_cache_total", "", "result", "miss"),
             user_agent_skipped: register.labelled("weir_user_agent_cache_total", "", "result", "skipped"),
             journal: JournalMetrics {
@@ -102,7 +104,8 @@ impl Metrics {
             flush: FlushMetrics {
                 rows: register.counter("weir_flush_rows_total", "Rows committed to analytics.events."),
                 seconds: register.histogram("weir_flush_seconds", "One flush transaction."),
-                retries: register.counter("weir_flush_retries_total", "Flush transactions that failed and were repeated."),
+                retries: register
+                    .counter("weir_flush_retries_total", "Flush transactions that failed and were repeated."),
                 careful: register.counter(
                     "weir_flush_careful_total",
                     "Flush transactions that had to sort out duplicates or refused rows.",
@@ -112,13 +115,7 @@ impl Metrics {
             recorder,
             handle,
         };
-        metrics.set_labelled(
-            "weir_build_info",
-            "The running version.",
-            "version",
-            env!("CARGO_PKG_VERSION"),
-            1.0,
-        );
+        metrics.set_labelled("weir_build_info", "The running version.", "version", env!("CARGO_PKG_VERSION"), 1.0);
         metrics
     }
 
@@ -129,10 +126,7 @@ impl Metrics {
             Register(&self.recorder).counter_with(
                 "weir_requests_total",
                 "Requests answered.",
-                vec![
-                    Label::new("route", route),
-                    Label::new("status", status.to_string()),
-                ],
+                vec![Label::new("route", route), Label::new("status", status.to_string())],
             )
         });
         counter.increment(1);
@@ -157,18 +151,9 @@ impl Metrics {
         Register(&self.recorder).gauge(name, help).set(value);
     }
 
-    fn set_labelled(
-        &self,
-        name: &'static str,
-        help: &'static str,
-        label: &'static str,
-        text: &str,
-        value: f64,
-    ) {
+    fn set_labelled(&self, name: &'static str, help: &'static str, label: &'static str, text: &str, value: f64) {
         let register = Register(&self.recorder);
-        register
-            .0
-            .describe_gauge(KeyName::from_const_str(name), None, help.into());
+        register.0.describe_gauge(KeyName::from_const_str(name), None, help.into());
         let key = Key::from_parts(name, vec![Label::new(label, text.to_owned())]);
         register.0.register_gauge(&key, &METADATA).set(value);
     }
@@ -183,22 +168,11 @@ impl Metrics {
                 ("duplicate", balance.settled.duplicate),
                 ("quarantined", balance.settled.quarantined),
             ] {
-                let labels = vec![
-                    Label::new("outcome", outcome),
-                    Label::new("source", source.clone()),
-                ];
-                Register(&self.recorder)
-                    .counter_with("weir_events_total", HELP, labels)
-                    .absolute(events);
+                let labels = vec![Label::new("outcome", outcome), Label::new("source", source.clone())];
+                Register(&self.recorder).counter_with("weir_events_total", HELP, labels).absolute(events);
             }
             let help = "Accepted events that are only in the journal.";
-            self.set_labelled(
-                "weir_events_pending",
-                help,
-                "source",
-                &source,
-                balance.pending() as f64,
-            );
+            self.set_labelled("weir_events_pending", help, "source", &source, balance.pending() as f64);
         }
     }
 
@@ -219,37 +193,24 @@ impl Register<'_> {
         self.counter_with(name, help, Vec::new())
     }
 
-    fn labelled(
-        &self,
-        name: &'static str,
-        help: &'static str,
-        label: &'static str,
-        value: &'static str,
-    ) -> Counter {
+    fn labelled(&self, name: &'static str, help: &'static str, label: &'static str, value: &'static str) -> Counter {
         self.counter_with(name, help, vec![Label::new(label, value)])
     }
 
     fn counter_with(&self, name: &'static str, help: &'static str, labels: Vec<Label>) -> Counter {
         if !help.is_empty() {
-            self.0
-                .describe_counter(KeyName::from_const_str(name), None, help.into());
+            self.0.describe_counter(KeyName::from_const_str(name), None, help.into());
         }
-        self.0
-            .register_counter(&Key::from_parts(name, labels), &METADATA)
+        self.0.register_counter(&Key::from_parts(name, labels), &METADATA)
     }
 
     fn gauge(&self, name: &'static str, help: &'static str) -> Gauge {
-        self.0
-            .describe_gauge(KeyName::from_const_str(name), None, help.into());
+        self.0.describe_gauge(KeyName::from_const_str(name), None, help.into());
         self.0.register_gauge(&Key::from_name(name), &METADATA)
     }
 
     fn histogram(&self, name: &'static str, help: &'static str) -> Histogram {
-        self.0.describe_histogram(
-            KeyName::from_const_str(name),
-            Some(Unit::Seconds),
-            help.into(),
-        );
+        self.0.describe_histogram(KeyName::from_const_str(name), Some(Unit::Seconds), help.into());
         self.0.register_histogram(&Key::from_name(name), &METADATA)
     }
 }

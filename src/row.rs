@@ -196,10 +196,7 @@ fn put_text(out: &mut Vec<u8>, text: Option<&str>) {
 
 fn put_time(out: &mut Vec<u8>, at: Option<Timestamp>) {
     match at {
-        Some(at) => put(
-            out,
-            &(at.as_microsecond() - POSTGRES_EPOCH_SECONDS * 1_000_000).to_be_bytes(),
-        ),
+        Some(at) => put(out, &(at.as_microsecond() - POSTGRES_EPOCH_SECONDS * 1_000_000).to_be_bytes()),
         None => put_null(out),
     }
 }
@@ -247,25 +244,19 @@ pub fn tuple_length(bytes: &[u8]) -> Result<usize, TupleError> {
 
 /// The id of a tuple's event.
 pub fn event_id(tuple: &[u8]) -> Result<Uuid, TupleError> {
-    let id = tuple
-        .get(EVENT_ID_OFFSET..EVENT_ID_OFFSET + 16)
-        .ok_or(TupleError("too short"))?;
+    let id = tuple.get(EVENT_ID_OFFSET..EVENT_ID_OFFSET + 16).ok_or(TupleError("too short"))?;
     Uuid::from_slice(id).map_err(|_| TupleError("bad event id"))
 }
 
 /// The source of a tuple's event.
 pub fn source(tuple: &[u8]) -> Result<&str, TupleError> {
-    let field = Fields::new(tuple)?
-        .nth(SOURCE_COLUMN)?
-        .ok_or(TupleError("no source"))?;
+    let field = Fields::new(tuple)?.nth(SOURCE_COLUMN)?.ok_or(TupleError("no source"))?;
     std::str::from_utf8(field).map_err(|_| TupleError("source is not UTF-8"))
 }
 
 /// When a tuple's event occurred.
 pub fn occurred_at(tuple: &[u8]) -> Result<Timestamp, TupleError> {
-    let field = Fields::new(tuple)?
-        .nth(OCCURRED_AT_COLUMN)?
-        .ok_or(TupleError("no time"))?;
+    let field = Fields::new(tuple)?.nth(OCCURRED_AT_COLUMN)?.ok_or(TupleError("no time"))?;
     decode_time(field)
 }
 
@@ -284,10 +275,7 @@ pub fn to_json(tuple: &[u8]) -> Result<Map<String, Value>, TupleError> {
 fn decode_field(kind: Kind, field: &[u8]) -> Result<Value, TupleError> {
     let text = |bytes| std::str::from_utf8(bytes).map_err(|_| TupleError("text is not UTF-8"));
     Ok(match kind {
-        Kind::Uuid => Uuid::from_slice(field)
-            .map_err(|_| TupleError("bad uuid"))?
-            .to_string()
-            .into(),
+        Kind::Uuid => Uuid::from_slice(field).map_err(|_| TupleError("bad uuid"))?.to_string().into(),
         Kind::Time => decode_time(field)?.to_string().into(),
         Kind::Text => text(field)?.into(),
         Kind::Inet => decode_inet(field)?.into(),
@@ -303,29 +291,19 @@ fn decode_field(kind: Kind, field: &[u8]) -> Result<Value, TupleError> {
 fn decode_time(field: &[u8]) -> Result<Timestamp, TupleError> {
     let bytes = field.try_into().map_err(|_| TupleError("bad time"))?;
     let micros = i64::from_be_bytes(bytes).checked_add(POSTGRES_EPOCH_SECONDS * 1_000_000);
-    micros
-        .and_then(|micros| Timestamp::from_microsecond(micros).ok())
-        .ok_or(TupleError("bad time"))
+    micros.and_then(|micros| Timestamp::from_microsecond(micros).ok()).ok_or(TupleError("bad time"))
 }
 
 fn decode_inet(field: &[u8]) -> Result<String, TupleError> {
     let bad = TupleError("bad inet");
     let (&[family, bits, _, _], address) = field.split_first_chunk().ok_or(bad)?;
     let address: IpAddr = if family == POSTGRES_AF_INET {
-        <[u8; 4]>::try_from(address)
-            .map_err(|_| TupleError("bad inet"))?
-            .into()
+        <[u8; 4]>::try_from(address).map_err(|_| TupleError("bad inet"))?.into()
     } else {
-        <[u8; 16]>::try_from(address)
-            .map_err(|_| TupleError("bad inet"))?
-            .into()
+        <[u8; 16]>::try_from(address).map_err(|_| TupleError("bad inet"))?.into()
     };
     let whole = if address.is_ipv4() { 32 } else { 128 };
-    Ok(if bits == whole {
-        address.to_string()
-    } else {
-        format!("{address}/{bits}")
-    })
+    Ok(if bits == whole { address.to_string() } else { format!("{address}/{bits}") })
 }
 
 /// Walks the fields of one tuple.
@@ -337,16 +315,9 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn new(bytes: &'a [u8]) -> Result<Self, TupleError> {
-        let count = bytes
-            .first_chunk()
-            .map(|count| i16::from_be_bytes(*count))
-            .ok_or(TupleError("too short"))?;
+        let count = bytes.first_chunk().map(|count| i16::from_be_bytes(*count)).ok_or(TupleError("too short"))?;
         match usize::try_from(count) {
-            Ok(count @ 1..=COLUMNS_MAX) => Ok(Self {
-                bytes,
-                at: 2,
-                count,
-            }),
+            Ok(count @ 1..=COLUMNS_MAX) => Ok(Self { bytes, at: 2, count }),
             _ => Err(TupleError("bad column count")),
         }
     }

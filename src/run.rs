@@ -9,12 +9,13 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::accounting::Accounting;
 use crate::admin::{self, Operator};
 use crate::buffer::MemoryBudget;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::database::{Database, DatabaseError};
 use crate::disk::{Disk, RealDisk};
 use crate::enrich::Enricher;
@@ -37,6 +38,7 @@ use crate::sources::WriteKeys;
 const FLUSH_DRAIN: Duration = Duration::from_secs(10);
 /// One operator looks; a scraper and a balancer do too.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
+const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 
 /// The bound sockets of a collector.
 pub struct Listeners {
@@ -53,10 +55,7 @@ pub struct World {
 
 impl Default for World {
     fn default() -> Self {
-        Self {
-            clock: Arc::new(SystemClock::default()),
-            disk: Arc::new(RealDisk),
-        }
+        Self { clock: Arc::new(SystemClock::default()), disk: Arc::new(RealDisk) }
     }
 }
 
@@ -86,62 +85,64 @@ pub enum RunError {
 }
 
 /// Starts a collector and runs it until `shutdown`.
-pub async fn run(
-    config: Config,
-    listeners: Listeners,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), RunError> {
-    Running::start(config, listeners, World::default())
-        .await?
-        .until(shutdown)
-        .await
+pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    Running::start(config, listeners, World::default()).await?.until(shutdown).await
 }
 
 /// A collector that takes events.
 pub struct Running {
     journal: Handle,
     operator: Arc<Operator>,
-    /// Ends the accept loops.
-    refuse: CancellationToken,
-    /// Tells lanes and housekeeping that nothing more will come.
+    /// Tells lanes that nothing more will come.
     closing: CancellationToken,
-    housekeeping_stop: CancellationToken,
-    servers: Vec<tokio::task::JoinHandle<()>>,
-    admin_stop: CancellationToken,
-    admin_server: tokio::task::JoinHandle<()>,
-    housekeeping: tokio::task::JoinHandle<()>,
+    public_server: Task,
+    admin_server: Task,
+    housekeeping: Task,
     flush_thread: JoinHandle<()>,
     flush_done: oneshot::Receiver<()>,
-    journal_failed: oneshot::Receiver<Result<(), DiskFailed>>,
+    journal_ended: oneshot::Receiver<Result<(), DiskFailed>>,
     database: Database,
 }
 
-impl Running {
-    /// Makes everything, brings the database up to date, and begins to serve.
-    pub async fn start(
-        config: Config,
-        listeners: Listeners,
-        world: World,
-    ) -> Result<Self, RunError> {
-        config.check()?;
+/// A task that ends some time after it is told to.
+struct Task {
+    stop: CancellationToken,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Task {
+    fn spawn<F: Future<Output = ()> + Send + 'static>(task: impl FnOnce(CancellationToken) -> F) -> Self {
+        let stop = CancellationToken::new();
+        Self { running: tokio::spawn(task(stop.clone())), stop }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        // A task that panicked has nothing left to finish.
+        let _ = self.running.await;
+    }
+}
+
+/// What start-up makes first, and nearly everything else needs.
+struct Core {
+    metrics: Arc<Metrics>,
+    accounting: Arc<Accounting>,
+    feeds: Vec<Arc<SegmentFeed>>,
+    shared: Arc<Shared>,
+    writer: Writer,
+    journal: Handle,
+    /// Segments of earlier lives.
+    recovered: Vec<Uuid>,
+}
+
+impl Core {
+    fn new(config: &Config, world: &World, database: Database) -> Result<Self, RunError> {
         let metrics = Arc::new(Metrics::new());
         let accounting = Arc::new(Accounting::default());
-        let database = Database::new(&config.database, config.flush.lanes)?;
-        let places = Arc::new(Places::open(config.enrich.geo_database.clone())?);
-        let salts = Arc::new(Salts::new()?);
-        let keys = Arc::new(WriteKeys::new(config.journal.dir.join("keys.json")));
-        let is_database_up = Arc::new(AtomicBool::new(false));
-        let closing = CancellationToken::new();
-
         let opened = recover::open(world.disk.as_ref(), &config.journal.dir)?;
-        let recovered = opened
-            .segments
-            .iter()
-            .map(|recovered| recovered.segment.id)
-            .collect();
+        let recovered = opened.segments.iter().map(|recovered| recovered.segment.id).collect();
         let node = opened.node.clone();
-        let feeds: Vec<Arc<SegmentFeed>> =
-            (0..config.flush.lanes).map(|_| Arc::default()).collect();
+        let feeds: Vec<Arc<SegmentFeed>> = (0..config.flush.lanes).map(|_| Arc::default()).collect();
         let writer_config = WriterConfig {
             segment_bytes: config.journal.segment_bytes,
             bytes_max: config.journal.bytes_max,
@@ -155,30 +156,45 @@ impl Running {
             Arc::clone(&world.clock),
             Arc::clone(&accounting),
             metrics.journal.clone(),
-        )?;
+        );
         let shared = Arc::new(Shared {
-            database: database.clone(),
+            database,
             partitions: Partitions::default(),
             accounting: Arc::clone(&accounting),
             metrics: metrics.flush.clone(),
             clock: Arc::clone(&world.clock),
             disk: Arc::clone(&world.disk),
-            journal: Arc::clone(&journal_state),
+            journal: journal_state,
             node,
             interval: Duration::from_millis(config.flush.interval_ms),
             bytes_max: config.flush.bytes_max,
             retain: Duration::from_secs(config.journal.retain_s),
             prepared: CancellationToken::new(),
-            closing: closing.clone(),
+            closing: CancellationToken::new(),
         });
+        Ok(Self { metrics, accounting, feeds, shared, writer, journal, recovered })
+    }
+}
+
+impl Running {
+    /// Makes everything, brings the database up to date, and begins to serve.
+    pub async fn start(config: Config, listeners: Listeners, world: World) -> Result<Self, RunError> {
+        config.check()?;
+        let database = Database::new(&config.database, config.flush.lanes)?;
+        let places = Arc::new(Places::open(config.enrich.geo_database.clone())?);
+        let salts = Arc::new(Salts::new()?);
+        let keys = Arc::new(WriteKeys::new(config.journal.dir.join("keys.json")));
+        let core = Core::new(&config, &world, database.clone())?;
+        let metrics = Arc::clone(&core.metrics);
+        let is_database_up = Arc::new(AtomicBool::new(false));
         let mut housekeeping = Housekeeping::new(
-            Arc::clone(&shared),
+            Arc::clone(&core.shared),
             Arc::clone(&keys),
             Arc::clone(&salts),
             Arc::clone(&places),
             config.flush.partition_days_ahead,
             Arc::clone(&is_database_up),
-            recovered,
+            core.recovered,
         );
         match housekeeping.prepare().await {
             Err(FlushError::Transient(error)) if keys.recall() => {
@@ -186,31 +202,29 @@ impl Running {
             }
             result => result?,
         }
-
         let user_agents = UserAgents::start(
             config.enrich.user_agent_patterns.clone(),
             config.enrich.user_agent_cache_entries,
             &metrics,
         )?;
-        let journal_failed = spawn_journal(writer)?;
-        let lanes: Vec<Lane> = feeds
-            .iter()
-            .map(|feed| Lane::new(Arc::clone(&shared), Arc::clone(feed)))
-            .collect();
+
+        let journal_ended = spawn_journal(core.writer)?;
+        let lanes: Vec<Lane> =
+            core.feeds.iter().map(|feed| Lane::new(Arc::clone(&core.shared), Arc::clone(feed))).collect();
         let lane_states = lanes.iter().map(Lane::state).collect();
         let (flush_thread, flush_done) = spawn_lanes(lanes)?;
-        let housekeeping_stop = CancellationToken::new();
-        let housekeeping = tokio::spawn(housekeeping.run(housekeeping_stop.clone()));
+        let housekeeping = Task::spawn(|stop| housekeeping.run(stop));
 
         let memory = MemoryBudget::new(config.receive.memory_bytes_max);
+        let closing = core.shared.closing.clone();
         let operator = Arc::new(Operator {
             metrics: Arc::clone(&metrics),
-            accounting,
-            journal: journal_state,
-            queue: journal.clone(),
-            feeds,
+            accounting: core.accounting,
+            journal: Arc::clone(&core.shared.journal),
+            queue: core.journal.clone(),
+            feeds: core.feeds,
             lanes: lane_states,
-            flush: shared,
+            flush: core.shared,
             memory: memory.clone(),
             clock: Arc::clone(&world.clock),
             is_closing: AtomicBool::new(false),
@@ -218,84 +232,44 @@ impl Running {
         });
         let collector = Arc::new(Collector {
             keys,
-            enricher: Enricher {
-                privacy: config.privacy.clone(),
-                user_agents,
-                places,
-                salts,
-            },
-            journal: journal.clone(),
+            enricher: Enricher { privacy: config.privacy.clone(), user_agents, places, salts },
+            journal: core.journal.clone(),
             memory,
-            limits: BodyLimits {
-                bytes_max: config.receive.body_bytes_max,
-                inflated_bytes_max: config.receive.inflated_bytes_max,
-                timeout: Duration::from_secs(config.receive.body_timeout_s),
-            },
+            limits: body_limits(&config.receive),
             trusted_proxies: config.receive.trusted_proxies.clone(),
             clock: world.clock,
             metrics: Arc::clone(&metrics),
         });
-        let limits = Limits {
-            connections_max: config.receive.connections_max,
-            header_timeout: Duration::from_secs(config.receive.header_timeout_s),
-            idle_timeout: Duration::from_secs(config.receive.idle_timeout_s),
-            drain_timeout: Duration::from_secs(config.receive.drain_timeout_s),
-        };
-        let connections = ConnectionMetrics {
-            open: metrics.connections.clone(),
-            refused: metrics.connections_refused.clone(),
-        };
-        let (refuse, admin_stop) = (CancellationToken::new(), CancellationToken::new());
+        let limits = connection_limits(&config.receive);
+        let admin_limits =
+            Limits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: ADMIN_DRAIN, ..limits.clone() };
+        let counted =
+            ConnectionMetrics { open: metrics.connections.clone(), refused: metrics.connections_refused.clone() };
+        let uncounted = ConnectionMetrics { open: metrics::Gauge::noop(), refused: metrics::Counter::noop() };
         let public = receive::routes::router(collector);
-        let servers = vec![tokio::spawn(receive::serve(
-            listeners.public,
-            public,
-            limits.clone(),
-            connections,
-            refuse.clone(),
-        ))];
-        let admin_limits = Limits {
-            connections_max: ADMIN_CONNECTIONS_MAX,
-            drain_timeout: Duration::from_secs(1),
-            ..limits
-        };
-        let admin_server = tokio::spawn(receive::serve(
-            listeners.admin,
-            admin::router(Arc::clone(&operator)),
-            admin_limits,
-            ConnectionMetrics {
-                open: metrics::Gauge::noop(),
-                refused: metrics::Counter::noop(),
-            },
-            admin_stop.clone(),
-        ));
+        let admin = admin::router(Arc::clone(&operator));
         Ok(Self {
-            journal,
+            journal: core.journal,
             operator,
-            refuse,
             closing,
-            housekeeping_stop,
-            servers,
-            admin_stop,
-            admin_server,
+            public_server: Task::spawn(|stop| receive::serve(listeners.public, public, limits, counted, stop)),
+            admin_server: Task::spawn(|stop| receive::serve(listeners.admin, admin, admin_limits, uncounted, stop)),
             housekeeping,
             flush_thread,
             flush_done,
-            journal_failed,
+            journal_ended,
             database,
         })
     }
 
     /// Runs until `shutdown`, or until the journal's disk has failed; then stops in order.
     pub async fn until(mut self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-        let failed = tokio::select! {
-            () = shutdown => None,
-            ended = &mut self.journal_failed => Some(ended),
-        };
-        let result = match failed {
-            None => Ok(()),
-            Some(Ok(Err(error))) => Err(error.into()),
-            Some(Ok(Ok(())) | Err(_)) => Err(RunError::JournalThread),
+        let result = tokio::select! {
+            () = shutdown => Ok(()),
+            ended = &mut self.journal_ended => match ended {
+                Ok(Err(error)) => Err(error.into()),
+                Ok(Ok(())) | Err(_) => Err(RunError::JournalThread),
+            },
         };
         self.stop(result).await
     }
@@ -304,30 +278,41 @@ impl Running {
     async fn stop(self, result: Result<(), RunError>) -> Result<(), RunError> {
         tracing::info!("closing: requests in flight finish, then the journal is flushed");
         self.operator.is_closing.store(true, Ordering::Relaxed);
-        self.refuse.cancel();
-        for server in self.servers {
-            // A task that panicked has nothing left to finish.
-            let _ = server.await;
-        }
+        self.public_server.stop().await;
         self.journal.close();
         if result.is_ok() {
-            let _ = self.journal_failed.await;
+            // It only fails if the thread panicked: then there is nothing to wait for.
+            let _ = self.journal_ended.await;
         }
         self.closing.cancel();
-        match tokio::time::timeout(FLUSH_DRAIN, self.flush_done).await {
-            Ok(_) => {
-                let _ = self.flush_thread.join();
-            }
-            Err(_) => tracing::warn!(
-                "the database did not take everything in time: the rest waits in the journal"
-            ),
+        if tokio::time::timeout(FLUSH_DRAIN, self.flush_done).await.is_ok() {
+            let _ = self.flush_thread.join();
+        } else {
+            tracing::warn!("the database did not take everything in time: the rest waits in the journal");
         }
-        self.housekeeping_stop.cancel();
-        let _ = tokio::time::timeout(FLUSH_DRAIN, self.housekeeping).await;
-        self.admin_stop.cancel();
-        let _ = self.admin_server.await;
+        if tokio::time::timeout(FLUSH_DRAIN, self.housekeeping.stop()).await.is_err() {
+            tracing::warn!("the last report of accepted events was given up");
+        }
+        self.admin_server.stop().await;
         self.database.close();
         result
+    }
+}
+
+fn body_limits(receive: &config::Receive) -> BodyLimits {
+    BodyLimits {
+        bytes_max: receive.body_bytes_max,
+        inflated_bytes_max: receive.inflated_bytes_max,
+        timeout: Duration::from_secs(receive.body_timeout_s),
+    }
+}
+
+fn connection_limits(receive: &config::Receive) -> Limits {
+    Limits {
+        connections_max: receive.connections_max,
+        header_timeout: Duration::from_secs(receive.header_timeout_s),
+        idle_timeout: Duration::from_secs(receive.idle_timeout_s),
+        drain_timeout: Duration::from_secs(receive.drain_timeout_s),
     }
 }
 
@@ -337,19 +322,13 @@ fn spawn_journal(writer: Writer) -> Result<oneshot::Receiver<Result<(), DiskFail
         // Nobody listens any more only when the process is ending.
         let _ = report.send(writer.run());
     };
-    thread::Builder::new()
-        .name("weir-journal".to_owned())
-        .spawn(run)
-        .map_err(RunError::Thread)?;
+    thread::Builder::new().name("weir-journal".to_owned()).spawn(run).map_err(RunError::Thread)?;
     Ok(ended)
 }
 
 /// Lanes have a thread of their own: reading megabytes from the journal must not delay requests.
 fn spawn_lanes(lanes: Vec<Lane>) -> Result<(JoinHandle<()>, oneshot::Receiver<()>), RunError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(RunError::Thread)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Thread)?;
     let (report, done) = oneshot::channel();
     let run = move || {
         runtime.block_on(async {
@@ -361,9 +340,6 @@ fn spawn_lanes(lanes: Vec<Lane>) -> Result<(JoinHandle<()>, oneshot::Receiver<()
         });
         let _ = report.send(());
     };
-    let thread = thread::Builder::new()
-        .name("weir-flush".to_owned())
-        .spawn(run)
-        .map_err(RunError::Thread)?;
+    let thread = thread::Builder::new().name("weir-flush".to_owned()).spawn(run).map_err(RunError::Thread)?;
     Ok((thread, done))
 }

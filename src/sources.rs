@@ -88,37 +88,20 @@ struct Copied {
 impl WriteKeys {
     /// No keys yet; `copy` is where the copy lies.
     pub fn new(copy: PathBuf) -> Self {
-        Self {
-            keys: ArcSwap::default(),
-            copy: Some(copy),
-        }
+        Self { keys: ArcSwap::default(), copy: Some(copy) }
     }
 
     /// Takes the keys of the copy; false if there is none.
     pub fn recall(&self) -> bool {
         let bytes = self.copy.as_ref().and_then(|copy| std::fs::read(copy).ok());
-        let Some(copied) =
-            bytes.and_then(|bytes| serde_json::from_slice::<Vec<Copied>>(&bytes).ok())
-        else {
+        let Some(copied) = bytes.and_then(|bytes| serde_json::from_slice::<Vec<Copied>>(&bytes).ok()) else {
             return false;
         };
         let key = |key: Copied| {
-            let kind = if key.is_secret {
-                KeyKind::Secret
-            } else {
-                KeyKind::Public
-            };
-            (
-                key.hash,
-                Arc::new(WriteKey {
-                    source: key.source.into(),
-                    kind,
-                    origins: key.origins.into(),
-                }),
-            )
+            let kind = if key.is_secret { KeyKind::Secret } else { KeyKind::Public };
+            (key.hash, Arc::new(WriteKey { source: key.source.into(), kind, origins: key.origins.into() }))
         };
-        self.keys
-            .store(Arc::new(copied.into_iter().map(key).collect()));
+        self.keys.store(Arc::new(copied.into_iter().map(key).collect()));
         true
     }
 
@@ -152,21 +135,10 @@ impl WriteKeys {
             let Ok(hash) = KeyHash::try_from(row.try_get::<_, &[u8]>("key_hash")?) else {
                 continue;
             };
-            let kind = if row.try_get::<_, &str>("kind")? == "secret" {
-                KeyKind::Secret
-            } else {
-                KeyKind::Public
-            };
+            let kind = if row.try_get::<_, &str>("kind")? == "secret" { KeyKind::Secret } else { KeyKind::Public };
             let source: &str = row.try_get("source")?;
             let origins: Vec<String> = row.try_get("origins")?;
-            keys.insert(
-                hash,
-                Arc::new(WriteKey {
-                    source: source.into(),
-                    kind,
-                    origins: origins.into(),
-                }),
-            );
+            keys.insert(hash, Arc::new(WriteKey { source: source.into(), kind, origins: origins.into() }));
         }
         if **self.keys.load() != keys {
             self.remember(&keys);
@@ -200,9 +172,7 @@ pub enum SourceError {
     Exists(String),
     #[error("there is no source of the name {0}; `weir source list` shows them")]
     Missing(String),
-    #[error(
-        "{0:?} is no name for a source: use up to 63 letters, digits, dots, dashes or underscores"
-    )]
+    #[error("{0:?} is no name for a source: use up to 63 letters, digits, dots, dashes or underscores")]
     BadName(String),
     #[error("{0:?} is no origin: use scheme://host or scheme://host:port")]
     BadOrigin(String),
@@ -219,29 +189,18 @@ impl From<tokio_postgres::Error> for SourceError {
 }
 
 /// Adds a source with a public and a secret key.
-pub async fn add(
-    database: &Database,
-    source: &str,
-    origins: &[String],
-) -> Result<KeyPair, SourceError> {
+pub async fn add(database: &Database, source: &str, origins: &[String]) -> Result<KeyPair, SourceError> {
     let name_ok = !source.is_empty()
         && source.len() <= 63
         && source.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && source
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
+        && source.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
     if !name_ok {
         return Err(SourceError::BadName(source.to_owned()));
     }
-    let origins: Vec<String> = origins
-        .iter()
-        .map(|origin| normalize_origin(origin))
-        .collect::<Result<_, _>>()?;
+    let origins: Vec<String> = origins.iter().map(|origin| normalize_origin(origin)).collect::<Result<_, _>>()?;
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
-    let added = transaction
-        .execute_typed(ADD, &[(&source, Type::TEXT), (&origins, Type::TEXT_ARRAY)])
-        .await?;
+    let added = transaction.execute_typed(ADD, &[(&source, Type::TEXT), (&origins, Type::TEXT_ARRAY)]).await?;
     if added == 0 {
         return Err(SourceError::Exists(source.to_owned()));
     }
@@ -267,12 +226,7 @@ pub async fn are_known(database: &Database, keys: &KeyPair) -> Result<bool, Sour
 }
 
 /// Makes a new key of one kind; the old ones stop after `grace_s` seconds.
-pub async fn rotate(
-    database: &Database,
-    source: &str,
-    kind: KeyKind,
-    grace_s: u32,
-) -> Result<String, SourceError> {
+pub async fn rotate(database: &Database, source: &str, kind: KeyKind, grace_s: u32) -> Result<String, SourceError> {
     const EXPIRE: &str = "update weir.write_keys set expires_at = least(expires_at, now() + make_interval(secs => $3)) \
                           where source = $1 and kind = $2";
     let mut client = database.client().await?;
@@ -280,11 +234,7 @@ pub async fn rotate(
     let expired = transaction
         .execute_typed(
             EXPIRE,
-            &[
-                (&source, Type::TEXT),
-                (&kind.name(), Type::TEXT),
-                (&f64::from(grace_s), Type::FLOAT8),
-            ],
+            &[(&source, Type::TEXT), (&kind.name(), Type::TEXT), (&f64::from(grace_s), Type::FLOAT8)],
         )
         .await?;
     if expired == 0 {
@@ -296,17 +246,11 @@ pub async fn rotate(
 }
 
 /// Refuses (or takes again) everything sent with the source's keys.
-pub async fn set_disabled(
-    database: &Database,
-    source: &str,
-    disabled: bool,
-) -> Result<(), SourceError> {
-    const SET: &str = "update weir.sources set disabled_at = case when $2 then coalesce(disabled_at, now()) end where source = $1";
+pub async fn set_disabled(database: &Database, source: &str, disabled: bool) -> Result<(), SourceError> {
+    const SET: &str =
+        "update weir.sources set disabled_at = case when $2 then coalesce(disabled_at, now()) end where source = $1";
     let client = database.client().await?;
-    match client
-        .execute_typed(SET, &[(&source, Type::TEXT), (&disabled, Type::BOOL)])
-        .await?
-    {
+    match client.execute_typed(SET, &[(&source, Type::TEXT), (&disabled, Type::BOOL)]).await? {
         0 => Err(SourceError::Missing(source.to_owned())),
         _ => Ok(()),
     }
@@ -326,10 +270,7 @@ pub async fn list(database: &Database) -> Result<Vec<Listed>, SourceError> {
     rows.iter().map(listed).collect()
 }
 
-async fn add_keys(
-    transaction: &deadpool_postgres::Transaction<'_>,
-    source: &str,
-) -> Result<KeyPair, SourceError> {
+async fn add_keys(transaction: &deadpool_postgres::Transaction<'_>, source: &str) -> Result<KeyPair, SourceError> {
     Ok(KeyPair {
         public_key: add_key(transaction, source, KeyKind::Public).await?,
         secret_key: add_key(transaction, source, KeyKind::Secret).await?,
@@ -348,12 +289,7 @@ async fn add_key(
     transaction
         .execute_typed(
             ADD_KEY,
-            &[
-                (&hash.as_slice(), Type::BYTEA),
-                (&source, Type::TEXT),
-                (&kind.name(), Type::TEXT),
-                (&hint, Type::TEXT),
-            ],
+            &[(&hash.as_slice(), Type::BYTEA), (&source, Type::TEXT), (&kind.name(), Type::TEXT), (&hint, Type::TEXT)],
         )
         .await?;
     Ok(key)
@@ -375,14 +311,8 @@ mod tests {
 
     #[test]
     fn origins_are_written_as_browsers_do() {
-        assert_eq!(
-            normalize_origin("HTTPS://Shop.Example:443/").expect("an origin"),
-            "https://shop.example"
-        );
-        assert_eq!(
-            normalize_origin("http://localhost:3000").expect("an origin"),
-            "http://localhost:3000"
-        );
+        assert_eq!(normalize_origin("HTTPS://Shop.Example:443/").expect("an origin"), "https://shop.example");
+        assert_eq!(normalize_origin("http://localhost:3000").expect("an origin"), "http://localhost:3000");
         for bad in ["shop.example", "https://a.example/x", "mailto:a@b"] {
             assert!(normalize_origin(bad).is_err(), "{bad}");
         }

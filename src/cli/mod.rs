@@ -22,13 +22,7 @@ pub struct Cli {
     #[arg(long, global = true, env = "WEIR_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where `weir up` keeps everything; other commands find its database there.
-    #[arg(
-        long,
-        global = true,
-        env = "WEIR_DATA_DIR",
-        default_value = "weir-data",
-        value_name = "DIR"
-    )]
+    #[arg(long, global = true, env = "WEIR_DATA_DIR", default_value = "weir-data", value_name = "DIR")]
     data_dir: PathBuf,
     #[command(subcommand)]
     command: Command,
@@ -36,7 +30,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start with everything included: uses DATABASE_URL, or runs a private PostgreSQL of its own.
+    /// Start with everything included: uses `DATABASE_URL`, or runs a private PostgreSQL of its own.
     Up {
         #[command(flatten)]
         listen: Listen,
@@ -44,7 +38,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Start in production: needs DATABASE_URL.
+    /// Start in production: needs `DATABASE_URL`.
     Serve {
         #[command(flatten)]
         listen: Listen,
@@ -77,7 +71,7 @@ enum SourceCommand {
     /// Add a source; prints its keys, which are shown only now.
     Add {
         name: String,
-        /// Take events from browsers only on this origin, as https://shop.example; may be repeated.
+        /// Take events from browsers only on this origin, as <https://shop.example>; may be repeated.
         #[arg(long, value_name = "ORIGIN")]
         origin: Vec<String>,
     },
@@ -120,7 +114,7 @@ enum GeoCommand {
         /// Cities, not only countries: 130 MB on disk and in memory instead of 8.
         #[arg(long)]
         city: bool,
-        /// Where to put it; without it DATA_DIR/geo, where `weir up` looks.
+        /// Where to put it; without it `DATA_DIR/geo`, where `weir up` looks.
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
@@ -133,19 +127,14 @@ impl Cli {
         match self.command {
             Command::Up { listen, json } => start::up(config, &self.data_dir, &listen, json).await,
             Command::Serve { listen } => start::serve(config, &listen).await,
-            Command::Source(command) => {
-                operate::source(&database(&config, &self.data_dir)?, command).await
-            }
-            Command::Quarantine(command) => {
-                operate::quarantine(&database(&config, &self.data_dir)?, command).await
-            }
+            Command::Source(command) => operate::source(&database(&config, &self.data_dir)?, command).await,
+            Command::Quarantine(command) => operate::quarantine(&database(&config, &self.data_dir)?, command).await,
             Command::Geo(GeoCommand::Fetch { city, dir }) => {
                 let dir = dir.unwrap_or_else(|| self.data_dir.join("geo"));
                 tokio::task::spawn_blocking(move || geo::fetch(&dir, city)).await?
             }
             Command::Healthcheck => {
-                tokio::task::spawn_blocking(move || operate::healthcheck(config.admin.listen))
-                    .await?
+                tokio::task::spawn_blocking(move || operate::healthcheck(config.admin.listen)).await?
             }
         }
     }
@@ -157,10 +146,7 @@ fn database(config: &Config, data_dir: &Path) -> anyhow::Result<Database> {
     if settings.url.is_empty() {
         let file = data_dir.join("database_url");
         settings.url = std::fs::read_to_string(&file).with_context(|| {
-            format!(
-                "DATABASE_URL is not set, and there is no {}: has `weir up` run here?",
-                file.display()
-            )
+            format!("DATABASE_URL is not set, and there is no {}: has `weir up` run here?", file.display())
         })?;
     }
     Ok(Database::new(&settings, 1)?)

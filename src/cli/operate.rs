@@ -20,21 +20,10 @@ pub async fn source(database: &Database, command: SourceCommand) -> anyhow::Resu
         }
         SourceCommand::List => {
             for source in sources::list(database).await? {
-                let origins = if source.origins.is_empty() {
-                    "any origin".to_owned()
-                } else {
-                    source.origins.join(" ")
-                };
-                let state = if source.disabled {
-                    "disabled"
-                } else {
-                    "enabled"
-                };
-                println!(
-                    "{}\t{state}\t{origins}\t{}",
-                    source.source,
-                    source.keys.join(", ")
-                );
+                let origins =
+                    if source.origins.is_empty() { "any origin".to_owned() } else { source.origins.join(" ") };
+                let state = if source.disabled { "disabled" } else { "enabled" };
+                println!("{}\t{state}\t{origins}\t{}", source.source, source.keys.join(", "));
             }
         }
         SourceCommand::Rotate { name, kind, grace } => {
@@ -93,15 +82,8 @@ pub fn healthcheck(mut admin: SocketAddr) -> anyhow::Result<()> {
     if admin.ip().is_unspecified() {
         admin.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(HEALTH_TIMEOUT))
-        .build()
-        .into();
-    let health = agent
-        .get(format!("http://{admin}/healthz"))
-        .call()?
-        .body_mut()
-        .read_to_string()?;
+    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(HEALTH_TIMEOUT)).build().into();
+    let health = agent.get(format!("http://{admin}/healthz")).call()?.body_mut().read_to_string()?;
     println!("{health}");
     Ok(())
 }

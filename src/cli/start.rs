@@ -32,12 +32,7 @@ struct Ready<'a> {
 }
 
 /// Starts with a private PostgreSQL, unless one is named.
-pub async fn up(
-    mut config: Config,
-    data_dir: &Path,
-    listen: &Listen,
-    json: bool,
-) -> anyhow::Result<()> {
+pub async fn up(mut config: Config, data_dir: &Path, listen: &Listen, json: bool) -> anyhow::Result<()> {
     // Before anything is started: a second signal must always get through.
     let shutdown = shutdown()?;
     std::fs::create_dir_all(data_dir).with_context(|| data_dir.display().to_string())?;
@@ -48,24 +43,12 @@ pub async fn up(
     if config.enrich.geo_database.is_none() && geo.is_dir() {
         config.enrich.geo_database = Some(geo);
     }
-    let public = bind_or_any(
-        listen.listen,
-        config.receive.listen,
-        Config::default().receive.listen,
-    )
-    .await?;
-    let admin = bind_or_any(
-        listen.admin_listen,
-        config.admin.listen,
-        Config::default().admin.listen,
-    )
-    .await?;
+    let public = bind_or_any(listen.listen, config.receive.listen, Config::default().receive.listen).await?;
+    let admin = bind_or_any(listen.admin_listen, config.admin.listen, Config::default().admin.listen).await?;
     let (url, admin_url) = (url_of(&public)?, url_of(&admin)?);
 
     let cluster = if config.database.url.is_empty() {
-        let search = Search {
-            first: std::env::var_os("WEIR_POSTGRES_BIN").map(Into::into),
-        };
+        let search = Search { first: std::env::var_os("WEIR_POSTGRES_BIN").map(Into::into) };
         let cluster = Cluster::start(data_dir, &search).await?;
         config.database.url.clone_from(&cluster.url);
         Some(cluster)
@@ -78,12 +61,7 @@ pub async fn up(
         data_dir,
         Listeners { public, admin },
         |keys| {
-            let ready = Ready {
-                url,
-                admin_url,
-                database_url: &database_url,
-                keys,
-            };
+            let ready = Ready { url, admin_url, database_url: &database_url, keys };
             announce(&ready, json)
         },
         shutdown,
@@ -115,8 +93,7 @@ async fn serve_with_keys(
 async fn first_keys(database: &Database, data_dir: &Path) -> anyhow::Result<KeyPair> {
     let file = data_dir.join("keys.json");
     if let Ok(bytes) = std::fs::read(&file) {
-        let keys: KeyPair =
-            serde_json::from_slice(&bytes).with_context(|| file.display().to_string())?;
+        let keys: KeyPair = serde_json::from_slice(&bytes).with_context(|| file.display().to_string())?;
         if sources::are_known(database, &keys).await? {
             return Ok(keys);
         }
@@ -137,16 +114,8 @@ fn announce(ready: &Ready<'_>, json: bool) -> io::Result<()> {
         writeln!(out)?;
         return out.flush();
     }
-    let Ready {
-        url,
-        admin_url,
-        database_url,
-        keys,
-    } = ready;
-    let KeyPair {
-        public_key,
-        secret_key,
-    } = keys;
+    let Ready { url, admin_url, database_url, keys } = ready;
+    let KeyPair { public_key, secret_key } = keys;
     write!(
         out,
         r#"
@@ -179,9 +148,7 @@ pub async fn serve(config: Config, listen: &Listen) -> anyhow::Result<()> {
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}; choose another by --listen"))
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}; choose another by --listen"))
 }
 
 /// An address that nobody chose may be taken by another program: then any free port does.
@@ -192,11 +159,7 @@ async fn bind_or_any(
 ) -> anyhow::Result<TcpListener> {
     let address = asked.unwrap_or(configured);
     match TcpListener::bind(address).await {
-        Err(error)
-            if error.kind() == io::ErrorKind::AddrInUse
-                && asked.is_none()
-                && configured == default =>
-        {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && asked.is_none() && configured == default => {
             tracing::warn!(%address, "taken by another program: using a free port instead");
             bind(SocketAddr::new(address.ip(), 0)).await
         }

@@ -36,19 +36,10 @@ impl Binaries {
             return None;
         }
         // "postgres (PostgreSQL) 15.18 (Debian ...)"
-        let output = Command::new(dir.join("postgres"))
-            .arg("--version")
-            .output()
-            .ok()?;
+        let output = Command::new(dir.join("postgres")).arg("--version").output().ok()?;
         let version = String::from_utf8(output.stdout).ok()?;
-        let number = version
-            .split_whitespace()
-            .find(|word| word.starts_with(|first: char| first.is_ascii_digit()))?;
-        let major = number
-            .split(|other: char| !other.is_ascii_digit())
-            .next()?
-            .parse()
-            .ok()?;
+        let number = version.split_whitespace().find(|word| word.starts_with(|first: char| first.is_ascii_digit()))?;
+        let major = number.split(|other: char| !other.is_ascii_digit()).next()?.parse().ok()?;
         (major >= POSTGRES_MAJOR_MIN).then_some(Self { dir, major })
     }
 }
@@ -61,31 +52,18 @@ pub fn find(
     made_by: Option<&str>,
     cluster_dir: &Path,
 ) -> Result<Binaries, ClusterError> {
-    let usable =
-        |binaries: &Binaries| user.is_none_or(|user| user.can_run(&binaries.path("postgres")));
-    let found: Vec<Binaries> = candidates(search, data_dir)
-        .iter()
-        .filter_map(|dir| Binaries::at(dir))
-        .filter(usable)
-        .collect();
+    let usable = |binaries: &Binaries| user.is_none_or(|user| user.can_run(&binaries.path("postgres")));
+    let found: Vec<Binaries> =
+        candidates(search, data_dir).iter().filter_map(|dir| Binaries::at(dir)).filter(usable).collect();
     match made_by {
         None => found.into_iter().next().ok_or(ClusterError::NoBinaries),
         Some(version) => {
-            let installed: Vec<String> = found
-                .iter()
-                .map(|binaries| binaries.major.to_string())
-                .collect();
-            let same = found
-                .into_iter()
-                .find(|binaries| binaries.major.to_string() == version);
+            let installed: Vec<String> = found.iter().map(|binaries| binaries.major.to_string()).collect();
+            let same = found.into_iter().find(|binaries| binaries.major.to_string() == version);
             same.ok_or_else(|| ClusterError::OtherVersion {
                 dir: cluster_dir.to_owned(),
                 found: version.to_owned(),
-                installed: if installed.is_empty() {
-                    "none".to_owned()
-                } else {
-                    installed.join(", ")
-                },
+                installed: if installed.is_empty() { "none".to_owned() } else { installed.join(", ") },
             })
         }
     }
@@ -109,9 +87,7 @@ fn candidates(search: &Search, data_dir: &Path) -> Vec<PathBuf> {
             .into_iter()
             .flatten()
             .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| {
-                parent.ends_with("postgresql") || path.to_string_lossy().contains("postgresql")
-            })
+            .filter(|path| parent.ends_with("postgresql") || path.to_string_lossy().contains("postgresql"))
             .map(|path| path.join(inside))
             .collect();
         versions.sort();

@@ -53,25 +53,14 @@ pub enum ClusterError {
          DATABASE_URL to use a server that runs elsewhere"
     )]
     NoBinaries,
-    #[error(
-        "{dir} was made by PostgreSQL {found}, but only other versions are installed: {installed}"
-    )]
-    OtherVersion {
-        dir: PathBuf,
-        found: String,
-        installed: String,
-    },
-    #[error(
-        "PostgreSQL refuses to run as root, and there is no user `postgres` or `nobody` to run it as"
-    )]
+    #[error("{dir} was made by PostgreSQL {found}, but only other versions are installed: {installed}")]
+    OtherVersion { dir: PathBuf, found: String, installed: String },
+    #[error("PostgreSQL refuses to run as root, and there is no user `postgres` or `nobody` to run it as")]
     NoServerUser,
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
     #[error("{program} failed:\n{output}")]
-    Program {
-        program: &'static str,
-        output: String,
-    },
+    Program { program: &'static str, output: String },
     #[error("the private PostgreSQL: {0}")]
     Query(#[from] tokio_postgres::Error),
     #[error("no random bytes: {0}")]
@@ -106,37 +95,20 @@ impl Cluster {
     /// Makes the cluster if there is none, starts it if it does not run, and makes weir's role and database in it.
     pub async fn start(data_dir: &Path, find: &Search) -> Result<Self, ClusterError> {
         // Others may pass through, so that the server's own user reaches its directory; what is inside is private.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o711)
-            .create(data_dir)
-            .map_err(io_at(data_dir))?;
+        DirBuilder::new().recursive(true).mode(0o711).create(data_dir).map_err(io_at(data_dir))?;
         let data_dir = data_dir.canonicalize().map_err(io_at(data_dir))?;
         let lock = lock(&data_dir)?;
         let user = ServerUser::needed()?;
         let dir = place(&data_dir, user.as_ref())?;
-        let found = fs::read_to_string(dir.join("PG_VERSION"))
-            .ok()
-            .map(|version| version.trim().to_owned());
+        let found = fs::read_to_string(dir.join("PG_VERSION")).ok().map(|version| version.trim().to_owned());
         let binaries = binaries::find(find, &data_dir, user.as_ref(), found.as_deref(), &dir)?;
-        let mut cluster = Self {
-            binaries,
-            user,
-            dir,
-            url: String::new(),
-            _lock: lock,
-        };
+        let mut cluster = Self { binaries, user, dir, url: String::new(), _lock: lock };
 
         let settings_path = data_dir.join("cluster.json");
         let mut settings = match fs::read(&settings_path) {
-            Ok(bytes) if found.is_some() => serde_json::from_slice(&bytes).map_err(|error| {
-                io_at(&settings_path)(io::Error::new(io::ErrorKind::InvalidData, error))
-            })?,
-            _ => Settings {
-                port: 0,
-                superuser_password: secret()?,
-                password: secret()?,
-            },
+            Ok(bytes) if found.is_some() => serde_json::from_slice(&bytes)
+                .map_err(|error| io_at(&settings_path)(io::Error::new(io::ErrorKind::InvalidData, error)))?,
+            _ => Settings { port: 0, superuser_password: secret()?, password: secret()? },
         };
         if found.is_none() {
             cluster.init(&settings, &settings_path)?;
@@ -148,49 +120,25 @@ impl Cluster {
             settings.port = free_port(settings.port).map_err(io_at(&data_dir))?;
             cluster.launch(settings.port)?;
         }
-        save(
-            &settings_path,
-            &serde_json::to_vec_pretty(&settings).unwrap_or_default(),
-        )?;
+        save(&settings_path, &serde_json::to_vec_pretty(&settings).unwrap_or_default())?;
         make_database(&settings).await?;
-        cluster.url = format!(
-            "postgres://{ROLE}:{}@127.0.0.1:{}/{DATABASE}",
-            settings.password, settings.port
-        );
+        cluster.url = format!("postgres://{ROLE}:{}@127.0.0.1:{}/{DATABASE}", settings.password, settings.port);
         save(&data_dir.join("database_url"), cluster.url.as_bytes())?;
         Ok(cluster)
     }
 
     /// Stops the server; open transactions are rolled back.
     pub fn stop(self) -> Result<(), ClusterError> {
-        self.program(
-            "pg_ctl",
-            &[
-                "stop",
-                "-s",
-                "-w",
-                "-m",
-                "fast",
-                "-t",
-                START_TIMEOUT_S,
-                "-D",
-            ],
-            Some(&self.dir),
-        )
+        self.program("pg_ctl", &["stop", "-s", "-w", "-m", "fast", "-t", START_TIMEOUT_S, "-D"], Some(&self.dir))
     }
 
     fn init(&self, settings: &Settings, settings_path: &Path) -> Result<(), ClusterError> {
         // The password must be known before the cluster exists, or a crash in between would lock us out.
-        save(
-            settings_path,
-            &serde_json::to_vec_pretty(settings).unwrap_or_default(),
-        )?;
+        save(settings_path, &serde_json::to_vec_pretty(settings).unwrap_or_default())?;
         let parent = self.dir.parent().unwrap_or(Path::new("/"));
         let staging = parent.join(format!(
             "{}.new",
-            self.dir
-                .file_name()
-                .map_or_else(|| "postgres".into(), |name| name.to_string_lossy())
+            self.dir.file_name().map_or_else(|| "postgres".into(), |name| name.to_string_lossy())
         ));
         for leftover in [&staging, &self.dir] {
             match fs::remove_dir_all(leftover) {
@@ -200,10 +148,7 @@ impl Cluster {
                 _ => {}
             }
         }
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&staging)
-            .map_err(io_at(&staging))?;
+        DirBuilder::new().mode(0o700).create(&staging).map_err(io_at(&staging))?;
         let password_file = parent.join(".password");
         save(&password_file, settings.superuser_password.as_bytes())?;
         if let Some(user) = &self.user {
@@ -211,17 +156,7 @@ impl Cluster {
             user.own(&password_file).map_err(io_at(&password_file))?;
         }
         let password_option = format!("--pwfile={}", password_file.display());
-        let arguments = [
-            "-A",
-            "scram-sha-256",
-            "-U",
-            SUPERUSER,
-            "-E",
-            "UTF8",
-            "--locale=C",
-            &password_option,
-            "-D",
-        ];
+        let arguments = ["-A", "scram-sha-256", "-U", SUPERUSER, "-E", "UTF8", "--locale=C", &password_option, "-D"];
         let made = self.program("initdb", &arguments, Some(&staging));
         fs::remove_file(&password_file).map_err(io_at(&password_file))?;
         made?;
@@ -230,69 +165,34 @@ impl Cluster {
 
     fn launch(&self, port: u16) -> Result<(), ClusterError> {
         let socket = format!("{}/.s.PGSQL.{port}", self.dir.display());
-        let socket_dir = if socket.len() <= SOCKET_PATH_BYTES_MAX {
-            self.dir.to_string_lossy()
-        } else {
-            "".into()
-        };
+        let socket_dir = if socket.len() <= SOCKET_PATH_BYTES_MAX { self.dir.to_string_lossy() } else { "".into() };
         let options = format!(
             "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='{socket_dir}' -c max_wal_size=4GB \
              -c log_timezone=UTC -c timezone=UTC"
         );
         let log = format!("{}/server.log", self.dir.display());
-        let arguments = [
-            "start",
-            "-s",
-            "-w",
-            "-t",
-            START_TIMEOUT_S,
-            "-l",
-            &log,
-            "-o",
-            &options,
-            "-D",
-        ];
-        self.program("pg_ctl", &arguments, Some(&self.dir))
-            .map_err(|error| match error {
-                ClusterError::Program { program, output } => {
-                    let tail = fs::read_to_string(&log).unwrap_or_default();
-                    let tail: Vec<&str> = tail.lines().rev().take(10).collect();
-                    let tail: Vec<&str> = tail.into_iter().rev().collect();
-                    ClusterError::Program {
-                        program,
-                        output: format!("{output}\n{}", tail.join("\n")),
-                    }
-                }
-                other => other,
-            })
+        let arguments = ["start", "-s", "-w", "-t", START_TIMEOUT_S, "-l", &log, "-o", &options, "-D"];
+        self.program("pg_ctl", &arguments, Some(&self.dir)).map_err(|error| match error {
+            ClusterError::Program { program, output } => {
+                let tail = fs::read_to_string(&log).unwrap_or_default();
+                let tail: Vec<&str> = tail.lines().rev().take(10).collect();
+                let tail: Vec<&str> = tail.into_iter().rev().collect();
+                ClusterError::Program { program, output: format!("{output}\n{}", tail.join("\n")) }
+            }
+            other => other,
+        })
     }
 
     /// The port of a server that runs on this very directory.
     fn running_port(&self) -> Option<u16> {
-        self.program("pg_ctl", &["status", "-s", "-D"], Some(&self.dir))
-            .ok()?;
+        self.program("pg_ctl", &["status", "-s", "-D"], Some(&self.dir)).ok()?;
         // Line 4 of postmaster.pid is the port: src/include/utils/pidfile.h of PostgreSQL.
-        fs::read_to_string(self.dir.join("postmaster.pid"))
-            .ok()?
-            .lines()
-            .nth(3)?
-            .trim()
-            .parse()
-            .ok()
+        fs::read_to_string(self.dir.join("postmaster.pid")).ok()?.lines().nth(3)?.trim().parse().ok()
     }
 
-    fn program(
-        &self,
-        program: &'static str,
-        arguments: &[&str],
-        dir: Option<&Path>,
-    ) -> Result<(), ClusterError> {
+    fn program(&self, program: &'static str, arguments: &[&str], dir: Option<&Path>) -> Result<(), ClusterError> {
         let mut command = Command::new(self.binaries.path(program));
-        command
-            .args(arguments)
-            .args(dir)
-            .stdin(Stdio::null())
-            .env("LC_ALL", "C");
+        command.args(arguments).args(dir).stdin(Stdio::null()).env("LC_ALL", "C");
         // The server inherits the working directory: it must not pin ours, and must be able to enter it.
         command.current_dir("/");
         if let Some(user) = &self.user {
@@ -307,25 +207,14 @@ impl Cluster {
         if status.success() {
             return Ok(());
         }
-        Err(ClusterError::Program {
-            program,
-            output: read_from_start(output),
-        })
+        Err(ClusterError::Program { program, output: read_from_start(output) })
     }
 }
 
 fn tempfile() -> io::Result<File> {
-    let name = std::env::temp_dir().join(format!(
-        "weir-{}-{}",
-        std::process::id(),
-        crate::journal::recover::random_id()?
-    ));
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&name)?;
+    let name =
+        std::env::temp_dir().join(format!("weir-{}-{}", std::process::id(), crate::journal::recover::random_id()?));
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&name)?;
     fs::remove_file(&name)?;
     Ok(file)
 }
@@ -340,12 +229,7 @@ fn read_from_start(mut file: File) -> String {
 
 fn lock(data_dir: &Path) -> Result<File, ClusterError> {
     let path = data_dir.join("LOCK");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     let file = file.map_err(io_at(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -364,17 +248,9 @@ fn place(data_dir: &Path, user: Option<&ServerUser>) -> Result<PathBuf, ClusterE
         return Ok(link);
     };
     let digest = Sha256::digest(data_dir.as_os_str().as_encoded_bytes());
-    let name: String = digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let holder = Path::new(SHARED_DIR).join(name);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(&holder)
-        .map_err(io_at(&holder))?;
+    DirBuilder::new().recursive(true).mode(0o755).create(&holder).map_err(io_at(&holder))?;
     let target = holder.join("postgres");
     std::os::unix::fs::symlink(&target, &link).map_err(io_at(&link))?;
     tracing::info!(
@@ -418,23 +294,11 @@ async fn make_database(settings: &Settings) -> Result<(), ClusterError> {
     let exists = |rows: Vec<tokio_postgres::Row>| !rows.is_empty();
     // The password holds no quote: see `secret`.
     let password = &settings.password;
-    if !exists(
-        client
-            .query("select from pg_roles where rolname = $1", &[&ROLE])
-            .await?,
-    ) {
-        client
-            .batch_execute(&format!("create role {ROLE} login password '{password}'"))
-            .await?;
+    if !exists(client.query("select from pg_roles where rolname = $1", &[&ROLE]).await?) {
+        client.batch_execute(&format!("create role {ROLE} login password '{password}'")).await?;
     }
-    if !exists(
-        client
-            .query("select from pg_database where datname = $1", &[&DATABASE])
-            .await?,
-    ) {
-        client
-            .batch_execute(&format!("create database {DATABASE} owner {ROLE}"))
-            .await?;
+    if !exists(client.query("select from pg_database where datname = $1", &[&DATABASE]).await?) {
+        client.batch_execute(&format!("create database {DATABASE} owner {ROLE}")).await?;
     }
     drop(client);
     // It ends with its client.

@@ -24,31 +24,20 @@ impl ServerUser {
     /// `None` unless this process is root.
     pub fn needed() -> Result<Option<Self>, ClusterError> {
         // The effective user owns the files that the process makes.
-        let is_root = fs::metadata("/proc/self")
-            .map_or_else(|_| effective_uid_is_root(), |own| own.uid() == 0);
+        let is_root = fs::metadata("/proc/self").map_or_else(|_| effective_uid_is_root(), |own| own.uid() == 0);
         if !is_root {
             return Ok(None);
         }
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        CANDIDATES
-            .iter()
-            .find_map(|name| Self::of(name, &passwd))
-            .map(Some)
-            .ok_or(ClusterError::NoServerUser)
+        CANDIDATES.iter().find_map(|name| Self::of(name, &passwd)).map(Some).ok_or(ClusterError::NoServerUser)
     }
 
     fn of(name: &str, passwd: &str) -> Option<Self> {
-        let entry = passwd
-            .lines()
-            .find(|line| line.split(':').next() == Some(name))?;
+        let entry = passwd.lines().find(|line| line.split(':').next() == Some(name))?;
         let mut fields = entry.split(':').skip(2);
         let uid = fields.next()?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
-        Some(Self {
-            name: name.to_owned(),
-            uid,
-            gid,
-        })
+        Some(Self { name: name.to_owned(), uid, gid })
     }
 
     pub fn name(&self) -> &str {
@@ -77,21 +66,14 @@ impl ServerUser {
 
     fn succeeds(&self, command: &mut Command) -> bool {
         self.apply(command);
-        command
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     }
 }
 
 /// Where there is no /proc, as on macOS.
 fn effective_uid_is_root() -> bool {
-    Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
 #[cfg(test)]

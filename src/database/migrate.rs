@@ -24,14 +24,9 @@ mod embedded {
 /// PgBouncer in transaction mode, where a session lock would be left behind on a stranger's connection.
 pub async fn run(database: &Database) -> Result<(), DatabaseError> {
     let mut guard = database.client().await?;
-    let version: String = guard
-        .query_typed_one("select current_setting('server_version_num')", &[])
-        .await?
-        .try_get(0)?;
-    if version
-        .parse::<u32>()
-        .is_ok_and(|number| number / 10_000 < POSTGRES_MAJOR_MIN)
-    {
+    let version: String =
+        guard.query_typed_one("select current_setting('server_version_num')", &[]).await?.try_get(0)?;
+    if version.parse::<u32>().is_ok_and(|number| number / 10_000 < POSTGRES_MAJOR_MIN) {
         return Err(DatabaseError::TooOld { found: version });
     }
     let lock = guard.transaction().await?;
@@ -40,27 +35,17 @@ pub async fn run(database: &Database) -> Result<(), DatabaseError> {
         "set local lock_timeout = {wait_ms}; set local idle_in_transaction_session_timeout = 0"
     ))
     .await?;
-    lock.execute_typed(
-        "select pg_advisory_xact_lock($1)",
-        &[(&MIGRATION_LOCK, Type::INT8)],
-    )
-    .await?;
+    lock.execute_typed("select pg_advisory_xact_lock($1)", &[(&MIGRATION_LOCK, Type::INT8)]).await?;
 
     let mut client = database.client().await?;
     let exists = "select exists (select from pg_namespace where nspname = 'weir')";
-    if !client
-        .query_typed_one(exists, &[])
-        .await?
-        .try_get::<_, bool>(0)?
-    {
+    if !client.query_typed_one(exists, &[]).await?.try_get::<_, bool>(0)? {
         client.batch_execute("create schema weir").await?;
     }
     let mut runner = embedded::migrations::runner();
     runner.set_migration_table_name(MIGRATIONS_TABLE);
-    let report = runner
-        .run_async(&mut **client)
-        .await
-        .map_err(|error| DatabaseError::Migration(super::chain(&error)))?;
+    let report =
+        runner.run_async(&mut **client).await.map_err(|error| DatabaseError::Migration(super::chain(&error)))?;
     for migration in report.applied_migrations() {
         tracing::info!(%migration, "migrated");
     }

@@ -8,9 +8,7 @@ mod tls;
 
 use std::time::Duration;
 
-use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
-};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::error::SqlState;
 
@@ -41,10 +39,7 @@ pub enum DatabaseError {
     Query(#[from] tokio_postgres::Error),
     #[error("migration: {0}")]
     Migration(String),
-    #[error(
-        "PostgreSQL {found} is too old; weir needs {} or later",
-        migrate::POSTGRES_MAJOR_MIN
-    )]
+    #[error("PostgreSQL {found} is too old; weir needs {} or later", migrate::POSTGRES_MAJOR_MIN)]
     TooOld { found: String },
 }
 
@@ -80,42 +75,29 @@ impl Database {
             return Err(DatabaseError::NoUrl);
         }
         let (url, tls) = tls::configure(&settings.url)?;
-        let mut config: tokio_postgres::Config = url
-            .parse()
-            .map_err(|error: tokio_postgres::Error| DatabaseError::BadUrl(chain(&error)))?;
+        let mut config: tokio_postgres::Config =
+            url.parse().map_err(|error: tokio_postgres::Error| DatabaseError::BadUrl(chain(&error)))?;
         config.connect_timeout(Duration::from_secs(settings.connect_timeout_s));
         // After a failover the old primary may still answer: rows must never go to it.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         if config.get_application_name().is_none() {
             config.application_name("weir");
         }
-        let recycling = ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
-        };
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(config, tls, recycling);
         let wait = Duration::from_secs(settings.connect_timeout_s.max(1));
         let pool = Pool::builder(manager)
             .max_size(lanes + CONNECTIONS_BESIDE_LANES)
             .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts {
-                wait: Some(wait),
-                create: Some(wait),
-                recycle: Some(wait),
-            })
+            .timeouts(Timeouts { wait: Some(wait), create: Some(wait), recycle: Some(wait) })
             .build()
             .map_err(|error| DatabaseError::BadUrl(error.to_string()))?;
-        Ok(Self {
-            pool,
-            statement_timeout: Duration::from_secs(settings.statement_timeout_s),
-        })
+        Ok(Self { pool, statement_timeout: Duration::from_secs(settings.statement_timeout_s) })
     }
 
     /// A connection, new or used before.
     pub async fn client(&self) -> Result<Object, DatabaseError> {
-        self.pool
-            .get()
-            .await
-            .map_err(|error| DatabaseError::Connect(Box::new(error)))
+        self.pool.get().await.map_err(|error| DatabaseError::Connect(Box::new(error)))
     }
 
     /// The longest that a statement may run.

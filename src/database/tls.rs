@@ -9,9 +9,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::DatabaseError;
@@ -51,10 +49,7 @@ pub fn configure(url: &str) -> Result<(String, MakeRustlsConnect), DatabaseError
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    Ok((
-        format!("{url}sslmode={plain_mode}"),
-        MakeRustlsConnect::new(config),
-    ))
+    Ok((format!("{url}sslmode={plain_mode}"), MakeRustlsConnect::new(config)))
 }
 
 /// The connection string ready for one more parameter, and the two parameters taken out.
@@ -74,9 +69,7 @@ fn split(text: &str) -> (String, Option<String>, Option<String>) {
             .split('&')
             .filter(|pair| !pair.is_empty())
             .filter(|pair| {
-                url::form_urlencoded::parse(pair.as_bytes())
-                    .next()
-                    .is_some_and(|(name, value)| !take(&name, &value))
+                url::form_urlencoded::parse(pair.as_bytes()).next().is_some_and(|(name, value)| !take(&name, &value))
             })
             .map(|pair| format!("{pair}&"))
             .collect();
@@ -98,14 +91,10 @@ fn authority(
     let mut roots = RootCertStore::empty();
     match root_file {
         Some(file) if file != "system" => {
-            let open =
-                File::open(file).map_err(|error| DatabaseError::Tls(format!("{file}: {error}")))?;
+            let open = File::open(file).map_err(|error| DatabaseError::Tls(format!("{file}: {error}")))?;
             for certificate in CertificateDer::pem_reader_iter(BufReader::new(open)) {
-                let certificate =
-                    certificate.map_err(|error| DatabaseError::Tls(format!("{file}: {error}")))?;
-                roots
-                    .add(certificate)
-                    .map_err(|error| DatabaseError::Tls(format!("{file}: {error}")))?;
+                let certificate = certificate.map_err(|error| DatabaseError::Tls(format!("{file}: {error}")))?;
+                roots.add(certificate).map_err(|error| DatabaseError::Tls(format!("{file}: {error}")))?;
             }
         }
         _ => {
@@ -150,12 +139,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -164,18 +148,11 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -187,39 +164,17 @@ mod tests {
     fn parameters_are_taken_from_both_forms() {
         for (text, rest, mode, root) in [
             ("postgres://u@h/d", "postgres://u@h/d?", None, None),
-            (
-                "postgres://h/d?sslmode=verify-full&x=y",
-                "postgres://h/d?x=y&",
-                Some("verify-full"),
-                None,
-            ),
-            (
-                "postgresql://h/d?sslrootcert=%2Fa%20b",
-                "postgresql://h/d?",
-                None,
-                Some("/a b"),
-            ),
-            (
-                "host=h sslmode=require user=u",
-                "host=h user=u ",
-                Some("require"),
-                None,
-            ),
+            ("postgres://h/d?sslmode=verify-full&x=y", "postgres://h/d?x=y&", Some("verify-full"), None),
+            ("postgresql://h/d?sslrootcert=%2Fa%20b", "postgresql://h/d?", None, Some("/a b")),
+            ("host=h sslmode=require user=u", "host=h user=u ", Some("require"), None),
         ] {
-            let expected = (
-                rest.to_owned(),
-                mode.map(str::to_owned),
-                root.map(str::to_owned),
-            );
+            let expected = (rest.to_owned(), mode.map(str::to_owned), root.map(str::to_owned));
             assert_eq!(split(text), expected, "{text}");
         }
     }
 
     #[test]
     fn an_unknown_mode_is_told() {
-        assert!(matches!(
-            configure("postgres://h/d?sslmode=perhaps"),
-            Err(DatabaseError::BadUrl(_))
-        ));
+        assert!(matches!(configure("postgres://h/d?sslmode=perhaps"), Err(DatabaseError::BadUrl(_))));
     }
 }

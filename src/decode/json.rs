@@ -46,11 +46,7 @@ pub fn scan(text: &str) -> Result<usize, Refusal> {
 }
 
 fn limit_length(bytes: usize) -> Result<usize, Refusal> {
-    if bytes > EVENT_BYTES_MAX {
-        Err(Refusal::TooLong(bytes))
-    } else {
-        Ok(bytes)
-    }
+    if bytes > EVENT_BYTES_MAX { Err(Refusal::TooLong(bytes)) } else { Ok(bytes) }
 }
 
 /// The index after the string that opens at `start`, or the end of the text.
@@ -67,10 +63,8 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
 }
 
 fn end_of_number(bytes: &[u8], start: usize) -> Result<usize, Refusal> {
-    let length = bytes[start..]
-        .iter()
-        .take_while(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
-        .count();
+    let length =
+        bytes[start..].iter().take_while(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-')).count();
     let number = &bytes[start..start + length];
     if length > NUMBER_CHARS_MAX {
         return Err(Refusal::NumberTooLarge);
@@ -79,10 +73,7 @@ fn end_of_number(bytes: &[u8], start: usize) -> Result<usize, Refusal> {
         let exponent = number[e + 1..]
             .iter()
             .filter(|byte| byte.is_ascii_digit())
-            .fold(0u32, |sum, digit| {
-                sum.saturating_mul(10)
-                    .saturating_add(u32::from(digit - b'0'))
-            });
+            .fold(0u32, |sum, digit| sum.saturating_mul(10).saturating_add(u32::from(digit - b'0')));
         if exponent > EXPONENT_MAX {
             return Err(Refusal::NumberTooLarge);
         }
@@ -162,21 +153,11 @@ mod tests {
 
     #[test]
     fn numbers_that_numeric_cannot_hold_are_refused() {
-        for fine in [
-            "[1e5]",
-            "[-1.5E-300]",
-            "[123456789012345678901234567890]",
-            "[true,false]",
-        ] {
+        for fine in ["[1e5]", "[-1.5E-300]", "[123456789012345678901234567890]", "[true,false]"] {
             assert_eq!(scan(fine), Ok(fine.len()), "{fine}");
         }
         let digits = format!("[0.{}]", "1".repeat(20_000));
-        for bad in [
-            "[1e400000]",
-            "[1e-400000]",
-            "[1E99999999999999999999]",
-            &digits,
-        ] {
+        for bad in ["[1e400000]", "[1e-400000]", "[1E99999999999999999999]", &digits] {
             assert_eq!(scan(bad), Err(Refusal::NumberTooLarge), "{bad}");
         }
     }

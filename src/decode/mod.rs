@@ -62,11 +62,7 @@ pub enum Refusal {
     #[error("an event needs a `name` or a `url`")]
     NoNameNorUrl,
     #[error("{field} is {bytes} bytes long; the limit is {limit}")]
-    FieldTooLong {
-        field: &'static str,
-        bytes: usize,
-        limit: usize,
-    },
+    FieldTooLong { field: &'static str, bytes: usize, limit: usize },
     #[error("{field}: {reason}")]
     BadField { field: &'static str, reason: String },
     #[error("the event names another write key than its request")]
@@ -101,11 +97,7 @@ impl Refusal {
 /// Refuses text beyond `limit` bytes.
 fn check_length(field: &'static str, text: Option<&str>, limit: usize) -> Result<(), Refusal> {
     match text {
-        Some(text) if text.len() > limit => Err(Refusal::FieldTooLong {
-            field,
-            bytes: text.len(),
-            limit,
-        }),
+        Some(text) if text.len() > limit => Err(Refusal::FieldTooLong { field, bytes: text.len(), limit }),
         _ => Ok(()),
     }
 }
@@ -126,12 +118,9 @@ fn check(event: Event<'_>) -> Result<Event<'_>, Refusal> {
     ] {
         check_length(field, text.as_deref(), SHORT_TEXT_BYTES_MAX)?;
     }
-    for (field, text) in [
-        ("url", &event.url),
-        ("title", &event.title),
-        ("referrer", &event.referrer),
-        ("user_agent", &event.user_agent),
-    ] {
+    for (field, text) in
+        [("url", &event.url), ("title", &event.title), ("referrer", &event.referrer), ("user_agent", &event.user_agent)]
+    {
         check_length(field, text.as_deref(), LONG_TEXT_BYTES_MAX)?;
     }
     check_length("type", Some(&event.kind), SHORT_TEXT_BYTES_MAX)?;

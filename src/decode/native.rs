@@ -34,25 +34,16 @@ pub fn decode(body: &str, lines: bool) -> Result<Decoded<'_>, DecodeError> {
         return decode_array(text, None);
     }
     let scanned = scan(text);
-    if scanned
-        .as_ref()
-        .is_ok_and(|end| !text[*end..].trim_ascii_start().is_empty())
-    {
+    if scanned.as_ref().is_ok_and(|end| !text[*end..].trim_ascii_start().is_empty()) {
         return decode_lines(text);
     }
     let outer = match scanned.and_then(|_| parse_scanned(text)) {
         Ok(outer) => outer,
         // The envelope may be far longer and deeper than one event may be: look whether it is one.
         Err(refusal) => match serde_json::from_str::<Envelope<'_>>(text) {
-            Ok(Envelope {
-                key,
-                events: Some(events),
-            }) => return decode_array(events.get(), key.map(|key| key.0)),
+            Ok(Envelope { key, events: Some(events) }) => return decode_array(events.get(), key.map(|key| key.0)),
             Ok(_) => {
-                return Ok(Decoded {
-                    key: None,
-                    events: vec![Err(refusal)],
-                });
+                return Ok(Decoded { key: None, events: vec![Err(refusal)] });
             }
             Err(error) => return Err(DecodeError::NotJson(error.to_string())),
         },
@@ -60,10 +51,7 @@ pub fn decode(body: &str, lines: bool) -> Result<Decoded<'_>, DecodeError> {
     if let Some(events) = outer.events.filter(|events| events.get().starts_with('[')) {
         return decode_array(events.get(), outer.key);
     }
-    Ok(Decoded {
-        key: outer.key.clone(),
-        events: vec![finish(outer, None)],
-    })
+    Ok(Decoded { key: outer.key.clone(), events: vec![finish(outer, None)] })
 }
 
 #[derive(serde::Deserialize)]
@@ -81,12 +69,7 @@ fn decode_array<'a>(text: &'a str, key: Option<Cow<'a, str>>) -> Result<Decoded<
 }
 
 fn decode_lines(text: &str) -> Result<Decoded<'_>, DecodeError> {
-    decode_items(
-        text.lines()
-            .map(str::trim_ascii)
-            .filter(|line| !line.is_empty()),
-        None,
-    )
+    decode_items(text.lines().map(str::trim_ascii).filter(|line| !line.is_empty()), None)
 }
 
 fn decode_items<'a>(
@@ -132,11 +115,8 @@ fn parse(text: &str) -> Result<Native<'_>, Refusal> {
 fn parse_scanned(text: &str) -> Result<Native<'_>, Refusal> {
     let mut refusal = None;
     let mut json = serde_json::Deserializer::from_str(text);
-    let native = json
-        .deserialize_map(NativeVisitor {
-            refusal: &mut refusal,
-        })
-        .and_then(|native| json.end().map(|()| native));
+    let native =
+        json.deserialize_map(NativeVisitor { refusal: &mut refusal }).and_then(|native| json.end().map(|()| native));
     native.map_err(|error| refusal.unwrap_or_else(|| Refusal::NotJson(error.to_string())))
 }
 
@@ -151,11 +131,7 @@ fn finish<'a>(native: Native<'a>, key: Option<&str>) -> Result<Event<'a>, Refusa
         event.extra.push((Cow::Borrowed("events"), events));
     }
     if event.kind.is_empty() {
-        event.kind = Cow::Borrowed(if event.name.is_some() {
-            "track"
-        } else {
-            "page"
-        });
+        event.kind = Cow::Borrowed(if event.name.is_some() { "track" } else { "page" });
     }
     check(event)
 }
@@ -198,30 +174,18 @@ impl<'de> Visitor<'de> for NativeVisitor<'_> {
                 "language" => text(&mut map, "language").map(|value| event.language = value),
                 "screen" => text(&mut map, "screen").map(|value| event.screen = value),
                 "user_agent" => text(&mut map, "user_agent").map(|value| event.user_agent = value),
-                "ip" => {
-                    text(&mut map, "ip").and_then(|value| {
-                        event.ip = value.map(|ip| ip.parse()).transpose().map_err(|_| {
-                            Refusal::BadField {
-                                field: "ip",
-                                reason: "not an IPv4 or IPv6 address".into(),
-                            }
-                        })?;
-                        Ok(())
-                    })
-                }
-                "properties" => {
-                    object(&mut map, "properties").map(|value| event.properties = value)
-                }
+                "ip" => text(&mut map, "ip").and_then(|value| {
+                    event.ip = value
+                        .map(|ip| ip.parse())
+                        .transpose()
+                        .map_err(|_| Refusal::BadField { field: "ip", reason: "not an IPv4 or IPv6 address".into() })?;
+                    Ok(())
+                }),
+                "properties" => object(&mut map, "properties").map(|value| event.properties = value),
                 "context" => object(&mut map, "context").map(|value| event.context = value),
                 "key" => text(&mut map, "key").map(|value| native.key = value),
-                "events" => map
-                    .next_value()
-                    .map(|value| native.events = Some(value))
-                    .map_err(not_json),
-                _ => map
-                    .next_value()
-                    .map(|value| event.extra.push((name, value)))
-                    .map_err(not_json),
+                "events" => map.next_value().map(|value| native.events = Some(value)).map_err(not_json),
+                _ => map.next_value().map(|value| event.extra.push((name, value))).map_err(not_json),
             };
             if let Err(refusal) = result {
                 let message = refusal.to_string();
@@ -238,40 +202,24 @@ fn not_json(error: impl fmt::Display) -> Refusal {
 }
 
 fn bad(field: &'static str, reason: impl Into<String>) -> Refusal {
-    Refusal::BadField {
-        field,
-        reason: reason.into(),
-    }
+    Refusal::BadField { field, reason: reason.into() }
 }
 
 /// A text member; `null` and the empty string are as good as absent.
-fn text<'de, A: MapAccess<'de>>(
-    map: &mut A,
-    field: &'static str,
-) -> Result<Option<Cow<'de, str>>, Refusal> {
-    let value = map
-        .next_value_seed(MaybeText)
-        .map_err(|error| bad(field, error.to_string()))?;
+fn text<'de, A: MapAccess<'de>>(map: &mut A, field: &'static str) -> Result<Option<Cow<'de, str>>, Refusal> {
+    let value = map.next_value_seed(MaybeText).map_err(|error| bad(field, error.to_string()))?;
     Ok(value.filter(|text| !text.is_empty()))
 }
 
-fn time<'de, A: MapAccess<'de>>(
-    map: &mut A,
-    field: &'static str,
-) -> Result<Option<ClientTime<'de>>, Refusal> {
-    const EXPECTED: &str =
-        "expected RFC 3339 with a time zone, as 2026-11-22T10:00:00.123Z, or Unix milliseconds";
+fn time<'de, A: MapAccess<'de>>(map: &mut A, field: &'static str) -> Result<Option<ClientTime<'de>>, Refusal> {
+    const EXPECTED: &str = "expected RFC 3339 with a time zone, as 2026-11-22T10:00:00.123Z, or Unix milliseconds";
     let raw: &'de RawValue = map.next_value().map_err(not_json)?;
     let json = raw.get();
     let at = match json.as_bytes().first() {
         Some(b'n') => return Ok(None),
         Some(b'"') => {
             let text: Text<'de> = serde_json::from_str(json).map_err(not_json)?;
-            Some(
-                text.0
-                    .parse::<Timestamp>()
-                    .map_err(|_| bad(field, EXPECTED))?,
-            )
+            Some(text.0.parse::<Timestamp>().map_err(|_| bad(field, EXPECTED))?)
         }
         Some(b'-' | b'0'..=b'9') => {
             let ms: f64 = serde_json::from_str(json).map_err(not_json)?;
@@ -283,10 +231,7 @@ fn time<'de, A: MapAccess<'de>>(
     Ok(Some(ClientTime { at, raw }))
 }
 
-fn object<'de, A: MapAccess<'de>>(
-    map: &mut A,
-    field: &'static str,
-) -> Result<Option<&'de RawValue>, Refusal> {
+fn object<'de, A: MapAccess<'de>>(map: &mut A, field: &'static str) -> Result<Option<&'de RawValue>, Refusal> {
     let raw: &'de RawValue = map.next_value().map_err(not_json)?;
     match raw.get().as_bytes().first() {
         Some(b'{') => Ok(Some(raw)),
@@ -379,14 +324,8 @@ mod tests {
         assert_eq!(event.kind, "track");
         assert_eq!(event.name.as_deref(), Some("signup"));
         assert_eq!(event.user_id.as_deref(), Some("7"));
-        assert_eq!(
-            event.properties.map(RawValue::get),
-            Some(r#"{"plan":"team"}"#)
-        );
-        assert_eq!(
-            event.timestamp.and_then(|time| time.at),
-            "2026-11-22T10:00:00.123Z".parse().ok()
-        );
+        assert_eq!(event.properties.map(RawValue::get), Some(r#"{"plan":"team"}"#));
+        assert_eq!(event.timestamp.and_then(|time| time.at), "2026-11-22T10:00:00.123Z".parse().ok());
         assert_eq!(event.extra.len(), 1);
         assert_eq!(event.extra[0].0, "colour");
     }
@@ -402,24 +341,12 @@ mod tests {
         for (body, count, key) in [
             (r#"{"name":"a","key":"k"}"#, 1, Some("k")),
             (r#"[{"name":"a"},{"name":"b"}]"#, 2, None),
-            (
-                r#"{"key":"k","events":[{"name":"a"},{"name":"b"},{"name":"c"}]}"#,
-                3,
-                Some("k"),
-            ),
-            (
-                "{\"name\":\"a\"}\n\n{\"name\":\"b\",\"key\":\"k\"}\n",
-                2,
-                Some("k"),
-            ),
+            (r#"{"key":"k","events":[{"name":"a"},{"name":"b"},{"name":"c"}]}"#, 3, Some("k")),
+            ("{\"name\":\"a\"}\n\n{\"name\":\"b\",\"key\":\"k\"}\n", 2, Some("k")),
             ("{\n \"name\": \"pretty\"\n}", 1, None),
         ] {
             let decoded = decode(body, false).expect(body);
-            assert_eq!(
-                (decoded.events.len(), decoded.key.as_deref()),
-                (count, key),
-                "{body}"
-            );
+            assert_eq!((decoded.events.len(), decoded.key.as_deref()), (count, key), "{body}");
             assert!(decoded.events.iter().all(Result::is_ok), "{body}");
         }
     }
@@ -432,11 +359,8 @@ mod tests {
                 {{"name":"d","timestamp":"yesterday"}}, {{"name":{{}}}}, {{"name":"e","x":1e400000}}, {{"name":"z"}}]"#
         );
         let decoded = decode(&body, false).expect("an array");
-        let labels: Vec<_> = decoded
-            .events
-            .iter()
-            .map(|event| event.as_ref().map_or_else(Refusal::label, |_| "ok"))
-            .collect();
+        let labels: Vec<_> =
+            decoded.events.iter().map(|event| event.as_ref().map_or_else(Refusal::label, |_| "ok")).collect();
         assert_eq!(
             labels,
             [
@@ -455,23 +379,14 @@ mod tests {
 
     #[test]
     fn an_envelope_may_be_longer_than_an_event() {
-        let body = format!(
-            r#"{{"key":"k","events":[{}]}}"#,
-            vec![r#"{"name":"a","title":"t"}"#; 5_000].join(",")
-        );
-        assert_eq!(
-            decode(&body, false).expect("an envelope").events.len(),
-            5_000
-        );
+        let body = format!(r#"{{"key":"k","events":[{}]}}"#, vec![r#"{"name":"a","title":"t"}"#; 5_000].join(","));
+        assert_eq!(decode(&body, false).expect("an envelope").events.len(), 5_000);
     }
 
     #[test]
     fn lines_are_events_of_their_own() {
         let decoded = decode("{\"name\":\"a\"}\nnonsense\n{\"name\":\"b\"}", false).expect("lines");
-        assert_eq!(
-            decoded.events.iter().filter(|event| event.is_ok()).count(),
-            2
-        );
+        assert_eq!(decoded.events.iter().filter(|event| event.is_ok()).count(), 2);
         assert_eq!(decoded.events.len(), 3);
     }
 
@@ -479,11 +394,7 @@ mod tests {
     fn what_is_no_json_fails_whole() {
         assert_eq!(decode("  ", false).unwrap_err(), DecodeError::Empty);
         for body in ["[{\"name\":", "[1,", &"[".repeat(1_000_000)] {
-            assert!(
-                matches!(decode(body, false), Err(DecodeError::NotJson(_))),
-                "{}",
-                &body[..4]
-            );
+            assert!(matches!(decode(body, false), Err(DecodeError::NotJson(_))), "{}", &body[..4]);
         }
     }
 

@@ -29,13 +29,8 @@ pub fn to_json(query: &str, referer: Option<&str>) -> String {
         let value = value.replace('\0', "\u{fffd}");
         if let Some(property) = name.strip_prefix("p.") {
             properties.insert(property.replace('\0', "\u{fffd}"), value.into());
-        } else if matches!(name.as_ref(), "timestamp" | "sent_at")
-            && value.bytes().all(|byte| byte.is_ascii_digit())
-        {
-            event.insert(
-                name.into_owned(),
-                value.parse::<u64>().map_or(value.into(), Into::into),
-            );
+        } else if matches!(name.as_ref(), "timestamp" | "sent_at") && value.bytes().all(|byte| byte.is_ascii_digit()) {
+            event.insert(name.into_owned(), value.parse::<u64>().map_or(value.into(), Into::into));
         } else if MEMBERS.contains(&name.as_ref()) {
             event.insert(name.into_owned(), value.into());
         }
@@ -57,19 +52,14 @@ mod tests {
 
     #[test]
     fn a_query_becomes_an_event() {
-        let json = to_json(
-            "key=pk_1&name=open&p.mail=w%C3%ABekly&timestamp=1700000000000&cb=7",
-            Some("https://a.example/x"),
-        );
+        let json =
+            to_json("key=pk_1&name=open&p.mail=w%C3%ABekly&timestamp=1700000000000&cb=7", Some("https://a.example/x"));
         let decoded = super::super::native::decode(&json, false).expect("JSON");
         assert_eq!(decoded.key.as_deref(), Some("pk_1"));
         let event = decoded.events[0].as_ref().expect("accepted");
         assert_eq!(event.name.as_deref(), Some("open"));
         assert_eq!(event.url.as_deref(), Some("https://a.example/x"));
-        assert_eq!(
-            event.properties.expect("properties").get(),
-            r#"{"mail":"wëekly"}"#
-        );
+        assert_eq!(event.properties.expect("properties").get(), r#"{"mail":"wëekly"}"#);
         assert!(event.timestamp.expect("time").at.is_some());
     }
 }

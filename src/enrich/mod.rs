@@ -57,15 +57,8 @@ pub struct Enricher {
 
 impl Enricher {
     /// What is known of the agent that an event of this key comes from. Waits only for a user agent never seen before.
-    pub async fn agent(
-        &self,
-        event: &Event<'_>,
-        kind: KeyKind,
-        request: &RequestFacts<'_>,
-    ) -> Option<Arc<Agent>> {
-        self.user_agents
-            .look_up(claimed_agent(event, kind, request)?)
-            .await
+    pub async fn agent(&self, event: &Event<'_>, kind: KeyKind, request: &RequestFacts<'_>) -> Option<Arc<Agent>> {
+        self.user_agents.look_up(claimed_agent(event, kind, request)?).await
     }
 
     /// Appends the event's tuple to `tuples`.
@@ -85,33 +78,19 @@ impl Enricher {
         };
         let (occurred_at, kept_time) = occurred_at(event.timestamp, key.kind, request.received_at);
         let (sent_at, kept_sent_at) = sent_at(event.sent_at);
-        let location = event
-            .url
-            .as_deref()
-            .map(Location::parse)
-            .unwrap_or_default();
+        let location = event.url.as_deref().map(Location::parse).unwrap_or_default();
         let campaign = location.campaign();
-        let referrer = event
-            .referrer
-            .as_deref()
-            .map(Location::parse)
-            .unwrap_or_default();
-        let place = ip
-            .and_then(|ip| self.places.look_up(ip))
-            .unwrap_or_default();
-        let visitor_id = match (is_anonymous, &event.visitor_id, ip) {
-            (true, ..) => None,
-            (false, Some(visitor_id), _) => Some(Cow::Borrowed(visitor_id.as_ref())),
-            (false, None, Some(ip)) => {
+        let referrer = event.referrer.as_deref().map(Location::parse).unwrap_or_default();
+        let place = ip.and_then(|ip| self.places.look_up(ip)).unwrap_or_default();
+        let visitor_id = match (&event.visitor_id, ip) {
+            (Some(visitor_id), _) => Some(Cow::Borrowed(visitor_id.as_ref())),
+            (None, Some(ip)) => {
                 let day = day_of(request.received_at);
-                Some(
-                    self.salts
-                        .visitor_id(day, &key.source, ip, user_agent.unwrap_or_default())
-                        .into(),
-                )
+                Some(self.salts.visitor_id(day, &key.source, ip, user_agent.unwrap_or_default()).into())
             }
-            (false, None, None) => None,
-        };
+            (None, None) => None,
+        }
+        .filter(|_| !is_anonymous);
         let keep_agent = !is_anonymous
             && match self.privacy.user_agent {
                 UserAgentPolicy::Always => true,
@@ -159,9 +138,7 @@ impl Enricher {
             utm_campaign: campaign.campaign.as_deref(),
             utm_term: campaign.term.as_deref(),
             utm_content: campaign.content.as_deref(),
-            ip: ip
-                .filter(|_| !is_anonymous)
-                .and_then(|ip| stored_ip(ip, self.privacy.ip)),
+            ip: ip.filter(|_| !is_anonymous).and_then(|ip| stored_ip(ip, self.privacy.ip)),
             country: place.country.as_deref(),
             region: place.region.as_deref(),
             city: place.city.as_deref(),
@@ -178,22 +155,14 @@ impl Enricher {
         }
         .encode(tuples);
         let tuple_bytes = (tuples.len() - start) as u32;
-        let submitted = Submitted {
-            id,
-            tuple_bytes,
-            has_message_id: event.message_id.is_some(),
-        };
+        let submitted = Submitted { id, tuple_bytes, has_message_id: event.message_id.is_some() };
         Ok((submitted, day_of(occurred_at)))
     }
 
     fn is_anonymous(&self, kind: KeyKind, request: &RequestFacts<'_>) -> Result<bool, Refusal> {
         let mut is_anonymous = false;
         for (sent, policy, name) in [
-            (
-                request.global_privacy_control,
-                self.privacy.global_privacy_control,
-                "Sec-GPC",
-            ),
+            (request.global_privacy_control, self.privacy.global_privacy_control, "Sec-GPC"),
             (request.do_not_track, self.privacy.do_not_track, "DNT"),
         ] {
             match policy {
@@ -209,11 +178,7 @@ impl Enricher {
 }
 
 /// A browser's user agent is its header; a server's header is not its visitor's, which only the event can tell.
-fn claimed_agent<'e>(
-    event: &'e Event<'_>,
-    kind: KeyKind,
-    request: &RequestFacts<'e>,
-) -> Option<&'e str> {
+fn claimed_agent<'e>(event: &'e Event<'_>, kind: KeyKind, request: &RequestFacts<'e>) -> Option<&'e str> {
     match kind {
         KeyKind::Public => request.user_agent,
         KeyKind::Secret => event.user_agent.as_deref(),
@@ -222,11 +187,7 @@ fn claimed_agent<'e>(
 
 /// The believable time of an event, and the original where that was not believed. Must not depend on `sent_at`, which
 /// changes on a retry.
-fn occurred_at<'a>(
-    time: Option<ClientTime<'a>>,
-    kind: KeyKind,
-    received_at: Timestamp,
-) -> (Timestamp, Option<&'a RawValue>) {
+fn occurred_at(time: Option<ClientTime<'_>>, kind: KeyKind, received_at: Timestamp) -> (Timestamp, Option<&RawValue>) {
     let behind_max = match kind {
         KeyKind::Public => BEHIND_MAX,
         KeyKind::Secret => IMPORT_BEHIND_MAX,
@@ -234,8 +195,7 @@ fn occurred_at<'a>(
     match time {
         None => (received_at, None),
         Some(ClientTime { at: Some(at), .. })
-            if at.duration_until(received_at) <= behind_max
-                && received_at.duration_until(at) <= AHEAD_MAX =>
+            if at.duration_until(received_at) <= behind_max && received_at.duration_until(at) <= AHEAD_MAX =>
         {
             (at, None)
         }
@@ -246,9 +206,7 @@ fn occurred_at<'a>(
 fn sent_at(time: Option<ClientTime<'_>>) -> (Option<Timestamp>, Option<&RawValue>) {
     match time {
         None => (None, None),
-        Some(ClientTime { at: Some(at), .. }) if CLOCK_SECONDS.contains(&at.as_second()) => {
-            (Some(at), None)
-        }
+        Some(ClientTime { at: Some(at), .. }) if CLOCK_SECONDS.contains(&at.as_second()) => (Some(at), None),
         Some(ClientTime { raw, .. }) => (None, Some(raw)),
     }
 }
@@ -294,11 +252,7 @@ impl Context<'_> {
     /// The column's JSON. Where the client's context has a member of the same name as one that weir did not know, the
     /// latter moves into `extra`; nothing is thrown away.
     fn write(&self, event: &Event<'_>) -> Option<String> {
-        let own = event
-            .context
-            .map(RawValue::get)
-            .map(inside)
-            .filter(|members| !members.is_empty());
+        let own = event.context.map(RawValue::get).map(inside).filter(|members| !members.is_empty());
         let mut json = String::from("{");
         let mut member = |name: &str, value: &str| {
             if json.len() > 1 {
@@ -318,11 +272,8 @@ impl Context<'_> {
             member("user_agent", &quoted(user_agent));
         }
         if !self.click_ids.is_empty() {
-            let ids: Vec<String> = self
-                .click_ids
-                .iter()
-                .map(|(name, id)| format!("{}:{}", quoted(name), quoted(id)))
-                .collect();
+            let ids: Vec<String> =
+                self.click_ids.iter().map(|(name, id)| format!("{}:{}", quoted(name), quoted(id))).collect();
             member("click_ids", &format!("{{{}}}", ids.join(",")));
         }
         if own.is_none() {
@@ -331,18 +282,14 @@ impl Context<'_> {
             }
         } else if !event.extra.is_empty() {
             let names = own_names(event.context);
-            let (clash, free): (Vec<_>, Vec<_>) = event
-                .extra
-                .iter()
-                .partition(|(name, _)| names.iter().any(|own| own == name));
+            let (clash, free): (Vec<_>, Vec<_>) =
+                event.extra.iter().partition(|(name, _)| names.iter().any(|own| own == name));
             for (name, value) in free {
                 member(name, value.get());
             }
             if !clash.is_empty() {
-                let clash: Vec<String> = clash
-                    .iter()
-                    .map(|(name, value)| format!("{}:{}", quoted(name), value.get()))
-                    .collect();
+                let clash: Vec<String> =
+                    clash.iter().map(|(name, value)| format!("{}:{}", quoted(name), value.get())).collect();
                 member("extra", &format!("{{{}}}", clash.join(",")));
             }
         }
@@ -360,21 +307,12 @@ impl Context<'_> {
 
 /// The members of a JSON object's text, without its braces.
 fn inside(object: &str) -> &str {
-    object
-        .strip_prefix('{')
-        .and_then(|rest| rest.strip_suffix('}'))
-        .unwrap_or_default()
-        .trim_ascii()
+    object.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim_ascii()
 }
 
 fn own_names(context: Option<&RawValue>) -> Vec<String> {
-    let members = context.map(|raw| {
-        serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(raw.get())
-    });
-    members
-        .and_then(Result::ok)
-        .map(|members| members.into_keys().collect())
-        .unwrap_or_default()
+    let members = context.map(|raw| serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(raw.get()));
+    members.and_then(Result::ok).map(|members| members.into_keys().collect()).unwrap_or_default()
 }
 
 fn quoted(text: &str) -> String {

@@ -75,10 +75,7 @@ pub struct PlaceError {
 impl Places {
     /// Loads `path`, a file or a directory of files; without one nothing is ever found.
     pub fn open(path: Option<PathBuf>) -> Result<Self, PlaceError> {
-        let places = Self {
-            path,
-            loaded: ArcSwap::default(),
-        };
+        let places = Self { path, loaded: ArcSwap::default() };
         places.reload()?;
         Ok(places)
     }
@@ -88,20 +85,14 @@ impl Places {
         let Some(path) = &self.path else {
             return Ok(false);
         };
-        let stamp = stamp(path).map_err(|error| PlaceError {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
+        let stamp = stamp(path).map_err(|error| PlaceError { path: path.clone(), reason: error.to_string() })?;
         if stamp == self.loaded.load().stamp {
             return Ok(false);
         }
         let mut readers = Vec::new();
         for (file, ..) in &stamp {
             let reader = Reader::open_readfile(file);
-            readers.push(reader.map_err(|error| PlaceError {
-                path: file.clone(),
-                reason: error.to_string(),
-            })?);
+            readers.push(reader.map_err(|error| PlaceError { path: file.clone(), reason: error.to_string() })?);
         }
         self.loaded.store(Arc::new(Loaded { readers, stamp }));
         Ok(true)
@@ -109,47 +100,26 @@ impl Places {
 
     pub fn look_up(&self, ip: IpAddr) -> Option<Place> {
         let loaded = self.loaded.load();
-        loaded
-            .readers
-            .iter()
-            .filter(|reader| ip.is_ipv4() || reader.metadata().ip_version == 6)
-            .find_map(|reader| {
-                let found = reader.lookup(ip).ok()?;
-                if let Ok(Some(Flat {
-                    country_code: Some(country),
-                    state1,
-                    city,
-                })) = found.decode()
-                {
-                    return Some(Place {
-                        country: Some(country),
-                        region: state1,
-                        city,
-                    });
-                }
-                let nested: Nested = found.decode().ok()??;
-                Some(Place {
-                    country: nested.country.and_then(|country| country.iso_code),
-                    region: nested
-                        .subdivisions
-                        .and_then(|all| all.into_iter().next())
-                        .and_then(Named::english),
-                    city: nested.city.and_then(Named::english),
-                })
+        loaded.readers.iter().filter(|reader| ip.is_ipv4() || reader.metadata().ip_version == 6).find_map(|reader| {
+            let found = reader.lookup(ip).ok()?;
+            if let Ok(Some(Flat { country_code: Some(country), state1, city })) = found.decode() {
+                return Some(Place { country: Some(country), region: state1, city });
+            }
+            let nested: Nested = found.decode().ok()??;
+            Some(Place {
+                country: nested.country.and_then(|country| country.iso_code),
+                region: nested.subdivisions.and_then(|all| all.into_iter().next()).and_then(Named::english),
+                city: nested.city.and_then(Named::english),
             })
+        })
     }
 }
 
 fn stamp(path: &Path) -> std::io::Result<Stamp> {
     let mut files = vec![path.to_owned()];
     if path.is_dir() {
-        files = std::fs::read_dir(path)?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<std::io::Result<_>>()?;
-        files.retain(|file| {
-            file.extension()
-                .is_some_and(|extension| extension == "mmdb")
-        });
+        files = std::fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "mmdb"));
         files.sort();
     }
     files

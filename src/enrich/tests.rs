@@ -29,11 +29,7 @@ fn request() -> RequestFacts<'static> {
 }
 
 fn key(kind: KeyKind) -> WriteKey {
-    WriteKey {
-        source: "web".into(),
-        kind,
-        origins: Arc::new([]),
-    }
+    WriteKey { source: "web".into(), kind, origins: Arc::new([]) }
 }
 
 fn row_with(
@@ -56,40 +52,18 @@ fn row_of(body: &str) -> Map<String, Value> {
 #[test]
 fn times_are_believed_within_bounds_and_kept_beyond() {
     for (kind, sent, expected, kept) in [
-        (
-            KeyKind::Public,
-            "2026-11-22T11:00:00Z",
-            "2026-11-22T11:00:00Z",
-            false,
-        ),
-        (
-            KeyKind::Public,
-            "2026-10-23T12:00:00Z",
-            "2026-10-23T12:00:00Z",
-            false,
-        ),
+        (KeyKind::Public, "2026-11-22T11:00:00Z", "2026-11-22T11:00:00Z", false),
+        (KeyKind::Public, "2026-10-23T12:00:00Z", "2026-10-23T12:00:00Z", false),
         (KeyKind::Public, "2026-10-23T11:59:59Z", RECEIVED, true),
-        (
-            KeyKind::Public,
-            "2026-11-22T13:00:00Z",
-            "2026-11-22T13:00:00Z",
-            false,
-        ),
+        (KeyKind::Public, "2026-11-22T13:00:00Z", "2026-11-22T13:00:00Z", false),
         (KeyKind::Public, "2026-11-22T13:00:01Z", RECEIVED, true),
-        (
-            KeyKind::Secret,
-            "2019-01-01T00:00:00Z",
-            "2019-01-01T00:00:00Z",
-            false,
-        ),
+        (KeyKind::Secret, "2019-01-01T00:00:00Z", "2019-01-01T00:00:00Z", false),
         (KeyKind::Secret, "1901-01-01T00:00:00Z", RECEIVED, true),
     ] {
         let body = format!(r#"{{"name":"a","timestamp":"{sent}"}}"#);
         let row = row_with(&body, kind, Privacy::default(), &request()).expect("accepted");
         assert_eq!(row["occurred_at"], expected, "{sent}");
-        let context = row
-            .get("context")
-            .and_then(|context| context.get("timestamp"));
+        let context = row.get("context").and_then(|context| context.get("timestamp"));
         assert_eq!(context, kept.then(|| json!(sent)).as_ref(), "{sent}");
     }
 }
@@ -107,17 +81,12 @@ fn a_retry_has_the_same_id_whenever_it_is_sent() {
 
 #[test]
 fn nothing_is_thrown_away() {
-    let row = row_of(
-        r#"{"name":"a","colour":"red","size":[1],"context":{"size":2,"os":"x"},"url":"/?gclid=G"}"#,
-    );
+    let row = row_of(r#"{"name":"a","colour":"red","size":[1],"context":{"size":2,"os":"x"},"url":"/?gclid=G"}"#);
     assert_eq!(
         row["context"],
         json!({"user_agent":"curl/8","click_ids":{"gclid":"G"},"colour":"red","extra":{"size":[1]},"size":2,"os":"x"})
     );
-    assert_eq!(
-        row_of(r#"{"name":"a","context":{}}"#)["context"],
-        json!({"user_agent":"curl/8"})
-    );
+    assert_eq!(row_of(r#"{"name":"a","context":{}}"#)["context"], json!({"user_agent":"curl/8"}));
 }
 
 #[test]
@@ -130,36 +99,17 @@ fn only_secret_keys_speak_for_visitors() {
     assert_eq!(secret["ip"], "2001:db8:1::/48");
     assert_eq!(secret["context"], json!({"user_agent": "X"}));
     assert_eq!(secret.get("language"), None);
-    let silent = row_with(
-        r#"{"name":"a"}"#,
-        KeyKind::Secret,
-        Privacy::default(),
-        &request(),
-    )
-    .expect("accepted");
-    assert_eq!(
-        (
-            silent.get("ip"),
-            silent.get("visitor_id"),
-            silent.get("context")
-        ),
-        (None, None, None)
-    );
+    let silent = row_with(r#"{"name":"a"}"#, KeyKind::Secret, Privacy::default(), &request()).expect("accepted");
+    assert_eq!((silent.get("ip"), silent.get("visitor_id"), silent.get("context")), (None, None, None));
 }
 
 #[test]
 fn addresses_are_stored_as_the_setting_says() {
-    for (policy, expected) in [
-        (IpPolicy::Full, Some("203.0.113.77")),
-        (IpPolicy::Truncated, Some("203.0.113.0/24")),
-        (IpPolicy::None, None),
-    ] {
-        let privacy = Privacy {
-            ip: policy,
-            ..Privacy::default()
-        };
-        let row =
-            row_with(r#"{"name":"a"}"#, KeyKind::Public, privacy, &request()).expect("accepted");
+    for (policy, expected) in
+        [(IpPolicy::Full, Some("203.0.113.77")), (IpPolicy::Truncated, Some("203.0.113.0/24")), (IpPolicy::None, None)]
+    {
+        let privacy = Privacy { ip: policy, ..Privacy::default() };
+        let row = row_with(r#"{"name":"a"}"#, KeyKind::Public, privacy, &request()).expect("accepted");
         assert_eq!(row.get("ip").and_then(Value::as_str), expected);
     }
 }
@@ -167,27 +117,15 @@ fn addresses_are_stored_as_the_setting_says() {
 #[test]
 fn a_visitors_wish_is_honoured() {
     let body = r#"{"name":"a","visitor_id":"v","user_id":"u","session_id":"s"}"#;
-    let wish = RequestFacts {
-        global_privacy_control: true,
-        ..request()
-    };
+    let wish = RequestFacts { global_privacy_control: true, ..request() };
     let row = row_with(body, KeyKind::Public, Privacy::default(), &wish).expect("accepted");
     for column in ["visitor_id", "user_id", "session_id", "ip", "context"] {
         assert_eq!(row.get(column), None, "{column}");
     }
-    let drop = Privacy {
-        global_privacy_control: SignalPolicy::Drop,
-        ..Privacy::default()
-    };
-    assert_eq!(
-        row_with(body, KeyKind::Public, drop.clone(), &wish),
-        Err(Refusal::PrivacySignal("Sec-GPC"))
-    );
+    let drop = Privacy { global_privacy_control: SignalPolicy::Drop, ..Privacy::default() };
+    assert_eq!(row_with(body, KeyKind::Public, drop.clone(), &wish), Err(Refusal::PrivacySignal("Sec-GPC")));
     assert!(row_with(body, KeyKind::Secret, drop, &wish).is_ok());
-    let ignored = RequestFacts {
-        do_not_track: true,
-        ..request()
-    };
+    let ignored = RequestFacts { do_not_track: true, ..request() };
     let row = row_with(body, KeyKind::Public, Privacy::default(), &ignored).expect("accepted");
     assert_eq!(row["visitor_id"], "v");
 }

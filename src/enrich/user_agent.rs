@@ -56,18 +56,11 @@ pub struct PatternsError {
 
 impl UserAgents {
     /// Starts the parser's thread. The built-in patterns are compiled there, so that start-up does not wait for them.
-    pub fn start(
-        patterns: Option<PathBuf>,
-        entries: usize,
-        metrics: &Metrics,
-    ) -> Result<Self, PatternsError> {
+    pub fn start(patterns: Option<PathBuf>, entries: usize, metrics: &Metrics) -> Result<Self, PatternsError> {
         let own = match patterns {
             None => None,
             Some(path) => {
-                let failed = |reason: String| PatternsError {
-                    path: path.clone(),
-                    reason,
-                };
+                let failed = |reason: String| PatternsError { path: path.clone(), reason };
                 let bytes = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
                 Some(compile(&bytes).map_err(failed)?)
             }
@@ -84,10 +77,7 @@ impl UserAgents {
         thread::Builder::new()
             .name("weir-user-agent".to_owned())
             .spawn(parse)
-            .map_err(|error| PatternsError {
-                path: PathBuf::new(),
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| PatternsError { path: PathBuf::new(), reason: error.to_string() })?;
         Ok(Self {
             known,
             requests,
@@ -104,9 +94,7 @@ impl UserAgents {
             return Some(agent);
         }
         let (answer, wait) = oneshot::channel();
-        if text.is_empty()
-            || text.len() > TEXT_BYTES_MAX
-            || self.requests.try_send((text.to_owned(), answer)).is_err()
+        if text.is_empty() || text.len() > TEXT_BYTES_MAX || self.requests.try_send((text.to_owned(), answer)).is_err()
         {
             self.skipped.increment(1);
             return None;
@@ -118,24 +106,15 @@ impl UserAgents {
 
 fn compile(patterns: &[u8]) -> Result<UserAgentParser, String> {
     // Unicode classes would triple the memory, and user agents are ASCII.
-    UserAgentParser::builder()
-        .with_unicode_support(false)
-        .build_from_bytes(patterns)
-        .map_err(|error| error.to_string())
+    UserAgentParser::builder().with_unicode_support(false).build_from_bytes(patterns).map_err(|error| error.to_string())
 }
 
 /// Runs until the last [`UserAgents`] is gone.
-fn parse_all(
-    waiting: &Receiver<Request>,
-    parser: &UserAgentParser,
-    known: &Cache<String, Arc<Agent>>,
-) {
+fn parse_all(waiting: &Receiver<Request>, parser: &UserAgentParser, known: &Cache<String, Arc<Agent>>) {
     let bots = Bots::default();
     for (text, answer) in waiting {
         // Requests of one page load ask for the same text at the same time.
-        let agent = known
-            .get(&text)
-            .unwrap_or_else(|| Arc::new(parse(parser, &bots, &text)));
+        let agent = known.get(&text).unwrap_or_else(|| Arc::new(parse(parser, &bots, &text)));
         known.insert(text, Arc::clone(&agent));
         // Whoever asked may be gone.
         let _ = answer.send(agent);
@@ -152,17 +131,9 @@ fn parse(parser: &UserAgentParser, bots: &Bots, text: &str) -> Agent {
     let (browser, os) = (&client.user_agent, &client.os);
     Agent {
         browser: recognized(&browser.family),
-        browser_version: version([
-            browser.major.as_deref(),
-            browser.minor.as_deref(),
-            browser.patch.as_deref(),
-        ]),
+        browser_version: version([browser.major.as_deref(), browser.minor.as_deref(), browser.patch.as_deref()]),
         os: recognized(&os.family),
-        os_version: version([
-            os.major.as_deref(),
-            os.minor.as_deref(),
-            os.patch.as_deref(),
-        ]),
+        os_version: version([os.major.as_deref(), os.minor.as_deref(), os.patch.as_deref()]),
         device: recognized(&client.device.family),
         is_bot: client.device.family == "Spider" || bots.is_bot(text),
     }
@@ -172,7 +143,8 @@ fn parse(parser: &UserAgentParser, bots: &Bots, text: &str) -> Agent {
 mod tests {
     use super::*;
 
-    const CHROME: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
+    const CHROME: &str =
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
 
     #[tokio::test]
     async fn agents_are_recognised_and_remembered() {
@@ -182,17 +154,10 @@ mod tests {
         assert_eq!(chrome.browser_version.as_deref(), Some("142.0.0"));
         assert_eq!(chrome.os.as_deref(), Some("Linux"));
         assert!(!chrome.is_bot);
-        assert!(Arc::ptr_eq(
-            &chrome,
-            &agents.look_up(CHROME).await.expect("known")
-        ));
+        assert!(Arc::ptr_eq(&chrome, &agents.look_up(CHROME).await.expect("known")));
 
         for (text, device, is_bot) in [
-            (
-                "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
-                Some("Spider"),
-                true,
-            ),
+            ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", Some("Spider"), true),
             (
                 "Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.1 Mobile/15E148 Safari/604.1",
                 Some("iPhone"),
@@ -200,23 +165,14 @@ mod tests {
             ),
         ] {
             let agent = agents.look_up(text).await.expect("parsed");
-            assert_eq!(
-                (agent.device.as_deref(), agent.is_bot),
-                (device, is_bot),
-                "{text}"
-            );
+            assert_eq!((agent.device.as_deref(), agent.is_bot), (device, is_bot), "{text}");
         }
     }
 
     #[tokio::test]
     async fn texts_that_no_browser_sends_are_skipped() {
         let agents = UserAgents::start(None, 100, &Metrics::new()).expect("built-in patterns");
-        assert!(
-            agents
-                .look_up(&"x".repeat(TEXT_BYTES_MAX + 1))
-                .await
-                .is_none()
-        );
+        assert!(agents.look_up(&"x".repeat(TEXT_BYTES_MAX + 1)).await.is_none());
         assert!(agents.look_up("").await.is_none());
     }
 

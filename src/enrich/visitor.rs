@@ -32,10 +32,7 @@ pub struct Salts {
 
 impl Salts {
     pub fn new() -> Result<Self, getrandom::Error> {
-        Ok(Self {
-            by_day: ArcSwap::default(),
-            own: random_salt()?,
-        })
+        Ok(Self { by_day: ArcSwap::default(), own: random_salt()? })
     }
 
     /// Makes the salts of today and tomorrow, destroys those of the day before yesterday and older, and reads the rest.
@@ -45,9 +42,7 @@ impl Salts {
             .collect::<Result<_, _>>()
             .map_err(|error| DatabaseError::Migration(format!("no random bytes: {error}")))?;
         let client = database.client().await?;
-        client
-            .execute_typed(KEEP, &[(&today, Type::INT4), (&salts, Type::BYTEA_ARRAY)])
-            .await?;
+        client.execute_typed(KEEP, &[(&today, Type::INT4), (&salts, Type::BYTEA_ARRAY)]).await?;
         let mut by_day = BTreeMap::new();
         for row in client.query_typed(READ, &[]).await? {
             if let Ok(salt) = Salt::try_from(row.try_get::<_, &[u8]>("salt")?) {
@@ -61,12 +56,11 @@ impl Salts {
     /// The id of an anonymous visitor on `day`.
     pub fn visitor_id(&self, day: Day, source: &str, ip: IpAddr, user_agent: &str) -> String {
         let mut hash = Sha256::new();
-        match self.by_day.load().get(&day) {
-            Some(salt) => hash.update(salt),
-            None => {
-                hash.update(self.own);
-                hash.update(day.to_be_bytes());
-            }
+        if let Some(salt) = self.by_day.load().get(&day) {
+            hash.update(salt);
+        } else {
+            hash.update(self.own);
+            hash.update(day.to_be_bytes());
         }
         for part in [source, user_agent] {
             hash.update((part.len() as u64).to_be_bytes());
@@ -103,9 +97,7 @@ mod tests {
             salts.visitor_id(1, "app", ip, "UA"),
             salts.visitor_id(1, "web", IpAddr::from([203, 0, 113, 8]), "UA"),
             salts.visitor_id(1, "web", ip, "AU"),
-            Salts::new()
-                .expect("random bytes")
-                .visitor_id(1, "web", ip, "UA"),
+            Salts::new().expect("random bytes").visitor_id(1, "web", ip, "UA"),
         ] {
             assert_ne!(id, other);
         }

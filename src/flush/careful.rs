@@ -15,7 +15,8 @@ use crate::database::DatabaseError;
 use crate::journal::segment::Frames;
 use crate::row;
 
-const MAKE_INCOMING: &str = "create temporary table weir_incoming (like analytics.events including defaults) on commit drop";
+const MAKE_INCOMING: &str =
+    "create temporary table weir_incoming (like analytics.events including defaults) on commit drop";
 const STORE: &str = include_str!("sql/careful_store.sql");
 const QUARANTINE: &str = include_str!("sql/careful_quarantine.sql");
 
@@ -32,7 +33,8 @@ pub async fn store(
     }
     let tuples = split(frames)?;
     prepare(transaction).await?;
-    let mut ranges = vec![0..tuples.len()];
+    let whole = 0..tuples.len();
+    let mut ranges = vec![whole];
     while let Some(range) = ranges.pop() {
         if range.is_empty() {
             continue;
@@ -46,13 +48,8 @@ pub async fn store(
             Err(FlushError::Data(error)) if range.len() == 1 => {
                 let tuple = &tuples[range.start];
                 quarantine(transaction, tuple, &error, segment_id, row_version).await?;
-                let source =
-                    row::source(tuple).map_err(|error| std::io::Error::other(error.to_string()))?;
-                counts
-                    .entry(source.to_owned())
-                    .or_default()
-                    .settled
-                    .quarantined += 1;
+                let source = row::source(tuple).map_err(|error| std::io::Error::other(error.to_string()))?;
+                counts.entry(source.to_owned()).or_default().settled.quarantined += 1;
             }
             Err(FlushError::Data(_)) => {
                 let middle = range.start + range.len() / 2;
@@ -63,8 +60,7 @@ pub async fn store(
         }
     }
     for counts in counts.values_mut() {
-        counts.settled.duplicate =
-            counts.accepted - counts.settled.stored - counts.settled.quarantined;
+        counts.settled.duplicate = counts.accepted - counts.settled.stored - counts.settled.quarantined;
     }
     Ok(counts)
 }
@@ -78,8 +74,7 @@ fn split(frames: &Frames) -> Result<Vec<Bytes>, FlushError> {
     let mut tuples = Vec::new();
     for mut rest in frames.tuples() {
         while !rest.is_empty() {
-            let length = row::tuple_length(&rest)
-                .map_err(|error| std::io::Error::other(error.to_string()))?;
+            let length = row::tuple_length(&rest).map_err(|error| std::io::Error::other(error.to_string()))?;
             tuples.push(rest.split_to(length));
         }
     }
@@ -95,10 +90,7 @@ pub(super) async fn attempt(
     copy(&savepoint, "weir_incoming", tuples.iter().cloned()).await?;
     let mut stored = Vec::new();
     for row in savepoint.query_typed(STORE, &[]).await? {
-        stored.push((
-            row.try_get("source")?,
-            row.try_get::<_, i64>("rows")?.cast_unsigned(),
-        ));
+        stored.push((row.try_get("source")?, row.try_get::<_, i64>("rows")?.cast_unsigned()));
     }
     savepoint.batch_execute("delete from weir_incoming").await?;
     savepoint.commit().await?;

@@ -144,10 +144,7 @@ impl Lane {
     async fn gather(&self, segment: &Segment) {
         let plenty = self.shared.bytes_max as u64 / 4;
         let deadline = Instant::now() + self.shared.interval;
-        while segment.backlog_bytes() < plenty
-            && !segment.is_sealed()
-            && !self.shared.closing.is_cancelled()
-        {
+        while segment.backlog_bytes() < plenty && !segment.is_sealed() && !self.shared.closing.is_cancelled() {
             tokio::select! {
                 () = tokio::time::sleep_until(deadline) => return,
                 () = self.feed.bell.notified() => {}
@@ -159,9 +156,7 @@ impl Lane {
     fn note_oldest(&self) {
         if self.state.oldest_ms.load(Ordering::Relaxed) == 0 {
             // The time that work was first seen: at most one wake-up after the frame was written.
-            self.state
-                .oldest_ms
-                .store(self.shared.clock.now().as_millisecond(), Ordering::Relaxed);
+            self.state.oldest_ms.store(self.shared.clock.now().as_millisecond(), Ordering::Relaxed);
         }
     }
 
@@ -196,9 +191,7 @@ impl Lane {
             return Ok(());
         }
         if let Some(first) = frames.iter().next() {
-            self.state
-                .oldest_ms
-                .store(first.header.written_ms, Ordering::Relaxed);
+            self.state.oldest_ms.store(first.header.written_ms, Ordering::Relaxed);
         }
         let started = Instant::now();
         let row = timeout(limit, flush(&self.shared, client, ledger, segment, &frames))
@@ -218,8 +211,7 @@ impl Lane {
     /// The segment in front is applied whole: keep the file for a while.
     fn retire(&mut self) {
         if let (Some(segment), Some(ledger)) = (self.feed.pop(), self.ledger.take()) {
-            self.retained
-                .push_back((Instant::now() + self.shared.retain, segment, ledger));
+            self.retained.push_back((Instant::now() + self.shared.retain, segment, ledger));
         }
     }
 
@@ -231,31 +223,22 @@ impl Lane {
         for (_, segment, ledger) in &self.retained {
             forget(ledger, segment, &self.shared.accounting);
         }
-        self.feed
-            .put_back(self.retained.drain(..).map(|(_, segment, _)| segment));
+        self.feed.put_back(self.retained.drain(..).map(|(_, segment, _)| segment));
         self.shared.partitions.forget();
     }
 
     /// Deletes applied segments whose time has come.
     fn tidy(&mut self) {
-        while let Some((_, segment, _)) = self
-            .retained
-            .pop_front_if(|(until, ..)| *until <= Instant::now())
-        {
+        while let Some((_, segment, _)) = self.retained.pop_front_if(|(until, ..)| *until <= Instant::now()) {
             if segment.is_damaged() {
                 continue;
             }
             let bytes = std::fs::metadata(&segment.path).map_or(0, |metadata| metadata.len());
             let dir = segment.path.parent().unwrap_or(std::path::Path::new("."));
-            match self
-                .shared
-                .disk
-                .remove(&segment.path)
-                .and_then(|()| self.shared.disk.sync_dir(dir))
-            {
+            match self.shared.disk.remove(&segment.path).and_then(|()| self.shared.disk.sync_dir(dir)) {
                 Ok(()) => self.shared.journal.removed(bytes),
                 Err(error) => {
-                    tracing::warn!(%error, path = %segment.path.display(), "an applied segment stays")
+                    tracing::warn!(%error, path = %segment.path.display(), "an applied segment stays");
                 }
             }
         }
@@ -269,10 +252,7 @@ impl Lane {
         }
         let pause = match &error {
             FlushError::Moved => return,
-            FlushError::Schema(_)
-            | FlushError::Fork(_)
-            | FlushError::Journal(_)
-            | FlushError::Miscounted { .. } => {
+            FlushError::Schema(_) | FlushError::Fork(_) | FlushError::Journal(_) | FlushError::Miscounted { .. } => {
                 tracing::error!(%error, "a flush lane stands still: events are safe in the journal, but do not arrive");
                 self.shared.metrics.stopped_lanes.increment(1.0);
                 self.pause(STOPPED_RETRY).await;
@@ -335,23 +315,29 @@ async fn flush_all(
 ) -> Result<LedgerRow, FlushError> {
     let counts = promised(frames);
     let transaction = begin(shared, client).await?;
-    ledger.advance(&transaction, frames).await?;
-    let sent: u64 = frames
-        .iter()
-        .map(|frame| u64::from(frame.header.tuples))
-        .sum();
-    let stored = if sent == 0 {
-        0
-    } else {
-        copy(&transaction, "analytics.events", frames.tuples()).await?
+    let store = async {
+        ledger.advance(&transaction, frames).await?;
+        let sent: u64 = frames.iter().map(|frame| u64::from(frame.header.tuples)).sum();
+        let stored = if sent == 0 { 0 } else { copy(&transaction, "analytics.events", frames.tuples()).await? };
+        if stored != sent {
+            return Err(FlushError::Miscounted { stored, sent });
+        }
+        ledger.settle(&transaction, &counts).await?;
+        Ok(stored)
     };
-    if stored != sent {
-        return Err(FlushError::Miscounted { stored, sent });
+    match store.await {
+        Ok(stored) => {
+            transaction.commit().await?;
+            shared.metrics.rows.increment(stored);
+            Ok(ledger.advanced(frames, &counts))
+        }
+        Err(error) => {
+            // Waited for: PgBouncer loses count of its answers when more follows a failed COPY without a pause, and
+            // gives the connection to someone else. Of two errors the first is the one to tell.
+            let _ = transaction.rollback().await;
+            Err(error)
+        }
     }
-    ledger.settle(&transaction, &counts).await?;
-    transaction.commit().await?;
-    shared.metrics.rows.increment(stored);
-    Ok(ledger.advanced(frames, &counts))
 }
 
 async fn flush_carefully(
@@ -366,27 +352,15 @@ async fn flush_carefully(
     let counts = careful::store(&mut transaction, frames, segment.id, segment.row_version).await?;
     ledger.settle(&transaction, &counts).await?;
     transaction.commit().await?;
-    let quarantined: u64 = counts
-        .values()
-        .map(|counts| counts.settled.quarantined)
-        .sum();
+    let quarantined: u64 = counts.values().map(|counts| counts.settled.quarantined).sum();
     if quarantined > 0 {
-        tracing::warn!(
-            rows = quarantined,
-            "rows went to quarantine: see `weir quarantine list`"
-        );
+        tracing::warn!(rows = quarantined, "rows went to quarantine: see `weir quarantine list`");
     }
-    shared
-        .metrics
-        .rows
-        .increment(counts.values().map(|counts| counts.settled.stored).sum());
+    shared.metrics.rows.increment(counts.values().map(|counts| counts.settled.stored).sum());
     Ok(ledger.advanced(frames, &counts))
 }
 
-async fn begin<'a>(
-    shared: &Shared,
-    client: &'a mut Object,
-) -> Result<deadpool_postgres::Transaction<'a>, FlushError> {
+async fn begin<'a>(shared: &Shared, client: &'a mut Object) -> Result<deadpool_postgres::Transaction<'a>, FlushError> {
     let transaction = client.transaction().await?;
     let statement_ms = shared.database.statement_timeout().as_millis();
     transaction

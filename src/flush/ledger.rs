@@ -38,47 +38,27 @@ pub struct LedgerRow {
 impl LedgerRow {
     /// Reads the segment's row, making it if it is new, and checks that it speaks of this very file.
     pub async fn open(client: &Object, segment: &Segment, node: &str) -> Result<Self, FlushError> {
-        let row = client
-            .query_typed_one(OPEN, &[(&segment.id, Type::UUID), (&node, Type::TEXT)])
-            .await?;
+        let row = client.query_typed_one(OPEN, &[(&segment.id, Type::UUID), (&node, Type::TEXT)]).await?;
         let applied_to = row.try_get::<_, i64>("applied_to")?.cast_unsigned();
         let applied_crc = row.try_get::<_, i64>("applied_crc")? as u32;
         if applied_to > segment.synced_to() || segment.chain_to(applied_to)? != Some(applied_crc) {
             return Err(FlushError::Fork(segment.id));
         }
         let mut sources = SourceCounts::new();
-        for row in client
-            .query_typed(READ_SOURCES, &[(&segment.id, Type::UUID)])
-            .await?
-        {
+        for row in client.query_typed(READ_SOURCES, &[(&segment.id, Type::UUID)]).await? {
             let count = |name: &str| row.try_get::<_, i64>(name).map(i64::cast_unsigned);
             let settled = Settled {
                 stored: count("stored")?,
                 duplicate: count("duplicate")?,
                 quarantined: count("quarantined")?,
             };
-            sources.insert(
-                row.try_get("source")?,
-                Counts {
-                    accepted: count("accepted")?,
-                    settled,
-                },
-            );
+            sources.insert(row.try_get("source")?, Counts { accepted: count("accepted")?, settled });
         }
-        Ok(Self {
-            segment_id: segment.id,
-            applied_to,
-            applied_crc,
-            sources,
-        })
+        Ok(Self { segment_id: segment.id, applied_to, applied_crc, sources })
     }
 
     /// Moves the row over `frames`, inside the transaction that stores them.
-    pub async fn advance(
-        &self,
-        transaction: &Transaction<'_>,
-        frames: &Frames,
-    ) -> Result<(), FlushError> {
+    pub async fn advance(&self, transaction: &Transaction<'_>, frames: &Frames) -> Result<(), FlushError> {
         let moved = transaction
             .execute_typed(
                 ADVANCE,
@@ -91,26 +71,13 @@ impl LedgerRow {
                 ],
             )
             .await?;
-        if moved == 1 {
-            Ok(())
-        } else {
-            Err(FlushError::Moved)
-        }
+        if moved == 1 { Ok(()) } else { Err(FlushError::Moved) }
     }
 
     /// Writes what became of the frames' events, in the same transaction.
-    pub async fn settle(
-        &self,
-        transaction: &Transaction<'_>,
-        counts: &SourceCounts,
-    ) -> Result<(), FlushError> {
+    pub async fn settle(&self, transaction: &Transaction<'_>, counts: &SourceCounts) -> Result<(), FlushError> {
         let sources: Vec<&str> = counts.keys().map(String::as_str).collect();
-        let column = |count: fn(&Counts) -> u64| {
-            counts
-                .values()
-                .map(|c| count(c).cast_signed())
-                .collect::<Vec<i64>>()
-        };
+        let column = |count: fn(&Counts) -> u64| counts.values().map(|c| count(c).cast_signed()).collect::<Vec<i64>>();
         transaction
             .execute_typed(
                 SETTLE,
@@ -120,10 +87,7 @@ impl LedgerRow {
                     (&column(|counts| counts.accepted), Type::INT8_ARRAY),
                     (&column(|counts| counts.settled.stored), Type::INT8_ARRAY),
                     (&column(|counts| counts.settled.duplicate), Type::INT8_ARRAY),
-                    (
-                        &column(|counts| counts.settled.quarantined),
-                        Type::INT8_ARRAY,
-                    ),
+                    (&column(|counts| counts.settled.quarantined), Type::INT8_ARRAY),
                 ],
             )
             .await?;
@@ -151,9 +115,7 @@ impl LedgerRow {
     /// Takes back what was reported of this row: it is about to be read again.
     pub fn unreport(&self, accounting: &Accounting) {
         for (source, counts) in &self.sources {
-            accounting
-                .source(source)
-                .settled(counts.settled, Settled::default());
+            accounting.source(source).settled(counts.settled, Settled::default());
         }
     }
 
@@ -161,20 +123,9 @@ impl LedgerRow {
     pub fn report(&self, before: Option<&Self>, accounting: &Accounting) {
         let none = SourceCounts::new();
         let before = before.map_or(&none, |row| &row.sources);
-        for source in before.keys().chain(
-            self.sources
-                .keys()
-                .filter(|source| !before.contains_key(*source)),
-        ) {
-            let settled = |counts: &SourceCounts| {
-                counts
-                    .get(source)
-                    .map(|counts| counts.settled)
-                    .unwrap_or_default()
-            };
-            accounting
-                .source(source)
-                .settled(settled(before), settled(&self.sources));
+        for source in before.keys().chain(self.sources.keys().filter(|source| !before.contains_key(*source))) {
+            let settled = |counts: &SourceCounts| counts.get(source).map(|counts| counts.settled).unwrap_or_default();
+            accounting.source(source).settled(settled(before), settled(&self.sources));
         }
     }
 }

@@ -89,10 +89,7 @@ async fn copy(
     tuples: impl Iterator<Item = Bytes>,
 ) -> Result<u64, FlushError> {
     let columns: Vec<&str> = row::COLUMNS.iter().map(|(name, _)| *name).collect();
-    let statement = format!(
-        "copy {table} ({}) from stdin (format binary)",
-        columns.join(", ")
-    );
+    let statement = format!("copy {table} ({}) from stdin (format binary)", columns.join(", "));
     let mut sink = pin!(transaction.copy_in::<_, Bytes>(statement.as_str()).await?);
     sink.feed(Bytes::from_static(COPY_HEADER)).await?;
     for chunk in tuples {

@@ -40,15 +40,9 @@ impl Partitions {
     }
 
     /// Makes the partitions from today to `days_ahead` days ahead.
-    pub async fn ensure_ahead(
-        &self,
-        client: &mut Object,
-        now: Timestamp,
-        days_ahead: u16,
-    ) -> Result<(), FlushError> {
+    pub async fn ensure_ahead(&self, client: &mut Object, now: Timestamp, days_ahead: u16) -> Result<(), FlushError> {
         let today = day_of(now);
-        self.ensure(client, (today..=today + Day::from(days_ahead)).collect())
-            .await
+        self.ensure(client, (today..=today + Day::from(days_ahead)).collect()).await
     }
 
     /// Makes the partitions that the frames' tuples need.
@@ -70,25 +64,14 @@ impl Partitions {
         self.ensure(client, needed).await
     }
 
-    async fn ensure(
-        &self,
-        client: &mut Object,
-        mut needed: BTreeSet<Day>,
-    ) -> Result<(), FlushError> {
+    async fn ensure(&self, client: &mut Object, mut needed: BTreeSet<Day>) -> Result<(), FlushError> {
         needed = needed.difference(&self.lock()).copied().collect();
         if needed.is_empty() {
             return Ok(());
         }
         let transaction = client.transaction().await?;
-        transaction
-            .batch_execute(&format!("set local lock_timeout = {LOCK_TIMEOUT_MS}"))
-            .await?;
-        transaction
-            .execute_typed(
-                "select pg_advisory_xact_lock($1)",
-                &[(&PARTITION_LOCK, Type::INT8)],
-            )
-            .await?;
+        transaction.batch_execute(&format!("set local lock_timeout = {LOCK_TIMEOUT_MS}")).await?;
+        transaction.execute_typed("select pg_advisory_xact_lock($1)", &[(&PARTITION_LOCK, Type::INT8)]).await?;
         let mut existing = BTreeSet::new();
         for row in transaction.query_typed(LIST, &[]).await? {
             existing.extend(day_of_name(row.try_get("name")?));
@@ -113,9 +96,7 @@ const DAYS_AT_ONCE_MAX: usize = 3;
 
 fn date(day: Day) -> Date {
     const EPOCH: Date = Date::constant(1970, 1, 1);
-    EPOCH
-        .checked_add(i64::from(day).days())
-        .unwrap_or(Date::MAX)
+    EPOCH.checked_add(i64::from(day).days()).unwrap_or(Date::MAX)
 }
 
 fn name(day: Day) -> String {
@@ -124,9 +105,7 @@ fn name(day: Day) -> String {
 
 fn day_of_name(name: &str) -> Option<Day> {
     let date = Date::strptime("%Y%m%d", name.strip_prefix("events_")?).ok()?;
-    Some(day_of(
-        date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp(),
-    ))
+    Some(day_of(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()))
 }
 
 fn create(day: Day) -> String {

@@ -24,11 +24,7 @@ pub struct Refused {
 
 /// The newest `limit` rows still in quarantine.
 pub async fn list(database: &Database, limit: i64) -> Result<Vec<Refused>, DatabaseError> {
-    let rows = database
-        .client()
-        .await?
-        .query_typed(LIST, &[(&limit, Type::INT8)])
-        .await?;
+    let rows = database.client().await?.query_typed(LIST, &[(&limit, Type::INT8)]).await?;
     rows.iter()
         .map(|row| {
             Ok(Refused {
@@ -57,30 +53,18 @@ pub async fn replay(database: &Database, only: Option<i64>) -> Result<Replayed, 
     let mut client = database.client().await?;
     let mut replayed = Replayed::default();
     let waiting = client.query_typed(WAITING, &[(&only, Type::INT8)]).await?;
-    for id in waiting
-        .iter()
-        .map(|row| row.try_get::<_, i64>("id"))
-        .collect::<Result<Vec<_>, _>>()?
-    {
+    for id in waiting.iter().map(|row| row.try_get::<_, i64>("id")).collect::<Result<Vec<_>, _>>()? {
         let mut transaction = client.transaction().await?;
         let lock = "select tuple from weir.quarantine where id = $1 and outcome = 'quarantined' for update";
-        let Some(row) = transaction
-            .query_typed_opt(lock, &[(&id, Type::INT8)])
-            .await?
-        else {
+        let Some(row) = transaction.query_typed_opt(lock, &[(&id, Type::INT8)]).await? else {
             continue;
         };
         let tuple = Bytes::from(row.try_get::<_, Vec<u8>>("tuple")?);
         careful::prepare(&transaction).await?;
-        match careful::attempt(&mut transaction, &[tuple])
-            .await
-            .map(|stored| !stored.is_empty())
-        {
+        match careful::attempt(&mut transaction, &[tuple]).await.map(|stored| !stored.is_empty()) {
             Ok(is_new) => {
                 let outcome = if is_new { "stored" } else { "duplicate" };
-                transaction
-                    .execute_typed(MARK, &[(&id, Type::INT8), (&outcome, Type::TEXT)])
-                    .await?;
+                transaction.execute_typed(MARK, &[(&id, Type::INT8), (&outcome, Type::TEXT)]).await?;
                 transaction.commit().await?;
                 replayed.stored += u64::from(is_new);
                 replayed.duplicate += u64::from(!is_new);

@@ -122,17 +122,12 @@ impl<'a> Frame<'a> {
     /// Reads the frame at the start of `bytes`, which lies at `offset` of the segment.
     pub fn decode(segment_id: Uuid, offset: u64, bytes: &'a [u8]) -> Option<Self> {
         let header = FrameHeader::decode(bytes)?;
-        let payload =
-            bytes.get(FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.payload_bytes as usize)?;
+        let payload = bytes.get(FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.payload_bytes as usize)?;
         if checksum(segment_id, offset, &bytes[8..FRAME_HEADER_BYTES], payload) != header.crc {
             return None;
         }
         let (sources, tuples) = payload.split_at(header.sources_bytes as usize);
-        Some(Self {
-            header,
-            sources,
-            tuples,
-        })
+        Some(Self { header, sources, tuples })
     }
 
     /// The counts of each source; stops at the first malformed one, which a checked frame does not have.
@@ -220,15 +215,11 @@ pub fn chain(crc: u32, frame_crc: u32) -> u32 {
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..]
-        .first_chunk()
-        .map_or(0, |chunk| u32::from_le_bytes(*chunk))
+    bytes[at..].first_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk))
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..]
-        .first_chunk()
-        .map_or(0, |chunk| u64::from_le_bytes(*chunk))
+    bytes[at..].first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
 
 #[cfg(test)]
@@ -238,16 +229,8 @@ mod tests {
     fn build(id: Uuid, offset: u64) -> Vec<u8> {
         let mut builder = FrameBuilder::default();
         let counts = [
-            SourceCount {
-                source: "web",
-                accepted: 3,
-                duplicate: 1,
-            },
-            SourceCount {
-                source: "app",
-                accepted: 1,
-                duplicate: 0,
-            },
+            SourceCount { source: "web", accepted: 3, duplicate: 1 },
+            SourceCount { source: "app", accepted: 1, duplicate: 0 },
         ];
         builder.start(counts.into_iter());
         builder.tuples(b"tuple");
@@ -265,10 +248,7 @@ mod tests {
         assert_eq!(frame.tuples, b"tupletuples");
         assert_eq!((frame.header.tuples, frame.header.written_ms), (3, 17));
         assert_eq!((frame.header.first_day, frame.header.last_day), (-1, 2));
-        let sources: Vec<_> = frame
-            .sources()
-            .map(|count| (count.source, count.accepted, count.duplicate))
-            .collect();
+        let sources: Vec<_> = frame.sources().map(|count| (count.source, count.accepted, count.duplicate)).collect();
         assert_eq!(sources, [("web", 3, 1), ("app", 1, 0)]);
     }
 
@@ -288,11 +268,7 @@ mod tests {
 
     #[test]
     fn a_header_reads_back_and_damage_is_told() {
-        let header = SegmentHeader {
-            segment_id: Uuid::from_u128(5),
-            row_version: 1,
-            created_ms: 1_700_000_000_000,
-        };
+        let header = SegmentHeader { segment_id: Uuid::from_u128(5), row_version: 1, created_ms: 1_700_000_000_000 };
         assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
         let mut newer = header.encode();
         newer[8] = 2;

@@ -46,12 +46,7 @@ pub struct Recovered {
 pub fn open(disk: &dyn Disk, dir: &Path) -> Result<Opened, OpenError> {
     make_dir(disk, dir)?;
     let lock_path = dir.join("LOCK");
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&lock_path);
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
     let lock = lock.map_err(OpenError::io(&lock_path))?;
     match lock.try_lock() {
         Ok(()) => {}
@@ -63,10 +58,7 @@ pub fn open(disk: &dyn Disk, dir: &Path) -> Result<Opened, OpenError> {
     let mut recent = RecentIds::default();
     let mut segments = Vec::new();
     for path in disk.list(dir).map_err(OpenError::io(dir))? {
-        if path
-            .extension()
-            .is_none_or(|extension| extension != SEGMENT_EXTENSION)
-        {
+        if path.extension().is_none_or(|extension| extension != SEGMENT_EXTENSION) {
             continue;
         }
         let file = disk.open(&path).map_err(OpenError::io(&path))?;
@@ -78,13 +70,7 @@ pub fn open(disk: &dyn Disk, dir: &Path) -> Result<Opened, OpenError> {
         }
     }
     disk.sync_dir(dir).map_err(OpenError::io(dir))?;
-    Ok(Opened {
-        dir: dir.to_owned(),
-        node,
-        segments,
-        recent,
-        _lock: lock,
-    })
+    Ok(Opened { dir: dir.to_owned(), node, segments, recent, _lock: lock })
 }
 
 /// Creates `dir` with its ancestors, each made durable in its parent.
@@ -115,10 +101,7 @@ fn node_name(disk: &dyn Disk, dir: &Path) -> Result<String, OpenError> {
         }
         _ => {}
     }
-    let name = random_id()
-        .map_err(OpenError::io(&path))?
-        .simple()
-        .to_string();
+    let name = random_id().map_err(OpenError::io(&path))?.simple().to_string();
     let write = || {
         let mut file = File::create(&path)?;
         file.write_all(name.as_bytes())?;
@@ -144,12 +127,8 @@ pub fn read_segment(
 ) -> Result<Option<Recovered>, OpenError> {
     let file_bytes = file.size().map_err(OpenError::io(path))?;
     let mut bytes = vec![0; file_bytes as usize];
-    file.read_exact_at(&mut bytes, 0)
-        .map_err(OpenError::io(path))?;
-    let header = match bytes
-        .first_chunk::<SEGMENT_HEADER_BYTES>()
-        .map(SegmentHeader::decode)
-    {
+    file.read_exact_at(&mut bytes, 0).map_err(OpenError::io(path))?;
+    let header = match bytes.first_chunk::<SEGMENT_HEADER_BYTES>().map(SegmentHeader::decode) {
         Some(Ok(header)) if header.row_version <= row::ROW_VERSION => header,
         Some(Ok(_) | Err(HeaderError::TooNew(_))) => {
             return Err(OpenError::TooNew(path.to_owned()));
@@ -167,10 +146,7 @@ pub fn read_segment(
     let mut damaged = Vec::new();
     let (mut at, mut end) = (SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES);
     loop {
-        if let Some(frame) = bytes
-            .get(at..)
-            .and_then(|rest| Frame::decode(header.segment_id, at as u64, rest))
-        {
+        if let Some(frame) = bytes.get(at..).and_then(|rest| Frame::decode(header.segment_id, at as u64, rest)) {
             for count in frame.sources() {
                 *accepted.entry(count.source.to_owned()).or_default() += u64::from(count.accepted);
             }
@@ -194,25 +170,16 @@ pub fn read_segment(
     let damaged_bytes = damaged.iter().map(|range| range.end - range.start).sum();
     let segment = Segment::new(header.segment_id, path.to_owned(), header.row_version, file);
     let segment = Arc::new(segment.recovered(end as u64, damaged));
-    Ok(Some(Recovered {
-        segment,
-        file_bytes,
-        accepted,
-        damaged_bytes,
-    }))
+    Ok(Some(Recovered { segment, file_bytes, accepted, damaged_bytes }))
 }
 
 /// A file of which nothing can be read: it stays, and holds nothing to apply.
 fn unreadable(path: &Path, file: Box<dyn DiskFile>, file_bytes: u64) -> Recovered {
     let header = SEGMENT_HEADER_BYTES as u64;
     let segment = Segment::new(Uuid::nil(), path.to_owned(), row::ROW_VERSION, file);
-    let segment = Arc::new(segment.recovered(header, vec![header..file_bytes.max(header)]));
-    Recovered {
-        segment,
-        file_bytes,
-        accepted: BTreeMap::new(),
-        damaged_bytes: file_bytes,
-    }
+    let all = header..file_bytes.max(header);
+    let segment = Arc::new(segment.recovered(header, vec![all]));
+    Recovered { segment, file_bytes, accepted: BTreeMap::new(), damaged_bytes: file_bytes }
 }
 
 fn remember(mut tuples: &[u8], recent: &mut RecentIds) {

@@ -11,9 +11,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::frame::{
-    ALIGNMENT_BYTES, FRAME_HEADER_BYTES, Frame, FrameHeader, SEGMENT_HEADER_BYTES, chain,
-};
+use super::frame::{ALIGNMENT_BYTES, FRAME_HEADER_BYTES, Frame, FrameHeader, SEGMENT_HEADER_BYTES, chain};
 use crate::disk::DiskFile;
 
 /// A segment: written by the journal thread up to `synced_to`, applied by one lane up to `applied_to`.
@@ -97,8 +95,7 @@ impl Segment {
 
     /// Bytes on the device and not yet in the database.
     pub fn backlog_bytes(&self) -> u64 {
-        self.synced_to()
-            .saturating_sub(self.applied_to().max(SEGMENT_HEADER_BYTES as u64))
+        self.synced_to().saturating_sub(self.applied_to().max(SEGMENT_HEADER_BYTES as u64))
     }
 
     /// Whether promised data in here cannot be read: such a file is never deleted.
@@ -115,19 +112,9 @@ impl Segment {
         if let Some(damage) = self.damaged.iter().find(|damage| damage.start == from) {
             from = damage.end;
         }
-        let end = self
-            .damaged
-            .iter()
-            .map(|damage| damage.start)
-            .find(|start| *start > from);
+        let end = self.damaged.iter().map(|damage| damage.start).find(|start| *start > from);
         let end = end.map_or(self.synced_to(), |start| start.min(self.synced_to()));
-        let mut empty = Frames {
-            bytes: Bytes::new(),
-            from,
-            starts: Vec::new(),
-            segment_id: self.id,
-            to: from,
-        };
+        let mut empty = Frames { bytes: Bytes::new(), from, starts: Vec::new(), segment_id: self.id, to: from };
         if from >= end {
             return Ok(empty);
         }
@@ -153,11 +140,7 @@ impl Segment {
             return Err(self.damage(from));
         }
         bytes.truncate(at);
-        Ok(Frames {
-            bytes: bytes.into(),
-            to: from + at as u64,
-            ..empty
-        })
+        Ok(Frames { bytes: bytes.into(), to: from + at as u64, ..empty })
     }
 
     /// The chain of checksums over the frames before `to`, or `None` if no frame ends there.
@@ -180,10 +163,7 @@ impl Segment {
     }
 
     fn damage(&self, offset: u64) -> io::Error {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("no valid frame at {offset} of {}", self.path.display()),
-        )
+        io::Error::new(io::ErrorKind::InvalidData, format!("no valid frame at {offset} of {}", self.path.display()))
     }
 }
 
@@ -198,13 +178,9 @@ impl Frames {
 
     /// The frames, checked when they were read.
     pub fn iter(&self) -> impl Iterator<Item = Frame<'_>> {
-        self.starts.iter().filter_map(|&start| {
-            Frame::decode(
-                self.segment_id,
-                self.from + start as u64,
-                &self.bytes[start..],
-            )
-        })
+        self.starts
+            .iter()
+            .filter_map(|&start| Frame::decode(self.segment_id, self.from + start as u64, &self.bytes[start..]))
     }
 
     /// The tuples of each frame, sharing this memory.
@@ -214,8 +190,7 @@ impl Frames {
 
     /// `crc`, the chain before these frames, extended over them.
     pub fn chain_from(&self, crc: u32) -> u32 {
-        self.iter()
-            .fold(crc, |crc, frame| chain(crc, frame.header.crc))
+        self.iter().fold(crc, |crc, frame| chain(crc, frame.header.crc))
     }
 }
 
@@ -251,10 +226,7 @@ impl SegmentFeed {
 
     /// Bytes on the device and not yet in the database.
     pub fn backlog_bytes(&self) -> u64 {
-        self.lock()
-            .iter()
-            .map(|segment| segment.backlog_bytes())
-            .sum()
+        self.lock().iter().map(|segment| segment.backlog_bytes()).sum()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Segment>>> {
@@ -264,7 +236,5 @@ impl SegmentFeed {
 
 /// The first valid frame at or behind `from`, searched at every place where one may start.
 pub(super) fn next_frame(id: Uuid, bytes: &[u8], base: u64, from: usize) -> Option<usize> {
-    (from..bytes.len())
-        .step_by(ALIGNMENT_BYTES)
-        .find(|&at| Frame::decode(id, base + at as u64, &bytes[at..]).is_some())
+    (from..bytes.len()).step_by(ALIGNMENT_BYTES).find(|&at| Frame::decode(id, base + at as u64, &bytes[at..]).is_some())
 }

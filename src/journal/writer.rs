@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::frame::{FrameBuilder, SEGMENT_HEADER_BYTES, SegmentHeader, SourceCount};
 use super::recover::{Opened, SEGMENT_EXTENSION, random_id};
-use super::{JournalError, OpenError, RecentIds, Segment, SegmentFeed};
+use super::{JournalError, RecentIds, Segment, SegmentFeed};
 use crate::accounting::Accounting;
 use crate::buffer::Reservation;
 use crate::clock::{Clock, Day};
@@ -128,12 +128,10 @@ pub struct Handle {
 impl Handle {
     /// Hands events over. The answer comes through [`Submission::answer`].
     pub fn submit(&self, submission: Submission) -> Result<(), JournalError> {
-        self.commands
-            .try_send(Command::Submit(submission))
-            .map_err(|error| match error {
-                TrySendError::Full(_) => JournalError::QueueFull,
-                TrySendError::Disconnected(_) => JournalError::Closed,
-            })
+        self.commands.try_send(Command::Submit(submission)).map_err(|error| match error {
+            TrySendError::Full(_) => JournalError::QueueFull,
+            TrySendError::Disconnected(_) => JournalError::Closed,
+        })
     }
 
     /// Submissions waiting.
@@ -194,13 +192,11 @@ impl Writer {
         clock: Arc<dyn Clock>,
         accounting: Arc<Accounting>,
         metrics: JournalMetrics,
-    ) -> Result<(Self, Handle, Arc<JournalState>), OpenError> {
+    ) -> (Self, Handle, Arc<JournalState>) {
         let state = Arc::new(JournalState::default());
         for (index, recovered) in opened.segments.drain(..).enumerate() {
             state.added(recovered.file_bytes);
-            state
-                .damaged_bytes
-                .fetch_add(recovered.damaged_bytes, Ordering::Relaxed);
+            state.damaged_bytes.fetch_add(recovered.damaged_bytes, Ordering::Relaxed);
             for (source, accepted) in &recovered.accepted {
                 accounting.source(source).accepted(*accepted);
             }
@@ -213,13 +209,7 @@ impl Writer {
             clock,
             config,
             dir: opened.dir.clone(),
-            lanes: feeds
-                .iter()
-                .map(|feed| Lane {
-                    feed: Arc::clone(feed),
-                    active: None,
-                })
-                .collect(),
+            lanes: feeds.iter().map(|feed| Lane { feed: Arc::clone(feed), active: None }).collect(),
             lane: 0,
             recent: std::mem::take(&mut opened.recent),
             builder: FrameBuilder::default(),
@@ -229,7 +219,7 @@ impl Writer {
             failures_in_a_row: 0,
             _opened: opened,
         };
-        Ok((writer, Handle { commands: sender }, state))
+        (writer, Handle { commands: sender }, state)
     }
 
     /// Runs until [`Handle::close`], or until the disk has failed for good.
@@ -267,32 +257,21 @@ impl Writer {
     fn commit(&mut self, batch: &mut Vec<Submission>) -> Result<(), DiskFailed> {
         let (mut counts, fresh, tuples) = self.tell_duplicates(batch);
         self.build(batch, &counts, &fresh);
-        let days = batch
-            .iter()
-            .fold((Day::MAX, Day::MIN), |(first, last), submission| {
-                (first.min(submission.days.0), last.max(submission.days.1))
-            });
+        let days = batch.iter().fold((Day::MAX, Day::MIN), |(first, last), submission| {
+            (first.min(submission.days.0), last.max(submission.days.1))
+        });
         match self.write(tuples, days) {
             Ok(()) => {
                 self.failures_in_a_row = 0;
                 self.state.refusing.store(false, Ordering::Relaxed);
                 for (source, accepted, _) in &counts {
-                    self.accounting
-                        .source(source)
-                        .accepted(u64::from(*accepted));
+                    self.accounting.source(source).accepted(u64::from(*accepted));
                 }
                 let mut fresh = fresh.iter();
                 for submission in batch.drain(..) {
-                    let known = fresh
-                        .by_ref()
-                        .take(submission.events.len())
-                        .filter(|fresh| !**fresh)
-                        .count();
+                    let known = fresh.by_ref().take(submission.events.len()).filter(|fresh| !**fresh).count();
                     // The waiter may be gone; its events are safe all the same.
-                    let _ = submission.answer.send(Ok(Ack {
-                        duplicate: known as u32,
-                        synced: Synced(()),
-                    }));
+                    let _ = submission.answer.send(Ok(Ack { duplicate: known as u32, synced: Synced(()) }));
                 }
                 Ok(())
             }
@@ -300,21 +279,14 @@ impl Writer {
                 self.state.refusing.store(true, Ordering::Relaxed);
                 let mut fresh = fresh.iter();
                 for submission in batch.drain(..) {
-                    for (event, _) in submission
-                        .events
-                        .iter()
-                        .zip(fresh.by_ref())
-                        .filter(|(_, fresh)| **fresh)
-                    {
+                    for (event, _) in submission.events.iter().zip(fresh.by_ref()).filter(|(_, fresh)| **fresh) {
                         self.recent.remove(tail_bits(event.id));
                     }
                     let _ = submission.answer.send(Err(error.clone()));
                 }
                 counts.clear();
                 match error {
-                    JournalError::Disk(reason) if self.failures_in_a_row >= 2 => {
-                        Err(DiskFailed(reason))
-                    }
+                    JournalError::Disk(reason) if self.failures_in_a_row >= 2 => Err(DiskFailed(reason)),
                     _ => Ok(()),
                 }
             }
@@ -323,22 +295,15 @@ impl Writer {
 
     /// Per source what is promised, per event whether it is new, and how many are.
     #[expect(clippy::type_complexity, reason = "used once, two lines above")]
-    fn tell_duplicates(
-        &mut self,
-        batch: &[Submission],
-    ) -> (SmallVec<[(Arc<str>, u32, u32); 4]>, Vec<bool>, u32) {
+    fn tell_duplicates(&mut self, batch: &[Submission]) -> (SmallVec<[(Arc<str>, u32, u32); 4]>, Vec<bool>, u32) {
         let mut counts: SmallVec<[(Arc<str>, u32, u32); 4]> = SmallVec::new();
-        let mut fresh =
-            Vec::with_capacity(batch.iter().map(|submission| submission.events.len()).sum());
+        let mut fresh = Vec::with_capacity(batch.iter().map(|submission| submission.events.len()).sum());
         let mut tuples = 0;
         for submission in batch {
-            let at = counts
-                .iter()
-                .position(|(source, ..)| *source == submission.source)
-                .unwrap_or_else(|| {
-                    counts.push((Arc::clone(&submission.source), 0, 0));
-                    counts.len() - 1
-                });
+            let at = counts.iter().position(|(source, ..)| *source == submission.source).unwrap_or_else(|| {
+                counts.push((Arc::clone(&submission.source), 0, 0));
+                counts.len() - 1
+            });
             for event in &submission.events {
                 let is_new = !event.has_message_id || self.recent.insert(tail_bits(event.id));
                 counts[at].1 += 1;
@@ -351,13 +316,11 @@ impl Writer {
     }
 
     fn build(&mut self, batch: &[Submission], counts: &[(Arc<str>, u32, u32)], fresh: &[bool]) {
-        let sources = counts
-            .iter()
-            .map(|(source, accepted, duplicate)| SourceCount {
-                source,
-                accepted: *accepted,
-                duplicate: *duplicate,
-            });
+        let sources = counts.iter().map(|(source, accepted, duplicate)| SourceCount {
+            source,
+            accepted: *accepted,
+            duplicate: *duplicate,
+        });
         self.builder.start(sources);
         let mut fresh = fresh;
         for submission in batch {
@@ -386,14 +349,9 @@ impl Writer {
         let active = self.segment_with_room(lane, frame_bytes)?;
         let (segment, offset) = (Arc::clone(&active.segment), active.offset);
         let written_ms = self.clock.now().as_millisecond();
-        let (bytes, _) = self
-            .builder
-            .finish(segment.id, offset, tuples, written_ms, days);
+        let (bytes, _) = self.builder.finish(segment.id, offset, tuples, written_ms, days);
         let started = Instant::now();
-        let result = segment
-            .file()
-            .write_all_at(bytes, offset)
-            .and_then(|()| segment.file().sync_data());
+        let result = segment.file().write_all_at(bytes, offset).and_then(|()| segment.file().sync_data());
         self.metrics.synced(bytes.len(), started.elapsed());
         if let Err(error) = result {
             // Never sync this file again: the kernel has marked the lost pages clean. What was synced stays readable.
@@ -424,18 +382,11 @@ impl Writer {
         }
     }
 
-    fn segment_with_room(
-        &mut self,
-        lane: usize,
-        frame_bytes: u64,
-    ) -> Result<&Active, JournalError> {
+    fn segment_with_room(&mut self, lane: usize, frame_bytes: u64) -> Result<&Active, JournalError> {
         let has_room = |active: &Active| active.offset + frame_bytes <= active.file_bytes;
         if !self.lanes[lane].active.as_ref().is_some_and(has_room) {
             self.seal(lane);
-            let bytes = self
-                .config
-                .segment_bytes
-                .max(SEGMENT_HEADER_BYTES as u64 + frame_bytes);
+            let bytes = self.config.segment_bytes.max(SEGMENT_HEADER_BYTES as u64 + frame_bytes);
             if self.state.bytes() + bytes > self.config.bytes_max {
                 return Err(JournalError::JournalFull);
             }
@@ -447,10 +398,7 @@ impl Writer {
             self.lanes[lane].feed.push(Arc::clone(&active.segment));
             self.lanes[lane].active = Some(active);
         }
-        self.lanes[lane]
-            .active
-            .as_ref()
-            .ok_or(JournalError::JournalFull)
+        self.lanes[lane].active.as_ref().ok_or(JournalError::JournalFull)
     }
 
     fn create_segment(&self, bytes: u64) -> std::io::Result<Active> {
@@ -459,11 +407,7 @@ impl Writer {
             row_version: ROW_VERSION,
             created_ms: self.clock.now().as_millisecond(),
         };
-        let name = format!(
-            "{:013}-{}.{SEGMENT_EXTENSION}",
-            header.created_ms,
-            header.segment_id.simple()
-        );
+        let name = format!("{:013}-{}.{SEGMENT_EXTENSION}", header.created_ms, header.segment_id.simple());
         let path = self.dir.join(name);
         let file = self.disk.create(&path)?;
         let prepare = || {
@@ -478,11 +422,7 @@ impl Writer {
             return Err(error);
         }
         let segment = Arc::new(Segment::new(header.segment_id, path, ROW_VERSION, file));
-        Ok(Active {
-            segment,
-            offset: SEGMENT_HEADER_BYTES as u64,
-            file_bytes: bytes,
-        })
+        Ok(Active { segment, offset: SEGMENT_HEADER_BYTES as u64, file_bytes: bytes })
     }
 
     fn seal(&mut self, lane: usize) {

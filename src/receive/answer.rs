@@ -12,6 +12,7 @@ use crate::decode::{DecodeError, Refusal};
 use crate::journal::{JournalError, Synced};
 
 /// The answer to `POST /v1/events`.
+#[expect(clippy::struct_field_names, reason = "the names of the wire")]
 #[derive(Debug, Serialize)]
 pub struct Accepted {
     /// Events that are safe now, duplicates among them.
@@ -33,39 +34,15 @@ pub struct Rejected {
 
 impl Accepted {
     /// Some events are on the device: `synced` proves it.
-    pub fn synced(
-        accepted: usize,
-        duplicate: u32,
-        rejected: Vec<Rejected>,
-        _synced: &Synced,
-    ) -> Response {
-        json(
-            StatusCode::OK,
-            &Self {
-                accepted,
-                duplicate,
-                rejected,
-                error: None,
-            },
-        )
+    pub fn synced(accepted: usize, duplicate: u32, rejected: Vec<Rejected>, _synced: &Synced) -> Response {
+        json(StatusCode::OK, &Self { accepted, duplicate, rejected, error: None })
     }
 
     /// Nothing was taken: `400` where the sender is at fault, else `200`.
     pub fn none(rejected: Vec<Rejected>, is_fault: bool) -> Response {
-        let (status, error) = if is_fault {
-            (StatusCode::BAD_REQUEST, Some("rejected"))
-        } else {
-            (StatusCode::OK, None)
-        };
-        json(
-            status,
-            &Self {
-                accepted: 0,
-                duplicate: 0,
-                rejected,
-                error,
-            },
-        )
+        let (status, error) =
+            if is_fault { (StatusCode::BAD_REQUEST, Some("rejected")) } else { (StatusCode::OK, None) };
+        json(status, &Self { accepted: 0, duplicate: 0, rejected, error })
     }
 }
 
@@ -82,9 +59,7 @@ pub enum RequestError {
     NoKey,
     #[error("the write key is unknown, expired, or its source is disabled: see `weir source list`")]
     UnknownKey,
-    #[error(
-        "the key's source does not take events from the origin {0}: see `weir source add --origin`"
-    )]
+    #[error("the key's source does not take events from the origin {0}: see `weir source add --origin`")]
     WrongOrigin(String),
     #[error("no such address; events go to POST /v1/events")]
     NotFound,
@@ -92,9 +67,7 @@ pub enum RequestError {
     WrongMethod(String),
     #[error("the body is longer than {0} bytes; send fewer events at once")]
     TooLarge(usize),
-    #[error(
-        "content type {0:?} is not understood; send application/json, application/x-ndjson or text/plain"
-    )]
+    #[error("content type {0:?} is not understood; send application/json, application/x-ndjson or text/plain")]
     WrongContentType(String),
     #[error("content encoding {0:?} is not understood; send identity, gzip or zstd")]
     WrongEncoding(String),
@@ -113,19 +86,13 @@ pub enum RequestError {
 impl RequestError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Decode(DecodeError::TooManyEvents(_)) | Self::TooLarge(_) => {
-                StatusCode::PAYLOAD_TOO_LARGE
-            }
-            Self::Decode(_) | Self::BadCompression(_) | Self::Broken | Self::Refused(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Decode(DecodeError::TooManyEvents(_)) | Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Decode(_) | Self::BadCompression(_) | Self::Broken | Self::Refused(_) => StatusCode::BAD_REQUEST,
             Self::NoKey | Self::UnknownKey => StatusCode::UNAUTHORIZED,
             Self::WrongOrigin(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::WrongContentType(_) | Self::WrongEncoding(_) => {
-                StatusCode::UNSUPPORTED_MEDIA_TYPE
-            }
+            Self::WrongContentType(_) | Self::WrongEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Overloaded | Self::Journal(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -159,9 +126,9 @@ impl RequestError {
     /// Seconds after which sending again may help.
     fn retry_after_s(&self) -> Option<u16> {
         match self {
-            Self::Overloaded
-            | Self::TooSlow(_)
-            | Self::Journal(JournalError::QueueFull | JournalError::Closed) => Some(1),
+            Self::Overloaded | Self::TooSlow(_) | Self::Journal(JournalError::QueueFull | JournalError::Closed) => {
+                Some(1)
+            }
             // A full journal drains by megabytes a second once the database is back.
             Self::Journal(JournalError::JournalFull | JournalError::Disk(_)) => Some(10),
             _ => None,
@@ -176,31 +143,16 @@ impl IntoResponse for RequestError {
             error: &'static str,
             reason: String,
         }
-        let mut response = json(
-            self.status(),
-            &Wire {
-                error: self.code(),
-                reason: self.to_string(),
-            },
-        );
+        let mut response = json(self.status(), &Wire { error: self.code(), reason: self.to_string() });
         if let Some(seconds) = self.retry_after_s() {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, seconds.into());
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if matches!(self, Self::NoKey | Self::UnknownKey) {
-            response
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if matches!(
-            self,
-            Self::TooLarge(_) | Self::TooSlow(_) | Self::Overloaded
-        ) {
+        if matches!(self, Self::TooLarge(_) | Self::TooSlow(_) | Self::Overloaded) {
             // The rest of the body is not worth reading.
-            response
-                .headers_mut()
-                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -212,9 +164,6 @@ pub fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
     let body = serde_json::to_vec(value).unwrap_or_default();
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -38,9 +38,7 @@ pub async fn read(
     received_bytes: &Counter,
 ) -> Result<Bytes, RequestError> {
     check_encoding(headers)?;
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limits.bytes_max) {
         drain(body).await;
         return Err(RequestError::TooLarge(limits.bytes_max));
@@ -51,11 +49,7 @@ pub async fn read(
     received_bytes.increment(raw.len() as u64);
     // Clients send gzip under any label, so the bytes decide.
     if raw.starts_with(GZIP_MAGIC) {
-        inflate(
-            flate2::read::MultiGzDecoder::new(raw.as_ref()),
-            limits.inflated_bytes_max,
-            memory,
-        )
+        inflate(flate2::read::MultiGzDecoder::new(raw.as_ref()), limits.inflated_bytes_max, memory)
     } else if raw.starts_with(ZSTD_MAGIC) {
         let decoder = zstd::stream::read::Decoder::new(raw.as_ref());
         let decoder = decoder.map_err(|error| RequestError::BadCompression(error.to_string()))?;
@@ -70,14 +64,8 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), RequestError> {
         return Ok(());
     };
     let name = encoding.to_str().unwrap_or("not ASCII").trim();
-    let known = ["identity", "gzip", "x-gzip", "zstd"]
-        .iter()
-        .any(|known| name.eq_ignore_ascii_case(known));
-    if known || name.is_empty() {
-        Ok(())
-    } else {
-        Err(RequestError::WrongEncoding(name.to_owned()))
-    }
+    let known = ["identity", "gzip", "x-gzip", "zstd"].iter().any(|known| name.eq_ignore_ascii_case(known));
+    if known || name.is_empty() { Ok(()) } else { Err(RequestError::WrongEncoding(name.to_owned())) }
 }
 
 /// Reads on for a while and forgets it: a client that is still sending would lose the answer with its connection.
@@ -95,11 +83,7 @@ async fn drain(mut body: Body) {
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, forget).await;
 }
 
-async fn gather(
-    mut body: Body,
-    bytes_max: usize,
-    memory: &mut Reservation,
-) -> Result<Bytes, RequestError> {
+async fn gather(mut body: Body, bytes_max: usize, memory: &mut Reservation) -> Result<Bytes, RequestError> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -126,20 +110,13 @@ async fn gather(
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-fn inflate(
-    mut decoder: impl Read,
-    bytes_max: usize,
-    memory: &mut Reservation,
-) -> Result<Bytes, RequestError> {
+fn inflate(mut decoder: impl Read, bytes_max: usize, memory: &mut Reservation) -> Result<Bytes, RequestError> {
     let mut inflated = Vec::new();
     loop {
         if !memory.grow(INFLATE_STEP_BYTES) {
             return Err(RequestError::Overloaded);
         }
-        let step = io::copy(
-            &mut decoder.by_ref().take(INFLATE_STEP_BYTES as u64),
-            &mut inflated,
-        );
+        let step = io::copy(&mut decoder.by_ref().take(INFLATE_STEP_BYTES as u64), &mut inflated);
         match step {
             Err(error) => return Err(RequestError::BadCompression(error.to_string())),
             Ok(_) if inflated.len() > bytes_max => return Err(RequestError::TooLarge(bytes_max)),
@@ -156,30 +133,13 @@ mod tests {
     use super::*;
     use crate::buffer::MemoryBudget;
 
-    const LIMITS: BodyLimits = BodyLimits {
-        bytes_max: 100_000,
-        inflated_bytes_max: 1_000_000,
-        timeout: Duration::from_secs(5),
-    };
+    const LIMITS: BodyLimits =
+        BodyLimits { bytes_max: 100_000, inflated_bytes_max: 1_000_000, timeout: Duration::from_secs(5) };
 
-    async fn read_one(
-        body: Vec<u8>,
-        encoding: &'static str,
-        budget: &MemoryBudget,
-    ) -> Result<Bytes, RequestError> {
+    async fn read_one(body: Vec<u8>, encoding: &'static str, budget: &MemoryBudget) -> Result<Bytes, RequestError> {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            header::CONTENT_ENCODING,
-            encoding.parse().expect("a header"),
-        );
-        read(
-            &headers,
-            Body::from(body),
-            LIMITS,
-            &mut budget.reservation(),
-            &Counter::noop(),
-        )
-        .await
+        headers.insert(header::CONTENT_ENCODING, encoding.parse().expect("a header"));
+        read(&headers, Body::from(body), LIMITS, &mut budget.reservation(), &Counter::noop()).await
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -200,46 +160,25 @@ mod tests {
             (zstd.clone(), "zstd"),
             (zstd, "identity"),
         ] {
-            assert_eq!(
-                read_one(body, encoding, &budget).await.expect("read"),
-                "hello"
-            );
+            assert_eq!(read_one(body, encoding, &budget).await.expect("read"), "hello");
         }
-        assert!(matches!(
-            read_one(vec![], "br", &budget).await,
-            Err(RequestError::WrongEncoding(_))
-        ));
+        assert!(matches!(read_one(vec![], "br", &budget).await, Err(RequestError::WrongEncoding(_))));
         let mut cut = gzip(b"hello");
         cut.truncate(12);
-        assert!(matches!(
-            read_one(cut, "", &budget).await,
-            Err(RequestError::BadCompression(_))
-        ));
+        assert!(matches!(read_one(cut, "", &budget).await, Err(RequestError::BadCompression(_))));
     }
 
     #[tokio::test]
     async fn bombs_stop_at_the_limit_and_give_their_memory_back() {
         let budget = MemoryBudget::new(10_000_000);
         let zeros = vec![0; 50_000_000];
-        for bomb in [
-            gzip(&zeros),
-            zstd::encode_all(&zeros[..], 1).expect("memory"),
-        ] {
+        for bomb in [gzip(&zeros), zstd::encode_all(&zeros[..], 1).expect("memory")] {
             assert!(bomb.len() < LIMITS.bytes_max);
-            assert!(matches!(
-                read_one(bomb, "", &budget).await,
-                Err(RequestError::TooLarge(_))
-            ));
+            assert!(matches!(read_one(bomb, "", &budget).await, Err(RequestError::TooLarge(_))));
         }
         assert_eq!(budget.reserved_bytes(), 0);
-        assert!(matches!(
-            read_one(vec![b'x'; 100_001], "", &budget).await,
-            Err(RequestError::TooLarge(_))
-        ));
+        assert!(matches!(read_one(vec![b'x'; 100_001], "", &budget).await, Err(RequestError::TooLarge(_))));
         let small = MemoryBudget::new(10);
-        assert!(matches!(
-            read_one(vec![b'x'; 11], "", &small).await,
-            Err(RequestError::Overloaded)
-        ));
+        assert!(matches!(read_one(vec![b'x'; 11], "", &small).await, Err(RequestError::Overloaded)));
     }
 }

@@ -38,13 +38,8 @@ pub fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr
 
 /// An address as proxies write it: bare, in brackets, or with a port.
 fn parse(entry: &str) -> Option<IpAddr> {
-    let bare = entry
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(entry);
-    bare.parse()
-        .ok()
-        .or_else(|| entry.parse::<SocketAddr>().ok().map(|address| address.ip()))
+    let bare = entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry);
+    bare.parse().ok().or_else(|| entry.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 #[cfg(test)]
@@ -53,18 +48,11 @@ mod tests {
 
     #[test]
     fn only_what_trusted_proxies_wrote_is_believed() {
-        let trusted: Vec<IpNet> = vec![
-            "10.0.0.0/8".parse().expect("a net"),
-            "fd00::/8".parse().expect("a net"),
-        ];
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().expect("a net"), "fd00::/8".parse().expect("a net")];
         for (peer, chain, expected) in [
             ("203.0.113.9", &["1.1.1.1"][..], "203.0.113.9"),
             ("10.0.0.1", &["1.1.1.1, 203.0.113.9"], "203.0.113.9"),
-            (
-                "10.0.0.1",
-                &["1.1.1.1", "203.0.113.9, 10.2.2.2"],
-                "203.0.113.9",
-            ),
+            ("10.0.0.1", &["1.1.1.1", "203.0.113.9, 10.2.2.2"], "203.0.113.9"),
             ("10.0.0.1", &[], "10.0.0.1"),
             ("10.0.0.1", &["10.0.0.2"], "10.0.0.2"),
             ("10.0.0.1", &["nonsense, 203.0.113.9:4711"], "203.0.113.9"),
@@ -77,11 +65,7 @@ mod tests {
                 headers.append(FORWARDED_FOR, value.parse().expect("a header"));
             }
             let peer = peer.parse().expect("an address");
-            assert_eq!(
-                client_ip(peer, &headers, &trusted).to_string(),
-                expected,
-                "{peer} {chain:?}"
-            );
+            assert_eq!(client_ip(peer, &headers, &trusted).to_string(), expected, "{peer} {chain:?}");
             assert_eq!(client_ip(peer, &headers, &[]), peer.to_canonical());
         }
     }

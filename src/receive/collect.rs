@@ -62,10 +62,7 @@ impl Collector {
     }
 
     /// `POST /v1/validate`: what would be stored of each event, nothing kept.
-    pub async fn validate(
-        &self,
-        request: Request,
-    ) -> Result<(Vec<Map<String, Value>>, Vec<Rejected>), RequestError> {
+    pub async fn validate(&self, request: Request) -> Result<(Vec<Map<String, Value>>, Vec<Rejected>), RequestError> {
         let (parts, body) = request.into_parts();
         let mut memory = self.memory.reservation();
         let body = self.body(&parts.headers, body, &mut memory).await?;
@@ -87,10 +84,7 @@ impl Collector {
     pub async fn pixel(&self, request: Request) -> Result<(), RequestError> {
         let (parts, _) = request.into_parts();
         let mut memory = self.memory.reservation();
-        let referer = parts
-            .headers
-            .get(header::REFERER)
-            .and_then(|value| value.to_str().ok());
+        let referer = parts.headers.get(header::REFERER).and_then(|value| value.to_str().ok());
         let json = pixel::to_json(parts.uri.query().unwrap_or_default(), referer);
         let decoded = native::decode(&json, false)?;
         let key = self.key(&parts, &decoded)?;
@@ -100,8 +94,7 @@ impl Collector {
         }
         let rows = self.rows(decoded, &key, &parts, &mut memory).await?;
         if !rows.events.is_empty() {
-            self.submit(rows.tuples, rows.events, rows.days, &key, memory)
-                .await?;
+            self.submit(rows.tuples, rows.events, rows.days, &key, memory).await?;
         }
         Ok(())
     }
@@ -113,19 +106,11 @@ impl Collector {
         memory: &mut Reservation,
     ) -> Result<bytes::Bytes, RequestError> {
         check_content_type(headers)?;
-        body::read(
-            headers,
-            body,
-            self.limits,
-            memory,
-            &self.metrics.received_bytes,
-        )
-        .await
+        body::read(headers, body, self.limits, memory, &self.metrics.received_bytes).await
     }
 
     fn text<'b>(&self, body: &'b [u8]) -> Result<std::borrow::Cow<'b, str>, RequestError> {
-        let text =
-            std::str::from_utf8(body).map_err(|error| DecodeError::NotUtf8(error.valid_up_to()))?;
+        let text = std::str::from_utf8(body).map_err(|error| DecodeError::NotUtf8(error.valid_up_to()))?;
         let (text, mended) = mend_escapes(text);
         if mended > 0 {
             self.metrics.mended_escapes.increment(mended as u64);
@@ -135,11 +120,7 @@ impl Collector {
 
     fn key(&self, parts: &Parts, decoded: &Decoded<'_>) -> Result<Arc<WriteKey>, RequestError> {
         let named = credentials::of_request(&parts.headers, parts.uri.query());
-        credentials::check(
-            &self.keys,
-            named.as_deref().or(decoded.key.as_deref()),
-            &parts.headers,
-        )
+        credentials::check(&self.keys, named.as_deref().or(decoded.key.as_deref()), &parts.headers)
     }
 
     async fn rows(
@@ -161,8 +142,7 @@ impl Collector {
             let encoded = match event {
                 Ok(event) => {
                     let agent = self.enricher.agent(&event, key.kind, &request).await;
-                    self.enricher
-                        .encode(&event, key, &request, agent.as_deref(), &mut rows.tuples)
+                    self.enricher.encode(&event, key, &request, agent.as_deref(), &mut rows.tuples)
                 }
                 Err(refusal) => Err(refusal),
             };
@@ -174,32 +154,17 @@ impl Collector {
                 Err(refusal) => {
                     self.metrics.refused(refusal.label());
                     rows.is_fault |= refusal.is_fault();
-                    rows.rejected.push(Rejected {
-                        index,
-                        reason: refusal.to_string(),
-                    });
+                    rows.rejected.push(Rejected { index, reason: refusal.to_string() });
                 }
             }
         }
-        if memory.grow(rows.tuples.capacity()) {
-            Ok(rows)
-        } else {
-            Err(RequestError::Overloaded)
-        }
+        if memory.grow(rows.tuples.capacity()) { Ok(rows) } else { Err(RequestError::Overloaded) }
     }
 
     fn facts<'p>(&self, parts: &'p Parts) -> RequestFacts<'p> {
-        let text = |name: &str| {
-            parts
-                .headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-        };
+        let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let is_set = |name| parts.headers.get(name).is_some_and(|value| value == "1");
-        let ip = parts
-            .extensions
-            .get::<Peer>()
-            .map(|peer| self.client_ip(peer.0.ip(), &parts.headers));
+        let ip = parts.extensions.get::<Peer>().map(|peer| self.client_ip(peer.0.ip(), &parts.headers));
         RequestFacts {
             received_at: self.clock.now(),
             ip,
@@ -214,25 +179,13 @@ impl Collector {
         client_ip(peer, headers, &self.trusted_proxies)
     }
 
-    async fn keep(
-        &self,
-        rows: Rows,
-        key: &WriteKey,
-        memory: Reservation,
-    ) -> Result<Response, RequestError> {
+    async fn keep(&self, rows: Rows, key: &WriteKey, memory: Reservation) -> Result<Response, RequestError> {
         if rows.events.is_empty() {
             return Ok(Accepted::none(rows.rejected, rows.is_fault));
         }
         let accepted = rows.events.len();
-        let ack = self
-            .submit(rows.tuples, rows.events, rows.days, key, memory)
-            .await?;
-        Ok(Accepted::synced(
-            accepted,
-            ack.duplicate,
-            rows.rejected,
-            &ack.synced,
-        ))
+        let ack = self.submit(rows.tuples, rows.events, rows.days, key, memory).await?;
+        Ok(Accepted::synced(accepted, ack.duplicate, rows.rejected, &ack.synced))
     }
 
     /// Waits until the events are on the device.
@@ -246,14 +199,7 @@ impl Collector {
     ) -> Result<Ack, RequestError> {
         let (answer, wait) = oneshot::channel();
         let source = Arc::clone(&key.source);
-        self.journal.submit(Submission {
-            source,
-            tuples,
-            events,
-            days,
-            answer,
-            memory,
-        })?;
+        self.journal.submit(Submission { source, tuples, events, days, answer, memory })?;
         Ok(wait.await.map_err(|_| JournalError::Closed)??)
     }
 }
@@ -267,13 +213,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), RequestError> {
     let Some(name) = content_type(headers).filter(|name| !name.is_empty()) else {
         return Ok(());
     };
-    let known = [
-        "application/json",
-        "text/plain",
-        "application/x-ndjson",
-        "application/ndjson",
-        "application/jsonl",
-    ];
+    let known = ["application/json", "text/plain", "application/x-ndjson", "application/ndjson", "application/jsonl"];
     if known.iter().any(|known| name.eq_ignore_ascii_case(known)) {
         Ok(())
     } else {
@@ -283,12 +223,8 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), RequestError> {
 
 fn is_ndjson(headers: &HeaderMap) -> bool {
     content_type(headers).is_some_and(|name| {
-        [
-            "application/x-ndjson",
-            "application/ndjson",
-            "application/jsonl",
-        ]
-        .iter()
-        .any(|known| name.eq_ignore_ascii_case(known))
+        ["application/x-ndjson", "application/ndjson", "application/jsonl"]
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known))
     })
 }

@@ -12,16 +12,10 @@ use crate::sources::{KeyKind, WriteKey, WriteKeys};
 
 /// The key named by `Authorization: Basic|Bearer`, else by `?key=`.
 pub fn of_request<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Option<Cow<'a, str>> {
-    let header = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(of_header);
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(of_header);
     header.or_else(|| {
         let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-        pairs
-            .filter(|(name, value)| name == "key" && !value.is_empty())
-            .map(|(_, value)| value)
-            .next()
+        pairs.filter(|(name, value)| name == "key" && !value.is_empty()).map(|(_, value)| value).next()
     })
 }
 
@@ -42,14 +36,8 @@ fn of_header(value: &str) -> Option<Cow<'_, str>> {
 }
 
 /// The key's owner, if the key is in force and the request comes from where the key may be used.
-pub fn check(
-    keys: &WriteKeys,
-    key: Option<&str>,
-    headers: &HeaderMap,
-) -> Result<Arc<WriteKey>, RequestError> {
-    let key = keys
-        .get(key.ok_or(RequestError::NoKey)?)
-        .ok_or(RequestError::UnknownKey)?;
+pub fn check(keys: &WriteKeys, key: Option<&str>, headers: &HeaderMap) -> Result<Arc<WriteKey>, RequestError> {
+    let key = keys.get(key.ok_or(RequestError::NoKey)?).ok_or(RequestError::UnknownKey)?;
     if key.kind == KeyKind::Public && !key.origins.is_empty() {
         let origin = origin(headers).unwrap_or_else(|| "(none)".to_owned());
         if !key.origins.contains(&origin) {
@@ -89,11 +77,7 @@ mod tests {
             if let Some(header) = header {
                 headers.insert(header::AUTHORIZATION, header.parse().expect("a header"));
             }
-            assert_eq!(
-                of_request(&headers, query).as_deref(),
-                expected,
-                "{header:?} {query:?}"
-            );
+            assert_eq!(of_request(&headers, query).as_deref(), expected, "{header:?} {query:?}");
         }
     }
 }

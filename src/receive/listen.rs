@@ -64,11 +64,7 @@ pub async fn serve(
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .pipeline_flush(true);
+    builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).pipeline_flush(true);
     loop {
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -102,10 +98,7 @@ pub async fn serve(
                 }
             })
         };
-        let io = TokioIo::new(Watched {
-            stream,
-            activity: Arc::clone(&activity),
-        });
+        let io = TokioIo::new(Watched { stream, activity: Arc::clone(&activity) });
         let connection = graceful.watch(builder.serve_connection(io, service));
         let (limits, metrics) = (limits.clone(), metrics.clone());
         metrics.open.increment(1.0);
@@ -120,10 +113,7 @@ pub async fn serve(
         });
     }
     drop(listener);
-    if tokio::time::timeout(limits.drain_timeout, graceful.shutdown())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests in flight were cut off at the end of the drain timeout");
     }
 }
@@ -148,11 +138,7 @@ struct Activity {
 impl Default for Activity {
     fn default() -> Self {
         // A fresh connection owes a request just as one that has begun to send it.
-        Self {
-            phase: AtomicU8::new(Phase::Head as u8),
-            since_ms: AtomicU64::new(0),
-            opened: Instant::now(),
-        }
+        Self { phase: AtomicU8::new(Phase::Head as u8), since_ms: AtomicU64::new(0), opened: Instant::now() }
     }
 }
 
@@ -173,10 +159,7 @@ impl Activity {
     }
 
     fn is_overdue(&self, limits: &Limits) -> bool {
-        let lasted = Duration::from_millis(
-            self.now_ms()
-                .saturating_sub(self.since_ms.load(Ordering::Relaxed)),
-        );
+        let lasted = Duration::from_millis(self.now_ms().saturating_sub(self.since_ms.load(Ordering::Relaxed)));
         match self.phase.load(Ordering::Relaxed) {
             phase if phase == Phase::Idle as u8 => lasted > limits.idle_timeout,
             phase if phase == Phase::Head as u8 => lasted > limits.header_timeout,
@@ -200,11 +183,7 @@ struct Watched {
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
@@ -215,11 +194,7 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

@@ -66,10 +66,7 @@ async fn validate(State(collector): State<Arc<Collector>>, request: Request) -> 
 async fn pixel(State(collector): State<Arc<Collector>>, request: Request) -> Response {
     let response = match collector.pixel(request).await {
         Ok(()) => {
-            let headers = [
-                (header::CONTENT_TYPE, "image/gif"),
-                (header::CACHE_CONTROL, "no-store"),
-            ];
+            let headers = [(header::CONTENT_TYPE, "image/gif"), (header::CACHE_CONTROL, "no-store")];
             (headers, PIXEL).into_response()
         }
         Err(error) => error.into_response(),
@@ -79,14 +76,8 @@ async fn pixel(State(collector): State<Arc<Collector>>, request: Request) -> Res
 
 async fn script(State(collector): State<Arc<Collector>>, headers: HeaderMap) -> Response {
     let tag = format!("\"{:08x}\"", crc32c::crc32c(SCRIPT.as_bytes()));
-    let is_known = headers
-        .get(header::IF_NONE_MATCH)
-        .is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let mut response = Response::new(if is_known {
-        Body::empty()
-    } else {
-        Body::from(SCRIPT)
-    });
+    let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let mut response = Response::new(if is_known { Body::empty() } else { Body::from(SCRIPT) });
     if is_known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
@@ -96,15 +87,10 @@ async fn script(State(collector): State<Arc<Collector>>, headers: HeaderMap) -> 
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
     for (name, value) in fixed {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     // Pages with `Cross-Origin-Embedder-Policy` load nothing without it.
-    response.headers_mut().insert(
-        "cross-origin-resource-policy",
-        HeaderValue::from_static("cross-origin"),
-    );
+    response.headers_mut().insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
     if let Ok(tag) = tag.try_into() {
         response.headers_mut().insert(header::ETAG, tag);
     }
@@ -116,11 +102,7 @@ async fn not_found(State(collector): State<Arc<Collector>>) -> Response {
 }
 
 async fn wrong_method(State(collector): State<Arc<Collector>>, method: Method) -> Response {
-    counted(
-        &collector,
-        "other",
-        RequestError::WrongMethod(method.to_string()).into_response(),
-    )
+    counted(&collector, "other", RequestError::WrongMethod(method.to_string()).into_response())
 }
 
 fn counted(collector: &Collector, route: &'static str, response: Response) -> Response {

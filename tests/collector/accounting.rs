@@ -12,22 +12,14 @@ async fn the_law_holds_under_concurrency_and_mischief() {
     })
     .await;
     let constraint = "alter table analytics.events add constraint lucky check (name <> 'poison')";
-    database
-        .client
-        .batch_execute(constraint)
-        .await
-        .expect("added");
+    database.client.batch_execute(constraint).await.expect("added");
     let post = |n: usize| {
         let collector = &collector;
         async move {
             let mut told = 0;
             for round in 0..20 {
                 // Each id comes twice, from two clients; one event in forty is poison; one in ten is refused.
-                let name = if (n + round) % 40 == 0 {
-                    "poison"
-                } else {
-                    "fine"
-                };
+                let name = if (n + round).is_multiple_of(40) { "poison" } else { "fine" };
                 let id = (n / 2) * 100 + round;
                 let body = format!(
                     r#"[{{"name":"{name}","id":"{id}"}},{{"name":"free"}}{}]"#,
@@ -44,39 +36,19 @@ async fn the_law_holds_under_concurrency_and_mischief() {
     assert_eq!(told, 16 * 20 * 2);
     let balanced = "select (accepted = 640 and unexplained = 0 and pending = 0)::int::bigint from weir.accounting";
     database.until(balanced, 1).await;
-    let rows = database
-        .number("select count(*) from analytics.events")
-        .await;
+    let rows = database.number("select count(*) from analytics.events").await;
+    assert_eq!(database.number("select stored from weir.accounting").await, rows);
     assert_eq!(
-        database.number("select stored from weir.accounting").await,
-        rows
+        database.number("select quarantined from weir.accounting").await,
+        database.number("select count(*) from weir.quarantine").await
     );
-    assert_eq!(
-        database
-            .number("select quarantined from weir.accounting")
-            .await,
-        database
-            .number("select count(*) from weir.quarantine")
-            .await
-    );
-    assert_eq!(
-        database
-            .number("select count(distinct event_id) from analytics.events")
-            .await,
-        rows
-    );
+    assert_eq!(database.number("select count(distinct event_id) from analytics.events").await, rows);
     let metrics = http::get(collector.admin, "/metrics", &[]).await.text();
     let of = |outcome: &str| {
         let prefix = format!(r#"weir_events_total{{outcome="{outcome}",source="web"}} "#);
-        metrics
-            .lines()
-            .find_map(|line| line.strip_prefix(&prefix)?.parse::<i64>().ok())
-            .expect("counted")
+        metrics.lines().find_map(|line| line.strip_prefix(&prefix)?.parse::<i64>().ok()).expect("counted")
     };
-    assert_eq!(
-        of("accepted"),
-        of("stored") + of("duplicate") + of("quarantined")
-    );
+    assert_eq!(of("accepted"), of("stored") + of("duplicate") + of("quarantined"));
     assert_eq!(of("stored"), rows);
     collector.stop().await;
 }

@@ -18,20 +18,9 @@ fn free_port() -> SocketAddr {
     free.local_addr().expect("bound")
 }
 
-fn serve(
-    database: &TestDatabase,
-    journal: &std::path::Path,
-    public: SocketAddr,
-    admin: SocketAddr,
-) -> Child {
+fn serve(database: &TestDatabase, journal: &std::path::Path, public: SocketAddr, admin: SocketAddr) -> Child {
     Command::new(env!("CARGO_BIN_EXE_weir"))
-        .args([
-            "serve",
-            "--listen",
-            &public.to_string(),
-            "--admin-listen",
-            &admin.to_string(),
-        ])
+        .args(["serve", "--listen", &public.to_string(), "--admin-listen", &admin.to_string()])
         .env("DATABASE_URL", &database.url)
         .env("WEIR_JOURNAL__DIR", journal)
         .env("WEIR_JOURNAL__SEGMENT_BYTES", "1048576")
@@ -51,20 +40,14 @@ async fn nothing_acknowledged_is_lost_and_nothing_doubled() {
     database.url.clone_into(&mut settings.url);
     let weir = Database::new(&settings, 1).expect("a valid URL");
     weir::database::migrate::run(&weir).await.expect("migrated");
-    let key = sources::add(&weir, "web", &[])
-        .await
-        .expect("added")
-        .secret_key;
+    let key = sources::add(&weir, "web", &[]).await.expect("added").secret_key;
     let (public, admin) = (free_port(), free_port());
 
     let mut acknowledged = BTreeSet::new();
     let mut next = 0;
     for round in 0..ROUNDS {
         let mut child = serve(&database, journal.path(), public, admin);
-        eventually("the program is ready", async || {
-            tokio::net::TcpStream::connect(public).await.is_ok()
-        })
-        .await;
+        eventually("the program is ready", async || tokio::net::TcpStream::connect(public).await.is_ok()).await;
         let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
         let key = key.clone();
         let client = tokio::spawn(async move {
@@ -90,18 +73,11 @@ async fn nothing_acknowledged_is_lost_and_nothing_doubled() {
     let mut child = serve(&database, journal.path(), public, admin);
     eventually("all is stored", async || {
         let found = database.rows("select name from analytics.events").await;
-        let found: BTreeSet<i64> = found
-            .iter()
-            .map(|name| name.parse().expect("a number"))
-            .collect();
+        let found: BTreeSet<i64> = found.iter().map(|name| name.parse().expect("a number")).collect();
         acknowledged.is_subset(&found)
     })
     .await;
-    assert!(
-        acknowledged.len() > ROUNDS,
-        "too few: {}",
-        acknowledged.len()
-    );
+    assert!(acknowledged.len() > ROUNDS, "too few: {}", acknowledged.len());
     let doubled = "select count(*) from (select name from analytics.events group by name having count(*) > 1) twice";
     assert_eq!(database.number(doubled).await, 0);
     let unexplained = "select unexplained + pending from weir.accounting";
@@ -115,9 +91,7 @@ async fn try_post(address: SocketAddr, key: &str, body: &str) -> bool {
         body.len()
     );
     match tokio::net::TcpStream::connect(address).await {
-        Ok(_) => http::raw(address, request.as_bytes())
-            .await
-            .starts_with(b"HTTP/1.1 200"),
+        Ok(_) => http::raw(address, request.as_bytes()).await.starts_with(b"HTTP/1.1 200"),
         Err(_) => false,
     }
 }

@@ -18,9 +18,7 @@ async fn every_shape_of_body_becomes_rows() {
         assert_eq!(answer.json()["accepted"], accepted, "{body}");
     }
     database.until_stored(6).await;
-    let names = database
-        .rows("select name from analytics.events order by event_id")
-        .await;
+    let names = database.rows("select name from analytics.events order by event_id").await;
     let mut sorted = names.clone();
     sorted.sort();
     assert_eq!(sorted, ["five", "four", "one", "six", "three", "two"]);
@@ -38,14 +36,7 @@ async fn compressed_bodies_are_known_by_their_bytes() {
     let zstd = zstd::encode_all(&body[..], 3).expect("memory");
     let key = format!("authorization: Bearer {}", collector.keys.secret_key);
     for (packed, headers) in [
-        (
-            &gzip,
-            vec![
-                key.as_str(),
-                "content-encoding: gzip",
-                "content-type: application/json",
-            ],
-        ),
+        (&gzip, vec![key.as_str(), "content-encoding: gzip", "content-type: application/json"]),
         (&gzip, vec![key.as_str(), "content-type: text/plain"]),
         (&zstd, vec![key.as_str(), "content-encoding: zstd"]),
     ] {
@@ -64,10 +55,7 @@ async fn keys_are_taken_from_every_place() {
         use base64::Engine as _;
         base64::engine::general_purpose::STANDARD.encode(format!("{key}:"))
     };
-    let (bearer, basic) = (
-        format!("authorization: Bearer {key}"),
-        format!("authorization: Basic {basic}"),
-    );
+    let (bearer, basic) = (format!("authorization: Bearer {key}"), format!("authorization: Basic {basic}"));
     let query = format!("/v1/events?key={key}");
     let in_event = format!(r#"{{"name":"a","key":"{key}"}}"#);
     let in_envelope = format!(r#"{{"key":"{key}","events":[{{"name":"a"}}]}}"#);
@@ -80,21 +68,11 @@ async fn keys_are_taken_from_every_place() {
         ("/v1/events", vec![], &in_envelope),
     ] {
         let answer = http::post(collector.address, path, &headers, body.as_bytes()).await;
-        assert_eq!(
-            answer.status,
-            200,
-            "{path} {headers:?} {body}: {}",
-            answer.text()
-        );
+        assert_eq!(answer.status, 200, "{path} {headers:?} {body}: {}", answer.text());
     }
     database.until_stored(5).await;
     // A key is no member of the event: it must not end up in a row.
-    assert_eq!(
-        database
-            .number("select count(*) from analytics.events where context::text like '%sk_%'")
-            .await,
-        0
-    );
+    assert_eq!(database.number("select count(*) from analytics.events where context::text like '%sk_%'").await, 0);
     collector.stop().await;
 }
 
@@ -135,35 +113,14 @@ async fn a_page_view_with_everything_lands_in_its_columns() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pixel_takes_an_event_and_gives_a_gif() {
     let (database, collector, _journal) = collector(|_| {}).await;
-    let path = format!(
-        "/v1/pixel.gif?key={}&name=open&p.mail=weekly",
-        collector.keys.public_key
-    );
-    let answer = http::get(
-        collector.address,
-        &path,
-        &["referer: https://mail.example/inbox"],
-    )
-    .await;
-    assert_eq!(
-        (answer.status, answer.header("content-type")),
-        (200, Some("image/gif"))
-    );
+    let path = format!("/v1/pixel.gif?key={}&name=open&p.mail=weekly", collector.keys.public_key);
+    let answer = http::get(collector.address, &path, &["referer: https://mail.example/inbox"]).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("image/gif")));
     assert_eq!((answer.body.len(), &answer.body[..6]), (43, &b"GIF89a"[..]));
     database.until_stored(1).await;
-    let row = database
-        .rows("select name, url, properties from analytics.events")
-        .await;
-    assert_eq!(
-        row,
-        [r#"open|https://mail.example/inbox|{"mail": "weekly"}"#]
-    );
-    let answer = http::get(
-        collector.address,
-        "/v1/pixel.gif?key=pk_wrong&name=open",
-        &[],
-    )
-    .await;
+    let row = database.rows("select name, url, properties from analytics.events").await;
+    assert_eq!(row, [r#"open|https://mail.example/inbox|{"mail": "weekly"}"#]);
+    let answer = http::get(collector.address, "/v1/pixel.gif?key=pk_wrong&name=open", &[]).await;
     assert_eq!(answer.status, 401);
     collector.stop().await;
 }
@@ -177,23 +134,14 @@ async fn validate_shows_the_row_and_keeps_nothing() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let json = answer.json();
     assert_eq!(json["events"][0]["path"], "/p");
-    assert_eq!(
-        json["events"][0]["context"]["timestamp"],
-        1_700_000_000_000_i64
-    );
+    assert_eq!(json["events"][0]["context"]["timestamp"], 1_700_000_000_000_i64);
     assert_eq!(json["rejected"][0]["index"], 1);
     let (config, _) = collector.stop().await;
-    assert_eq!(
-        database
-            .number("select count(*) from analytics.events")
-            .await,
-        0
-    );
+    assert_eq!(database.number("select count(*) from analytics.events").await, 0);
     let files = std::fs::read_dir(&config.journal.dir).expect("the journal");
     let segments = files.filter(|file| {
         let path = file.as_ref().expect("readable").path();
-        path.extension()
-            .is_some_and(|extension| extension == "segment")
+        path.extension().is_some_and(|extension| extension == "segment")
     });
     assert_eq!(segments.count(), 0);
 }

@@ -39,49 +39,26 @@ fn write<T: Serialize>(path: &Path, value: T) {
     let net: IpAddrWithMask = "127.0.0.0/8".parse().expect("a net");
     database.insert_node(net, data);
     let staging = path.with_extension("new");
-    database
-        .write_to(std::fs::File::create(&staging).expect("created"))
-        .expect("written");
+    database.write_to(std::fs::File::create(&staging).expect("created")).expect("written");
     std::fs::rename(&staging, path).expect("in place");
 }
 
 fn place(country: &str, region: &str, city: &str) -> Option<Place> {
-    Some(Place {
-        country: Some(country.into()),
-        region: Some(region.into()),
-        city: Some(city.into()),
-    })
+    Some(Place { country: Some(country.into()), region: Some(region.into()), city: Some(city.into()) })
 }
 
 #[test]
 fn both_schemas_are_read() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("a.mmdb");
-    let (inside, outside) = (
-        "127.1.2.3".parse().expect("an address"),
-        "10.0.0.1".parse().expect("an address"),
-    );
-    write(
-        &file,
-        Flat {
-            country_code: "CH",
-            state1: "Zurich",
-            city: "Zürich",
-        },
-    );
+    let (inside, outside) = ("127.1.2.3".parse().expect("an address"), "10.0.0.1".parse().expect("an address"));
+    write(&file, Flat { country_code: "CH", state1: "Zurich", city: "Zürich" });
     let places = Places::open(Some(file.clone())).expect("readable");
     assert_eq!(places.look_up(inside), place("CH", "Zurich", "Zürich"));
     assert_eq!(places.look_up(outside), None);
-    assert_eq!(
-        places.look_up("::1".parse().expect("an address")),
-        None,
-        "no IPv6 in this file"
-    );
+    assert_eq!(places.look_up("::1".parse().expect("an address")), None, "no IPv6 in this file");
 
-    let named = |iso_code, name| Named {
-        iso_code,
-        names: BTreeMap::from([("de", "x"), ("en", name)]),
-    };
+    let named = |iso_code, name| Named { iso_code, names: BTreeMap::from([("de", "x"), ("en", name)]) };
     write(
         &file,
         Nested {
@@ -96,49 +73,26 @@ fn both_schemas_are_read() {
 
     std::fs::write(&file, b"nonsense").expect("written");
     assert!(places.reload().is_err());
-    assert_eq!(
-        places.look_up(inside),
-        place("DE", "Land Berlin", "Berlin"),
-        "the one in memory stays"
-    );
+    assert_eq!(places.look_up(inside), place("DE", "Land Berlin", "Berlin"), "the one in memory stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_collector_takes_up_a_new_database() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("a.mmdb");
-    write(
-        &file,
-        Flat {
-            country_code: "CH",
-            state1: "Zurich",
-            city: "Zürich",
-        },
-    );
+    write(&file, Flat { country_code: "CH", state1: "Zurich", city: "Zürich" });
     let (database, collector, _journal) =
         collector(|config| config.enrich.geo_database = Some(directory.path().to_owned())).await;
     collector.beacon(r#"{"name":"a"}"#, &[]).await;
     database.until_stored(1).await;
     assert_eq!(
-        database
-            .rows("select country, region, city, ip from analytics.events")
-            .await,
+        database.rows("select country, region, city, ip from analytics.events").await,
         ["CH|Zurich|Zürich|127.0.0.0/24"]
     );
-    write(
-        &file,
-        Flat {
-            country_code: "AT",
-            state1: "Wien",
-            city: "Wien",
-        },
-    );
+    write(&file, Flat { country_code: "AT", state1: "Wien", city: "Wien" });
     eventually("the new database is in use", async || {
         collector.beacon(r#"{"name":"b"}"#, &[]).await;
-        database
-            .number("select count(*) from analytics.events where country = 'AT'")
-            .await
-            > 0
+        database.number("select count(*) from analytics.events where country = 'AT'").await > 0
     })
     .await;
     collector.stop().await;

@@ -16,67 +16,41 @@ async fn slow_heads_slow_bodies_and_idle_connections_are_cut() {
     })
     .await;
     let key = &collector.keys.secret_key;
-    let body =
-        format!("POST /v1/events?key={key} HTTP/1.1\r\nhost: a\r\ncontent-length: 50\r\n\r\n{{");
+    let body = format!("POST /v1/events?key={key} HTTP/1.1\r\nhost: a\r\ncontent-length: 50\r\n\r\n{{");
     for (what, bytes, answer) in [
         ("nothing at all", String::new(), ""),
-        (
-            "half a head",
-            "POST /v1/events HTTP/1.1\r\nhost: a\r\n".to_owned(),
-            "",
-        ),
+        ("half a head", "POST /v1/events HTTP/1.1\r\nhost: a\r\n".to_owned(), ""),
         ("half a body", body, "HTTP/1.1 408"),
-        (
-            "idle after an answer",
-            "GET /w.js HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
-            "HTTP/1.1 200",
-        ),
+        ("idle after an answer", "GET /w.js HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), "HTTP/1.1 200"),
     ] {
         let started = Instant::now();
         let response = http::raw(collector.address, bytes.as_bytes()).await;
         let response = String::from_utf8_lossy(&response);
         assert!(response.starts_with(answer), "{what}: {response}");
-        assert!(
-            started.elapsed() > Duration::from_millis(900),
-            "{what}: cut after {:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed() > Duration::from_millis(900), "{what}: cut after {:?}", started.elapsed());
     }
     collector.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_over_the_limit_are_closed_and_counted() {
-    let (_database, collector, _journal) =
-        collector(|config| config.receive.connections_max = 2).await;
+    let (_database, collector, _journal) = collector(|config| config.receive.connections_max = 2).await;
     let mut held = Vec::new();
     for _ in 0..2 {
         let mut stream = TcpStream::connect(collector.address).await.expect("taken");
-        stream
-            .write_all(b"GET /w.js HTTP/1.1\r\nhost: a\r\n\r\n")
-            .await
-            .expect("sent");
+        stream.write_all(b"GET /w.js HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
         let mut byte = [0];
         stream.read_exact(&mut byte).await.expect("answered");
         held.push(stream);
     }
-    assert_eq!(
-        http::raw(collector.address, b"GET /w.js HTTP/1.1\r\nhost: a\r\n\r\n").await,
-        b""
-    );
+    assert_eq!(http::raw(collector.address, b"GET /w.js HTTP/1.1\r\nhost: a\r\n\r\n").await, b"");
     let metrics = http::get(collector.admin, "/metrics", &[]).await.text();
-    assert!(
-        metrics.contains("weir_connections_refused_total 1"),
-        "{metrics}"
-    );
+    assert!(metrics.contains("weir_connections_refused_total 1"), "{metrics}");
     drop(held);
     eventually("there is room again", async || {
-        http::raw(
-            collector.address,
-            b"GET /w.js HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
-        )
-        .await
-        .starts_with(b"HTTP/1.1 200")
+        http::raw(collector.address, b"GET /w.js HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            .await
+            .starts_with(b"HTTP/1.1 200")
     })
     .await;
     collector.stop().await;
@@ -84,10 +58,8 @@ async fn connections_over_the_limit_are_closed_and_counted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunked_body_without_end_stops_at_the_limit() {
-    let (_database, collector, _journal) =
-        collector(|config| config.receive.body_bytes_max = 4096).await;
-    let mut request =
-        b"POST /v1/events HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    let (_database, collector, _journal) = collector(|config| config.receive.body_bytes_max = 4096).await;
+    let mut request = b"POST /v1/events HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     for _ in 0..100 {
         request.extend_from_slice(b"400\r\n");
         request.extend_from_slice(&[b' '; 1024]);
@@ -112,32 +84,15 @@ async fn a_request_in_flight_is_answered_before_the_end() {
     let key = collector.keys.secret_key.clone();
     let body = r#"{"name":"last"}"#;
     let mut stream = TcpStream::connect(address).await.expect("taken");
-    let head = format!(
-        "POST /v1/events?key={key} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
+    let head = format!("POST /v1/events?key={key} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).await.expect("sent");
     tokio::time::sleep(Duration::from_millis(50)).await;
     let stopping = tokio::spawn(collector.stop());
-    eventually("the listener is closed", async || {
-        TcpStream::connect(address).await.is_err()
-    })
-    .await;
+    eventually("the listener is closed", async || TcpStream::connect(address).await.is_err()).await;
     stream.write_all(body.as_bytes()).await.expect("still open");
     let mut response = Vec::new();
-    within("the answer", stream.read_to_end(&mut response))
-        .await
-        .expect("answered");
-    assert!(
-        response.starts_with(b"HTTP/1.1 200"),
-        "{}",
-        String::from_utf8_lossy(&response)
-    );
+    within("the answer", stream.read_to_end(&mut response)).await.expect("answered");
+    assert!(response.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&response));
     stopping.await.expect("an orderly end");
-    assert_eq!(
-        database
-            .number("select count(*) from analytics.events")
-            .await,
-        1
-    );
+    assert_eq!(database.number("select count(*) from analytics.events").await, 1);
 }

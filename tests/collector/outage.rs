@@ -18,14 +18,9 @@ async fn events_wait_in_the_journal() {
         http::get(collector.admin, "/healthz", &[]).await.json()["status"] == "degraded"
     })
     .await;
-    assert_eq!(
-        http::get(collector.admin, "/readyz", &[]).await.status,
-        200,
-        "events can still come"
-    );
+    assert_eq!(http::get(collector.admin, "/readyz", &[]).await.status, 200, "events can still come");
     eventually("the lag is seen", async || {
-        http::get(collector.admin, "/healthz", &[]).await.json()["freshness_lag_seconds"].as_f64()
-            > Some(0.2)
+        http::get(collector.admin, "/healthz", &[]).await.json()["freshness_lag_seconds"].as_f64() > Some(0.2)
     })
     .await;
     database.open().await;
@@ -38,20 +33,11 @@ async fn events_wait_in_the_journal() {
 async fn what_is_not_flushed_at_the_end_is_flushed_at_the_next_start() {
     let (mut database, collector, _journal) = collector(|_| {}).await;
     database.shut().await;
-    collector
-        .post(r#"[{"name":"a","id":"1"},{"name":"b","id":"2"},{"name":"b","id":"2"}]"#)
-        .await;
+    collector.post(r#"[{"name":"a","id":"1"},{"name":"b","id":"2"},{"name":"b","id":"2"}]"#).await;
     let (config, keys) = collector.stop().await;
     database.open().await;
-    assert_eq!(
-        database
-            .number("select count(*) from analytics.events")
-            .await,
-        0
-    );
-    let collector = TestCollector::start_with(config, keys)
-        .await
-        .expect("starts again");
+    assert_eq!(database.number("select count(*) from analytics.events").await, 0);
+    let collector = TestCollector::start_with(config, keys).await.expect("starts again");
     database.until_stored(2).await;
     database.until_accounted(3, 2, 1, 0).await;
     collector.stop().await;
@@ -62,9 +48,7 @@ async fn a_collector_starts_without_its_database() {
     let (mut database, collector, _journal) = collector(|_| {}).await;
     let (config, keys) = collector.stop().await;
     database.shut().await;
-    let collector = TestCollector::start_with(config, keys)
-        .await
-        .expect("starts from what it remembers");
+    let collector = TestCollector::start_with(config, keys).await.expect("starts from what it remembers");
     let answer = collector.post(r#"{"name":"a"}"#).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     database.open().await;
@@ -82,10 +66,7 @@ async fn a_full_journal_refuses_and_recovers() {
     })
     .await;
     database.shut().await;
-    let event = format!(
-        r#"{{"name":"a","properties":{{"filler":"{}"}}}}"#,
-        "x".repeat(50_000)
-    );
+    let event = format!(r#"{{"name":"a","properties":{{"filler":"{}"}}}}"#, "x".repeat(50_000));
     let mut accepted = 0;
     let refused = loop {
         let answer = collector.post(&event).await;
@@ -95,21 +76,13 @@ async fn a_full_journal_refuses_and_recovers() {
         accepted += 1;
         assert!(accepted < 100, "the journal never fills");
     };
-    assert_eq!(
-        (refused.status, refused.header("retry-after")),
-        (503, Some("10"))
-    );
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("10")));
     assert_eq!(refused.json()["error"], "journal_full");
     assert_eq!(http::get(collector.admin, "/readyz", &[]).await.status, 503);
     database.open().await;
     database.until_stored(accepted).await;
-    eventually("there is room again", async || {
-        collector.post(r#"{"name":"b"}"#).await.status == 200
-    })
-    .await;
-    database
-        .until_accounted(accepted + 1, accepted + 1, 0, 0)
-        .await;
+    eventually("there is room again", async || collector.post(r#"{"name":"b"}"#).await.status == 200).await;
+    database.until_accounted(accepted + 1, accepted + 1, 0, 0).await;
     assert_eq!(http::get(collector.admin, "/readyz", &[]).await.status, 200);
     collector.stop().await;
 }
@@ -124,18 +97,10 @@ async fn a_schema_at_fault_stops_the_lane_and_loses_nothing() {
         .expect("renamed");
     collector.post(r#"{"name":"a"}"#).await;
     eventually("the lane stands still", async || {
-        http::get(collector.admin, "/metrics", &[])
-            .await
-            .text()
-            .contains("weir_flush_stopped_lanes 1")
+        http::get(collector.admin, "/metrics", &[]).await.text().contains("weir_flush_stopped_lanes 1")
     })
     .await;
-    assert_eq!(
-        database
-            .number("select count(*) from weir.quarantine")
-            .await,
-        0
-    );
+    assert_eq!(database.number("select count(*) from weir.quarantine").await, 0);
     database
         .client
         .batch_execute("alter table analytics.events rename column headline to title")

@@ -13,27 +13,11 @@ async fn a_week_is_ready_and_imports_make_their_own() {
     let ahead = "select count(*) from generate_series(0, 7) ahead
                  where to_regclass('analytics.events_' || to_char((now() at time zone 'UTC')::date + ahead::int, 'YYYYMMDD')) is not null";
     assert_eq!(database.number(ahead).await, 8);
-    let old = [
-        "2019-05-05T12:00:00Z",
-        "2021-12-31T23:59:59.999Z",
-        "2022-01-01T00:00:00Z",
-        "2024-02-29T00:00:00Z",
-    ];
-    let events: Vec<String> = old
-        .iter()
-        .map(|at| format!(r#"{{"name":"old","timestamp":"{at}"}}"#))
-        .collect();
-    assert_eq!(
-        collector
-            .post(&format!("[{}]", events.join(",")))
-            .await
-            .json()["accepted"],
-        4
-    );
+    let old = ["2019-05-05T12:00:00Z", "2021-12-31T23:59:59.999Z", "2022-01-01T00:00:00Z", "2024-02-29T00:00:00Z"];
+    let events: Vec<String> = old.iter().map(|at| format!(r#"{{"name":"old","timestamp":"{at}"}}"#)).collect();
+    assert_eq!(collector.post(&format!("[{}]", events.join(","))).await.json()["accepted"], 4);
     database.until_stored(4).await;
-    let leaves = database
-        .rows("select tableoid::regclass::text from analytics.events order by 1")
-        .await;
+    let leaves = database.rows("select tableoid::regclass::text from analytics.events order by 1").await;
     assert_eq!(
         leaves,
         [
@@ -56,16 +40,10 @@ async fn browsers_reach_back_thirty_days() {
     let (database, collector, _journal) = collector(|_| {}).await;
     let days = "select to_char(now() at time zone 'UTC' - interval '29 days', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
     let at = database.rows(days).await.remove(0);
-    collector
-        .beacon(&format!(r#"{{"name":"a","timestamp":"{at}"}}"#), &[])
-        .await;
+    collector.beacon(&format!(r#"{{"name":"a","timestamp":"{at}"}}"#), &[]).await;
     database.until_stored(1).await;
     assert_eq!(
-        database
-            .number(
-                "select extract(day from received_at - occurred_at)::bigint from analytics.events"
-            )
-            .await,
+        database.number("select extract(day from received_at - occurred_at)::bigint from analytics.events").await,
         29
     );
     assert_eq!(database.number(DEFAULT_ROWS).await, 0);
@@ -75,44 +53,23 @@ async fn browsers_reach_back_thirty_days() {
 #[tokio::test(flavor = "multi_thread")]
 async fn several_collectors_start_at_once_on_an_empty_database() {
     let database = TestDatabase::new().await;
-    let journals: Vec<_> = (0..4)
-        .map(|_| tempfile::tempdir().expect("a directory"))
-        .collect();
-    let keys = KeyPair {
-        public_key: String::new(),
-        secret_key: String::new(),
-    };
-    let starts = journals.iter().map(|journal| {
-        TestCollector::start_with(config(&database.url, journal.path()), keys.clone())
-    });
-    let collectors: Vec<TestCollector> = join_all(starts)
-        .await
-        .into_iter()
-        .map(|started| started.expect("starts"))
-        .collect();
-    let weir =
-        weir::database::Database::new(&collectors[0].config.database, 1).expect("a valid URL");
+    let journals: Vec<_> = (0..4).map(|_| tempfile::tempdir().expect("a directory")).collect();
+    let keys = KeyPair { public_key: String::new(), secret_key: String::new() };
+    let starts =
+        journals.iter().map(|journal| TestCollector::start_with(config(&database.url, journal.path()), keys.clone()));
+    let collectors: Vec<TestCollector> =
+        join_all(starts).await.into_iter().map(|started| started.expect("starts")).collect();
+    let weir = weir::database::Database::new(&collectors[0].config.database, 1).expect("a valid URL");
     let keys = weir::sources::add(&weir, "web", &[]).await.expect("added");
     for collector in &collectors {
-        let body = format!(
-            r#"{{"name":"a","key":"{}","timestamp":"2020-02-02T00:00:00Z"}}"#,
-            keys.secret_key
-        );
+        let body = format!(r#"{{"name":"a","key":"{}","timestamp":"2020-02-02T00:00:00Z"}}"#, keys.secret_key);
         crate::support::eventually("the key is known", async || {
-            crate::support::http::post(collector.address, "/v1/events", &[], body.as_bytes())
-                .await
-                .status
-                == 200
+            crate::support::http::post(collector.address, "/v1/events", &[], body.as_bytes()).await.status == 200
         })
         .await;
     }
     database.until_stored(4).await;
-    assert_eq!(
-        database
-            .number("select count(*) from weir.migrations")
-            .await,
-        4
-    );
+    assert_eq!(database.number("select count(*) from weir.migrations").await, 4);
     for collector in collectors {
         collector.stop().await;
     }

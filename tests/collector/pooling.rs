@@ -27,30 +27,18 @@ async fn pgbouncer_in_transaction_mode() {
     );
     // With `auth_type = any` the connection to the server is made as the user named here.
     let name = &database.name;
-    let settings = settings.replace(
-        "* = host",
-        &format!("{name} = user={name} password=secret host"),
-    );
+    let settings = settings.replace("* = host", &format!("{name} = user={name} password=secret host"));
     let file = directory.path().join("pgbouncer.ini");
     std::fs::write(&file, settings).expect("written");
     let mut command = tokio::process::Command::new(program);
-    command
-        .arg(&file)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true);
+    command.arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     if weir_is_root() {
         // Like PostgreSQL it refuses to run as root.
         command.args(["-u", "nobody"]);
     }
     let mut bouncer = command.spawn().expect("PgBouncer starts");
     let url = format!("postgres://{name}:secret@127.0.0.1:{port}/{name}");
-    eventually("PgBouncer answers", async || {
-        tokio_postgres::connect(&url, tokio_postgres::NoTls)
-            .await
-            .is_ok()
-    })
-    .await;
+    eventually("PgBouncer answers", async || tokio_postgres::connect(&url, tokio_postgres::NoTls).await.is_ok()).await;
 
     let journal = tempfile::tempdir().expect("a directory");
     let mut config = config(&url, journal.path());
@@ -58,35 +46,17 @@ async fn pgbouncer_in_transaction_mode() {
     let collector = TestCollector::start(config.clone()).await;
     for n in 0..60 {
         // Some ids twice, so that the careful way with its temporary table is gone too.
-        let answer = collector
-            .post(&format!(r#"[{{"name":"a","id":"{n}"}},{{"name":"b"}}]"#))
-            .await;
+        let answer = collector.post(&format!(r#"[{{"name":"a","id":"{n}"}},{{"name":"b"}}]"#)).await;
         assert_eq!(answer.status, 200);
     }
     database.until_stored(120).await;
     let constraint = "alter table analytics.events add constraint c check (name <> 'poison')";
-    database
-        .client
-        .batch_execute(constraint)
-        .await
-        .expect("added");
-    collector
-        .post(r#"[{"name":"poison"},{"name":"fine"}]"#)
-        .await;
+    database.client.batch_execute(constraint).await.expect("added");
+    collector.post(r#"[{"name":"poison"},{"name":"fine"}]"#).await;
     database.until_accounted(122, 121, 0, 1).await;
     let weir = Database::new(&config.database, 1).expect("a valid URL");
-    database
-        .client
-        .batch_execute("alter table analytics.events drop constraint c")
-        .await
-        .expect("dropped");
-    assert_eq!(
-        weir::flush::quarantine::replay(&weir, None)
-            .await
-            .expect("replayed")
-            .stored,
-        1
-    );
+    database.client.batch_execute("alter table analytics.events drop constraint c").await.expect("dropped");
+    assert_eq!(weir::flush::quarantine::replay(&weir, None).await.expect("replayed").stored, 1);
     collector.stop().await;
     bouncer.kill().await.expect("ours to end");
 }

@@ -5,39 +5,30 @@ use weir::flush::quarantine;
 
 use crate::support::{TestCollector, collector, config, http};
 
-const CONSTRAINT: &str =
-    "alter table analytics.events add constraint names_are_short check (length(name) < 10)";
+const CONSTRAINT: &str = "alter table analytics.events add constraint names_are_short check (length(name) < 10)";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_rows_are_set_apart_and_come_back() {
     let (database, collector, _journal) = collector(|_| {}).await;
-    database
-        .client
-        .batch_execute(CONSTRAINT)
-        .await
-        .expect("added");
-    let events: Vec<String> = (0..50)
-        .map(|n| {
-            if n % 10 == 3 {
-                format!(r#"{{"name":"far too long {n}"}}"#)
-            } else {
-                format!(r#"{{"name":"ok {n}"}}"#)
-            }
-        })
-        .collect();
+    database.client.batch_execute(CONSTRAINT).await.expect("added");
+    let events: Vec<String> =
+        (0..50)
+            .map(|n| {
+                if n % 10 == 3 {
+                    format!(r#"{{"name":"far too long {n}"}}"#)
+                } else {
+                    format!(r#"{{"name":"ok {n}"}}"#)
+                }
+            })
+            .collect();
     let answer = collector.post(&format!("[{}]", events.join(","))).await;
     assert_eq!(answer.json()["accepted"], 50);
     database.until_stored(45).await;
     database.until_accounted(50, 45, 0, 5).await;
-    let rows = database
-        .rows("select distinct source, sqlstate, event::jsonb ->> 'kind' from weir.quarantine")
-        .await;
+    let rows = database.rows("select distinct source, sqlstate, event::jsonb ->> 'kind' from weir.quarantine").await;
     assert_eq!(rows, ["web|23514|track"]);
     let metrics = http::get(collector.admin, "/metrics", &[]).await.text();
-    assert!(
-        metrics.contains(r#"weir_events_total{outcome="quarantined",source="web"} 5"#),
-        "{metrics}"
-    );
+    assert!(metrics.contains(r#"weir_events_total{outcome="quarantined",source="web"} 5"#), "{metrics}");
 
     let weir = Database::new(&collector.config.database, 1).expect("a valid URL");
     let listed = quarantine::list(&weir, 3).await.expect("listed");
@@ -52,33 +43,20 @@ async fn refused_rows_are_set_apart_and_come_back() {
         .batch_execute("alter table analytics.events drop constraint names_are_short")
         .await
         .expect("dropped");
-    let one = quarantine::replay(&weir, Some(listed[0].id))
-        .await
-        .expect("replayed");
+    let one = quarantine::replay(&weir, Some(listed[0].id)).await.expect("replayed");
     assert_eq!((one.stored, one.refused.len()), (1, 0));
     let rest = quarantine::replay(&weir, None).await.expect("replayed");
     assert_eq!((rest.stored, rest.duplicate), (4, 0));
     database.until_accounted(50, 50, 0, 0).await;
-    assert_eq!(
-        database
-            .number("select count(*) from analytics.events")
-            .await,
-        50
-    );
+    assert_eq!(database.number("select count(*) from analytics.events").await, 50);
     collector.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_of_nothing_but_refused_rows_ends() {
     let (database, collector, _journal) = collector(|_| {}).await;
-    database
-        .client
-        .batch_execute(CONSTRAINT)
-        .await
-        .expect("added");
-    let events: Vec<String> = (0..300)
-        .map(|n| format!(r#"{{"name":"far too long {n}"}}"#))
-        .collect();
+    database.client.batch_execute(CONSTRAINT).await.expect("added");
+    let events: Vec<String> = (0..300).map(|n| format!(r#"{{"name":"far too long {n}"}}"#)).collect();
     collector.post(&format!("[{}]", events.join(","))).await;
     database.until_accounted(300, 0, 0, 300).await;
     collector.stop().await;
@@ -89,27 +67,15 @@ async fn duplicates_and_refused_rows_in_one_batch() {
     let (database, collector, _journal) = collector(|_| {}).await;
     let known = r#"{"name":"known","id":"k","timestamp":"TIME"}"#.replace(
         "TIME",
-        &database
-            .rows("select to_char(now() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')")
-            .await[0],
+        &database.rows("select to_char(now() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')").await[0],
     );
     collector.post(&known).await;
     database.until_stored(1).await;
-    database
-        .client
-        .batch_execute(CONSTRAINT)
-        .await
-        .expect("added");
+    database.client.batch_execute(CONSTRAINT).await.expect("added");
     let (_, keys) = collector.stop().await;
     let other = tempfile::tempdir().expect("a directory");
-    let second = TestCollector::start_with(config(&database.url, other.path()), keys)
-        .await
-        .expect("starts");
-    second
-        .post(&format!(
-            r#"[{known},{{"name":"far too long"}},{{"name":"ok"}}]"#
-        ))
-        .await;
+    let second = TestCollector::start_with(config(&database.url, other.path()), keys).await.expect("starts");
+    second.post(&format!(r#"[{known},{{"name":"far too long"}},{{"name":"ok"}}]"#)).await;
     database.until_accounted(4, 2, 1, 1).await;
     second.stop().await;
 }

@@ -16,8 +16,7 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-z0-9 /?&=%#+-]{1,40}",
         "\\PC{1,40}",
-        proptest::collection::vec(any::<char>(), 1..20)
-            .prop_map(|chars| chars.into_iter().collect()),
+        proptest::collection::vec(any::<char>(), 1..20).prop_map(|chars| chars.into_iter().collect()),
         Just("\u{0}".to_owned()),
         Just("\"\\\u{7f}\u{2028}𝄞".to_owned()),
     ]
@@ -42,20 +41,10 @@ fn json_value() -> impl Strategy<Value = Value> {
 }
 
 fn event() -> impl Strategy<Value = Map<String, Value>> {
-    const COLUMNS: [&str; 9] = [
-        "name",
-        "visitor_id",
-        "user_id",
-        "session_id",
-        "title",
-        "referrer",
-        "language",
-        "screen",
-        "url",
-    ];
+    const COLUMNS: [&str; 9] =
+        ["name", "visitor_id", "user_id", "session_id", "title", "referrer", "language", "screen", "url"];
     let texts = proptest::collection::vec(proptest::option::of(text()), COLUMNS.len());
-    let object =
-        || proptest::option::of(proptest::collection::btree_map(text(), json_value(), 0..4));
+    let object = || proptest::option::of(proptest::collection::btree_map(text(), json_value(), 0..4));
     (texts, object(), object()).prop_map(|(texts, properties, context)| {
         let mut event = Map::new();
         for (column, text) in COLUMNS.iter().zip(texts) {
@@ -65,16 +54,10 @@ fn event() -> impl Strategy<Value = Map<String, Value>> {
         }
         event.entry("name").or_insert_with(|| "always".into());
         if let Some(properties) = properties {
-            event.insert(
-                "properties".to_owned(),
-                Value::Object(properties.into_iter().collect()),
-            );
+            event.insert("properties".to_owned(), Value::Object(properties.into_iter().collect()));
         }
         if let Some(context) = context {
-            event.insert(
-                "context".to_owned(),
-                Value::Object(context.into_iter().collect()),
-            );
+            event.insert("context".to_owned(), Value::Object(context.into_iter().collect()));
         }
         event
     })
@@ -86,12 +69,9 @@ fn mended(value: &Value) -> Value {
         Value::String(text) => text.replace('\0', "\u{fffd}").into(),
         Value::Array(items) => items.iter().map(mended).collect::<Vec<_>>().into(),
         // Keys that become equal by mending: of two the last one stays, in `jsonb` and here.
-        Value::Object(members) => Value::Object(
-            members
-                .iter()
-                .map(|(name, value)| (name.replace('\0', "\u{fffd}"), mended(value)))
-                .collect(),
-        ),
+        Value::Object(members) => {
+            Value::Object(members.iter().map(|(name, value)| (name.replace('\0', "\u{fffd}"), mended(value))).collect())
+        }
         other => other.clone(),
     }
 }
@@ -101,17 +81,11 @@ fn equal(sent: &Value, found: &Value) -> bool {
     match (sent, found) {
         (Value::Number(sent), Value::Number(found)) => sent == found || nearly(sent, found),
         (Value::Array(sent), Value::Array(found)) => {
-            sent.len() == found.len()
-                && sent
-                    .iter()
-                    .zip(found)
-                    .all(|(sent, found)| equal(sent, found))
+            sent.len() == found.len() && sent.iter().zip(found).all(|(sent, found)| equal(sent, found))
         }
         (Value::Object(sent), Value::Object(found)) => {
             sent.len() == found.len()
-                && sent
-                    .iter()
-                    .all(|(name, sent)| found.get(name).is_some_and(|found| equal(sent, found)))
+                && sent.iter().all(|(name, sent)| found.get(name).is_some_and(|found| equal(sent, found)))
         }
         _ => sent == found,
     }
@@ -131,14 +105,11 @@ async fn what_is_accepted_comes_back_equal() {
     // The seed is fixed by default, so that a failure can be met again; PROPTEST_RNG_SEED chooses another.
     let mut runner = TestRunner::new_with_rng(
         RunnerConfig::default(),
-        proptest::test_runner::TestRng::deterministic_rng(
-            proptest::test_runner::RngAlgorithm::ChaCha,
-        ),
+        proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
     );
     let strategy = event();
-    let events: Vec<Map<String, Value>> = (0..EVENTS)
-        .map(|_| strategy.new_tree(&mut runner).expect("generated").current())
-        .collect();
+    let events: Vec<Map<String, Value>> =
+        (0..EVENTS).map(|_| strategy.new_tree(&mut runner).expect("generated").current()).collect();
     for (index, batch) in events.chunks(BATCH).enumerate() {
         let numbered: Vec<Value> = batch
             .iter()
@@ -165,10 +136,7 @@ async fn what_is_accepted_comes_back_equal() {
             if name == "context" {
                 found.as_object_mut().expect("an object").remove("number");
             }
-            assert!(
-                equal(&mended(value), &found),
-                "{name}: sent {value}, found {found}"
-            );
+            assert!(equal(&mended(value), &found), "{name}: sent {value}, found {found}");
         }
     }
     collector.stop().await;

@@ -20,25 +20,17 @@ impl Up {
         let mut child = command(data_dir).spawn().expect("the program starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("readable");
+        BufReader::new(stdout).read_line(&mut line).expect("readable");
         let ready = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
         Self { child, ready }
     }
 
     fn text(&self, name: &str) -> &str {
-        self.ready[name]
-            .as_str()
-            .unwrap_or_else(|| panic!("no {name} in {}", self.ready))
+        self.ready[name].as_str().unwrap_or_else(|| panic!("no {name} in {}", self.ready))
     }
 
     async fn post(&self, body: &str) -> Answer {
-        let address = self
-            .text("url")
-            .trim_start_matches("http://")
-            .parse()
-            .expect("an address");
+        let address = self.text("url").trim_start_matches("http://").parse().expect("an address");
         let key = format!("authorization: Bearer {}", self.text("secret_key"));
         http::post(address, "/v1/events", &[&key], body.as_bytes()).await
     }
@@ -46,10 +38,7 @@ impl Up {
     async fn until_stored(&self, expected: i64) {
         let client = connect(self.text("database_url")).await;
         eventually("rows arrive", async || {
-            let row = client
-                .query_one("select count(*) from analytics.events", &[])
-                .await
-                .expect("counted");
+            let row = client.query_one("select count(*) from analytics.events", &[]).await.expect("counted");
             row.get::<_, i64>(0) == expected
         })
         .await;
@@ -57,10 +46,7 @@ impl Up {
 
     /// Ctrl-C.
     fn interrupt(mut self) {
-        let status = Command::new("kill")
-            .args(["-INT", &self.child.id().to_string()])
-            .status()
-            .expect("kill runs");
+        let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().expect("kill runs");
         assert!(status.success());
         assert!(self.child.wait().expect("it ends").success());
     }
@@ -69,15 +55,7 @@ impl Up {
 fn command(data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
     command
-        .args([
-            "up",
-            "--json",
-            "--listen",
-            "127.0.0.1:0",
-            "--admin-listen",
-            "127.0.0.1:0",
-            "--data-dir",
-        ])
+        .args(["up", "--json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"])
         .arg(data_dir)
         .env_remove("DATABASE_URL")
         .current_dir(std::env::temp_dir())
@@ -100,10 +78,7 @@ fn data_dir() -> tempfile::TempDir {
     let mut builder = tempfile::Builder::new();
     // As a person's directory is: the server's own user may pass.
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755));
-    builder
-        .prefix("weir-up.")
-        .tempdir_in("/tmp")
-        .expect("a directory")
+    builder.prefix("weir-up.").tempdir_in("/tmp").expect("a directory")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,10 +86,7 @@ async fn up_stops_continues_and_survives_a_crash() {
     let directory = data_dir();
     let data_dir = directory.path().join("weir-data");
     let up = Up::start(&data_dir);
-    let keys = (
-        up.text("public_key").to_owned(),
-        up.text("secret_key").to_owned(),
-    );
+    let keys = (up.text("public_key").to_owned(), up.text("secret_key").to_owned());
     assert!(keys.0.starts_with("pk_") && keys.1.starts_with("sk_"));
     assert!(up.text("admin_url").starts_with("http://127.0.0.1:"));
     assert_eq!(up.post(r#"{"name":"first"}"#).await.status, 200);
@@ -127,14 +99,8 @@ async fn up_stops_continues_and_survives_a_crash() {
 
     let started = Instant::now();
     let mut up = Up::start(&data_dir);
-    eprintln!(
-        "ready on an existing data directory after {:?}",
-        started.elapsed()
-    );
-    assert_eq!(
-        (up.text("public_key"), up.text("secret_key")),
-        (keys.0.as_str(), keys.1.as_str())
-    );
+    eprintln!("ready on an existing data directory after {:?}", started.elapsed());
+    assert_eq!((up.text("public_key"), up.text("secret_key")), (keys.0.as_str(), keys.1.as_str()));
     assert_eq!(up.post(r#"{"name":"second"}"#).await.status, 200);
     up.until_stored(2).await;
 
@@ -149,15 +115,9 @@ async fn up_stops_continues_and_survives_a_crash() {
     // Both are killed: a stale pid file and an unclean cluster.
     up.child.kill().expect("ours to kill");
     up.child.wait().expect("it ends");
-    let killed = Command::new("kill")
-        .args(["-KILL", &orphan])
-        .status()
-        .expect("kill runs");
+    let killed = Command::new("kill").args(["-KILL", &orphan]).status().expect("kill runs");
     assert!(killed.success());
-    eventually("the server is gone", async || {
-        !Path::new("/proc").join(&orphan).exists()
-    })
-    .await;
+    eventually("the server is gone", async || !Path::new("/proc").join(&orphan).exists()).await;
     let up = Up::start(&data_dir);
     up.until_stored(3).await;
     up.interrupt();
@@ -179,11 +139,7 @@ async fn commands_find_the_database_of_up() {
             .expect("it runs");
         (
             output.status.success(),
-            format!(
-                "{}{}",
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            ),
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
         )
     };
     let (ok, text) = weir(&["source", "add", "shop", "--origin", "https://shop.example"]);
@@ -191,10 +147,7 @@ async fn commands_find_the_database_of_up() {
     let (ok, text) = weir(&["source", "add", "shop"]);
     assert!(!ok && text.contains("exists already"), "{text}");
     let (ok, text) = weir(&["source", "list"]);
-    assert!(
-        ok && text.contains("shop\tenabled\thttps://shop.example\tpublic pk_"),
-        "{text}"
-    );
+    assert!(ok && text.contains("shop\tenabled\thttps://shop.example\tpublic pk_"), "{text}");
     let (ok, text) = weir(&["source", "rotate", "shop", "--kind", "secret"]);
     assert!(ok && text.contains("sk_"), "{text}");
     let (ok, text) = weir(&["source", "disable", "shop"]);
@@ -215,20 +168,10 @@ async fn what_a_real_browser_sends_arrives() {
     let up = Up::start(&directory.path().join("weir-data"));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/js-snippet/test/browser.mjs");
     let output = Command::new(node)
-        .args([
-            script,
-            "--collector",
-            up.text("url"),
-            "--key",
-            up.text("public_key"),
-        ])
+        .args([script, "--collector", up.text("url"), "--key", up.text("public_key")])
         .output()
         .expect("node runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let expected: Vec<Value> = serde_json::from_slice(&output.stdout).expect("one line of JSON");
     assert!(expected.len() >= 7);
     up.until_stored(expected.len() as i64).await;
@@ -236,47 +179,26 @@ async fn what_a_real_browser_sends_arrives() {
     let client = connect(up.text("database_url")).await;
     let sql = "select to_jsonb(e)::text from analytics.events e order by occurred_at, kind";
     let rows = client.query(sql, &[]).await.expect("rows");
-    let mut rows: Vec<Value> = rows
-        .iter()
-        .map(|row| serde_json::from_str(row.get(0)).expect("JSON"))
-        .collect();
+    let mut rows: Vec<Value> = rows.iter().map(|row| serde_json::from_str(row.get(0)).expect("JSON")).collect();
     for event in &expected {
         let at = rows
             .iter()
             .position(|row| {
                 let path = row["path"].as_str().unwrap_or_default();
-                let path = row["query"]
-                    .as_str()
-                    .map_or(path.to_owned(), |query| format!("{path}?{query}"));
+                let path = row["query"].as_str().map_or(path.to_owned(), |query| format!("{path}?{query}"));
                 row["kind"] == event["type"]
                     && row["name"] == event.get("name").cloned().unwrap_or_default()
                     && path == event["path"]
-                    && row["referrer"].as_str().unwrap_or_default()
-                        == event["referrer"].as_str().unwrap_or_default()
+                    && row["referrer"].as_str().unwrap_or_default() == event["referrer"].as_str().unwrap_or_default()
                     && row["properties"] == event.get("properties").cloned().unwrap_or_default()
             })
             .unwrap_or_else(|| panic!("{event} is not among {rows:#?}"));
         let row = rows.remove(at);
-        assert_eq!(
-            (&row["browser"], &row["source"], &row["is_bot"]),
-            (&"Chrome".into(), &"web".into(), &false.into())
-        );
-        assert!(
-            row["visitor_id"].is_string()
-                && row["screen"].is_string()
-                && row["language"].is_string(),
-            "{row}"
-        );
+        assert_eq!((&row["browser"], &row["source"], &row["is_bot"]), (&"Chrome".into(), &"web".into(), &false.into()));
+        assert!(row["visitor_id"].is_string() && row["screen"].is_string() && row["language"].is_string(), "{row}");
         assert_eq!(row["ip"], "127.0.0.0/24");
     }
     let campaign = "select count(*) from analytics.page_views where utm_source is not null";
-    assert!(
-        client
-            .query_one(campaign, &[])
-            .await
-            .expect("counted")
-            .get::<_, i64>(0)
-            >= 1
-    );
+    assert!(client.query_one(campaign, &[]).await.expect("counted").get::<_, i64>(0) >= 1);
     up.interrupt();
 }

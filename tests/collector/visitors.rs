@@ -12,17 +12,9 @@ async fn proxies_are_believed_only_where_trusted() {
         config.privacy.ip = weir::config::IpPolicy::Full;
     })
     .await;
-    collector
-        .beacon(
-            r#"{"name":"a"}"#,
-            &["x-forwarded-for: 6.6.6.6, 203.0.113.9"],
-        )
-        .await;
+    collector.beacon(r#"{"name":"a"}"#, &["x-forwarded-for: 6.6.6.6, 203.0.113.9"]).await;
     database.until_stored(1).await;
-    assert_eq!(
-        database.rows("select ip from analytics.events").await,
-        ["203.0.113.9"]
-    );
+    assert_eq!(database.rows("select ip from analytics.events").await, ["203.0.113.9"]);
     collector.stop().await;
 }
 
@@ -32,16 +24,9 @@ async fn a_visitor_without_a_name_is_the_same_all_day() {
     for agent in ["user-agent: A", "user-agent: A", "user-agent: B"] {
         collector.beacon(r#"{"name":"a"}"#, &[agent]).await;
     }
-    collector
-        .beacon(r#"{"name":"a","visitor_id":"own"}"#, &["sec-gpc: 1"])
-        .await;
+    collector.beacon(r#"{"name":"a","visitor_id":"own"}"#, &["sec-gpc: 1"]).await;
     database.until_stored(4).await;
-    assert_eq!(
-        database
-            .number("select count(distinct visitor_id) from analytics.events")
-            .await,
-        2
-    );
+    assert_eq!(database.number("select count(distinct visitor_id) from analytics.events").await, 2);
     let gpc = "select count(*) from analytics.events where visitor_id is null and ip is null";
     assert_eq!(database.number(gpc).await, 1);
     collector.stop().await;
@@ -59,22 +44,11 @@ async fn salts_are_shared_and_destroyed_after_two_days() {
     let day = 20_000;
     one.refresh(&weir, day).await.expect("made");
     other.refresh(&weir, day).await.expect("read");
-    assert_eq!(
-        one.visitor_id(day, "web", ip, "A"),
-        other.visitor_id(day, "web", ip, "A")
-    );
-    assert_eq!(
-        one.visitor_id(day + 1, "web", ip, "A"),
-        other.visitor_id(day + 1, "web", ip, "A"),
-        "tomorrow's too"
-    );
+    assert_eq!(one.visitor_id(day, "web", ip, "A"), other.visitor_id(day, "web", ip, "A"));
+    assert_eq!(one.visitor_id(day + 1, "web", ip, "A"), other.visitor_id(day + 1, "web", ip, "A"), "tomorrow's too");
     let before = one.visitor_id(day, "web", ip, "A");
     one.refresh(&weir, day).await.expect("again");
-    assert_eq!(
-        one.visitor_id(day, "web", ip, "A"),
-        before,
-        "refreshing changes no salt"
-    );
+    assert_eq!(one.visitor_id(day, "web", ip, "A"), before, "refreshing changes no salt");
     let kept = "select count(*) from weir.salts where day = date '1970-01-01' + 20000";
     one.refresh(&weir, day + 1).await.expect("the next day");
     assert_eq!(database.number(kept).await, 1, "kept for a second day");

@@ -19,10 +19,7 @@ pub struct Answer {
 
 impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> String {
@@ -30,8 +27,7 @@ impl Answer {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// Status, the headers that matter, and the body: for snapshots.
@@ -49,9 +45,7 @@ impl Answer {
 /// Sends bytes and reads until the server closes.
 pub async fn raw(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     within("an answer", async {
-        let mut stream = TcpStream::connect(address)
-            .await
-            .expect("the collector listens");
+        let mut stream = TcpStream::connect(address).await.expect("the collector listens");
         // A server may answer and close before all is sent.
         let _ = stream.write_all(request).await;
         let mut response = Vec::new();
@@ -61,15 +55,8 @@ pub async fn raw(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     .await
 }
 
-pub async fn send(
-    address: SocketAddr,
-    method: &str,
-    path: &str,
-    headers: &[&str],
-    body: &[u8],
-) -> Answer {
-    let mut request =
-        format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n").into_bytes();
+pub async fn send(address: SocketAddr, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Answer {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n").into_bytes();
     for header in headers {
         request.extend_from_slice(format!("{header}\r\n").as_bytes());
     }
@@ -91,21 +78,13 @@ pub async fn get(address: SocketAddr, path: &str, headers: &[&str]) -> Answer {
 
 fn parse(response: &[u8]) -> Answer {
     let end = response.windows(4).position(|window| window == b"\r\n\r\n");
-    let end =
-        end.unwrap_or_else(|| panic!("no HTTP response: {}", String::from_utf8_lossy(response)));
+    let end = end.unwrap_or_else(|| panic!("no HTTP response: {}", String::from_utf8_lossy(response)));
     let head = String::from_utf8_lossy(&response[..end]).into_owned();
     let mut lines = head.lines();
-    let status = lines
-        .next()
-        .and_then(|line| line.split(' ').nth(1)?.parse().ok())
-        .expect("a status line");
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status line");
     let headers = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    Answer {
-        status,
-        headers,
-        body: response[end + 4..].to_vec(),
-    }
+    Answer { status, headers, body: response[end + 4..].to_vec() }
 }

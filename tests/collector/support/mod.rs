@@ -31,9 +31,7 @@ pub fn superuser_url() -> String {
 
 /// The path of a tool that a test needs. `make test` provides all of them and lets none be missing.
 pub fn tool(variable: &str) -> Option<PathBuf> {
-    let path = std::env::var_os(variable)
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from);
+    let path = std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
     assert!(
         path.is_some() || std::env::var_os("WEIR_TEST_REQUIRE_ALL").is_none(),
         "{variable} is not set, and WEIR_TEST_REQUIRE_ALL is"
@@ -45,12 +43,12 @@ pub fn tool(variable: &str) -> Option<PathBuf> {
 }
 
 pub async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls)
-        .await
-        .expect("the test's PostgreSQL answers");
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the test's PostgreSQL answers");
     tokio::spawn(connection);
     client
 }
+
+static NEXT_DATABASE: AtomicU32 = AtomicU32::new(0);
 
 /// A fresh database, owned by a role that is nothing more than its owner.
 pub struct TestDatabase {
@@ -66,21 +64,11 @@ impl TestDatabase {
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer();
         // Another test of this process may have been first.
         let _ = log.try_init();
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "weir_{}_{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("weir_{}_{}", std::process::id(), NEXT_DATABASE.fetch_add(1, Ordering::Relaxed));
         let admin = connect(&superuser_url()).await;
-        let role = format!(
-            "create role {name} login nosuperuser nocreatedb nocreaterole password 'secret'"
-        );
+        let role = format!("create role {name} login nosuperuser nocreatedb nocreaterole password 'secret'");
         admin.batch_execute(&role).await.expect("role made");
-        admin
-            .batch_execute(&format!("create database {name} owner {name}"))
-            .await
-            .expect("database made");
+        admin.batch_execute(&format!("create database {name} owner {name}")).await.expect("database made");
         let server = superuser_url();
         let (_, host) = server.split_once('@').expect("a URL with a user");
         let (host, _) = host.split_once('/').expect("a URL with a database");
@@ -92,61 +80,35 @@ impl TestDatabase {
     /// Host and port of the server.
     pub fn address(&self) -> SocketAddr {
         let (_, rest) = self.url.split_once('@').expect("a URL with a user");
-        rest.split('/')
-            .next()
-            .expect("an address")
-            .parse()
-            .expect("an address")
+        rest.split('/').next().expect("an address").parse().expect("an address")
     }
 
     /// Cuts everyone off and lets nobody in, until [`Self::open`].
     pub async fn shut(&self) {
         let admin = connect(&superuser_url()).await;
-        admin
-            .batch_execute(&format!(
-                "alter database {} allow_connections false",
-                self.name
-            ))
-            .await
-            .expect("shut");
+        admin.batch_execute(&format!("alter database {} allow_connections false", self.name)).await.expect("shut");
         let kick = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1";
         admin.query(kick, &[&self.name]).await.expect("kicked");
     }
 
     pub async fn open(&mut self) {
         let admin = connect(&superuser_url()).await;
-        admin
-            .batch_execute(&format!(
-                "alter database {} allow_connections true",
-                self.name
-            ))
-            .await
-            .expect("opened");
+        admin.batch_execute(&format!("alter database {} allow_connections true", self.name)).await.expect("opened");
         self.client = connect(&self.url).await;
     }
 
     /// The first column of the first row.
     pub async fn number(&self, sql: &str) -> i64 {
-        self.client
-            .query_one(sql, &[])
-            .await
-            .unwrap_or_else(|error| panic!("{sql}: {error:?}"))
-            .get(0)
+        self.client.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
     }
 
     /// Every row as text, columns separated by `|`, NULL as nothing.
     pub async fn rows(&self, sql: &str) -> Vec<String> {
-        let messages = self
-            .client
-            .simple_query(sql)
-            .await
-            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let messages = self.client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         let mut rows = Vec::new();
         for message in messages {
             if let tokio_postgres::SimpleQueryMessage::Row(row) = message {
-                let columns: Vec<&str> = (0..row.len())
-                    .map(|column| row.get(column).unwrap_or(""))
-                    .collect();
+                let columns: Vec<&str> = (0..row.len()).map(|column| row.get(column).unwrap_or("")).collect();
                 rows.push(columns.join("|"));
             }
         }
@@ -160,18 +122,11 @@ impl TestDatabase {
 
     /// Waits until the events table holds `expected` rows.
     pub async fn until_stored(&self, expected: i64) {
-        self.until("select count(*) from analytics.events", expected)
-            .await;
+        self.until("select count(*) from analytics.events", expected).await;
     }
 
     /// Waits until the view says that everything accepted has come to rest, with these totals.
-    pub async fn until_accounted(
-        &self,
-        accepted: i64,
-        stored: i64,
-        duplicate: i64,
-        quarantined: i64,
-    ) {
+    pub async fn until_accounted(&self, accepted: i64, stored: i64, duplicate: i64, quarantined: i64) {
         let sql = "select accepted, stored, duplicate, quarantined, pending, unexplained from weir.accounting";
         let expected = vec![format!("{accepted}|{stored}|{duplicate}|{quarantined}|0|0")];
         let started = Instant::now();
@@ -180,10 +135,7 @@ impl TestDatabase {
             if found == expected {
                 return;
             }
-            assert!(
-                started.elapsed() < PATIENCE,
-                "accounting is {found:?}, not {expected:?}"
-            );
+            assert!(started.elapsed() < PATIENCE, "accounting is {found:?}, not {expected:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -193,10 +145,7 @@ impl TestDatabase {
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !condition().await {
-        assert!(
-            started.elapsed() < PATIENCE,
-            "this did not come about: {what}"
-        );
+        assert!(started.elapsed() < PATIENCE, "this did not come about: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -215,7 +164,7 @@ pub struct TestCollector {
 pub fn config(database_url: &str, journal: &std::path::Path) -> Config {
     let mut config = Config::default();
     database_url.clone_into(&mut config.database.url);
-    config.journal.dir = journal.to_owned();
+    journal.clone_into(&mut config.journal.dir);
     config.journal.segment_bytes = 1024 * 1024;
     config.flush.interval_ms = 20;
     config
@@ -225,87 +174,52 @@ impl TestCollector {
     /// Starts with the first source made, named `web`.
     pub async fn start(config: Config) -> Self {
         let keys = first_keys(&config).await;
-        Self::start_with(config, keys)
-            .await
-            .expect("the collector starts")
+        Self::start_with(config, keys).await.expect("the collector starts")
     }
 
     /// Starts with keys that exist already.
     pub async fn start_with(config: Config, keys: KeyPair) -> Result<Self, RunError> {
         let public = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let admin = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let (address, admin_address) = (
-            public.local_addr().expect("bound"),
-            admin.local_addr().expect("bound"),
-        );
-        let running = Running::start(
-            config.clone(),
-            Listeners { public, admin },
-            World::default(),
-        )
-        .await?;
+        let (address, admin_address) = (public.local_addr().expect("bound"), admin.local_addr().expect("bound"));
+        let running = Running::start(config.clone(), Listeners { public, admin }, World::default()).await?;
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(running.until(async {
             let _ = stopped.await;
         }));
-        Ok(Self {
-            address,
-            admin: admin_address,
-            keys,
-            config,
-            stop: Some(stop),
-            running,
-        })
+        Ok(Self { address, admin: admin_address, keys, config, stop: Some(stop), running })
     }
 
     /// Stops as SIGTERM would.
     pub async fn stop(mut self) -> (Config, KeyPair) {
         drop(self.stop.take());
-        self.running
-            .await
-            .expect("no panic")
-            .expect("an orderly end");
+        self.running.await.expect("no panic").expect("an orderly end");
         (self.config, self.keys)
     }
 
     /// Posts to `/v1/events` with the secret key.
     pub async fn post(&self, body: &str) -> Answer {
         let authorization = format!("authorization: Bearer {}", self.keys.secret_key);
-        http::post(
-            self.address,
-            "/v1/events",
-            &[&authorization, "content-type: application/json"],
-            body.as_bytes(),
-        )
-        .await
+        http::post(self.address, "/v1/events", &[&authorization, "content-type: application/json"], body.as_bytes())
+            .await
     }
 
     /// Posts as a browser does: public key, text/plain.
     pub async fn beacon(&self, body: &str, headers: &[&str]) -> Answer {
         let path = format!("/v1/events?key={}", self.keys.public_key);
-        let headers: Vec<&str> = headers
-            .iter()
-            .copied()
-            .chain(["content-type: text/plain"])
-            .collect();
+        let headers: Vec<&str> = headers.iter().copied().chain(["content-type: text/plain"]).collect();
         http::post(self.address, &path, &headers, body.as_bytes()).await
     }
 }
 
 async fn first_keys(config: &Config) -> KeyPair {
     let database = Database::new(&config.database, 1).expect("a valid URL");
-    weir::database::migrate::run(&database)
-        .await
-        .expect("migrated");
-    sources::add(&database, "web", &[])
-        .await
-        .expect("source added")
+    weir::database::migrate::run(&database).await.expect("migrated");
+    sources::add(&database, "web", &[]).await.expect("source added")
 }
 
 /// A database and a collector on it.
-pub async fn collector(
-    change: impl FnOnce(&mut Config),
-) -> (TestDatabase, TestCollector, tempfile::TempDir) {
+pub async fn collector(change: impl FnOnce(&mut Config)) -> (TestDatabase, TestCollector, tempfile::TempDir) {
     let database = TestDatabase::new().await;
     let journal = tempfile::tempdir().expect("a directory");
     let mut config = config(&database.url, journal.path());
@@ -316,7 +230,5 @@ pub async fn collector(
 
 /// Fails instead of hanging.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .unwrap_or_else(|_| panic!("too slow: {what}"))
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("too slow: {what}"))
 }
