@@ -31,21 +31,24 @@ const BASE: &str = include_str!("sql/collectors_base.sql");
 
 /// Everything that housekeeping looks after.
 pub struct Housekeeping {
-    pub shared: Arc<Shared>,
-    pub keys: Arc<WriteKeys>,
-    pub salts: Arc<Salts>,
-    pub places: Arc<Places>,
-    pub partition_days_ahead: u16,
-    pub is_database_up: Arc<AtomicBool>,
+    database: Database,
+    shared: Arc<Shared>,
+    keys: Arc<WriteKeys>,
+    salts: Arc<Salts>,
+    places: Arc<Places>,
+    partition_days_ahead: u16,
+    is_database_up: Arc<AtomicBool>,
     /// Segments found at start: their events are counted by this process, not by the base.
-    pub recovered: Vec<Uuid>,
+    recovered: Vec<Uuid>,
     base: BTreeMap<String, i64>,
     reported: BTreeMap<String, Balance>,
     was_up: bool,
 }
 
 impl Housekeeping {
+    #[expect(clippy::too_many_arguments, reason = "called once, where all of it is made")]
     pub fn new(
+        database: Database,
         shared: Arc<Shared>,
         keys: Arc<WriteKeys>,
         salts: Arc<Salts>,
@@ -55,6 +58,7 @@ impl Housekeeping {
         recovered: Vec<Uuid>,
     ) -> Self {
         Self {
+            database,
             shared,
             keys,
             salts,
@@ -68,14 +72,10 @@ impl Housekeeping {
         }
     }
 
-    fn database(&self) -> &Database {
-        &self.shared.database
-    }
-
     /// Brings the database to where events can flow.
     pub async fn prepare(&mut self) -> Result<(), FlushError> {
-        migrate::run(self.database()).await?;
-        self.keys.refresh(self.database()).await?;
+        migrate::run(&self.database).await?;
+        self.keys.refresh(&self.database).await?;
         self.daily().await?;
         self.base = self.read_base().await?;
         self.is_database_up.store(true, Ordering::Relaxed);
@@ -128,7 +128,7 @@ impl Housekeeping {
             return self.prepare().await;
         }
         if is_keys {
-            self.keys.refresh(self.database()).await?;
+            self.keys.refresh(&self.database).await?;
         }
         if is_daily {
             self.daily().await?;
@@ -149,10 +149,10 @@ impl Housekeeping {
 
     async fn daily(&self) -> Result<(), FlushError> {
         let now = self.shared.clock.now();
-        let mut client = self.database().client().await?;
+        let mut client = self.database.client().await?;
         self.shared.partitions.ensure_ahead(&mut client, now, self.partition_days_ahead).await?;
         drop(client);
-        self.salts.refresh(self.database(), day_of(now)).await?;
+        self.salts.refresh(&self.database, day_of(now)).await?;
         Ok(())
     }
 
@@ -170,7 +170,7 @@ impl Housekeeping {
 
     /// What this journal's earlier segments came to: those whose files are gone.
     async fn read_base(&self) -> Result<BTreeMap<String, i64>, DatabaseError> {
-        let client = self.database().client().await?;
+        let client = self.database.client().await?;
         let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
             [(&self.shared.node, Type::TEXT), (&self.recovered, Type::UUID_ARRAY)];
         let rows = client.query_typed(BASE, &parameters).await?;
@@ -191,7 +191,7 @@ impl Housekeeping {
             .map(|(source, balance)| balance.accepted.cast_signed() + self.base.get(*source).copied().unwrap_or(0))
             .collect();
         let pending: Vec<i64> = changed.iter().map(|(_, balance)| balance.pending().cast_signed()).collect();
-        let client = self.database().client().await?;
+        let client = self.database.client().await?;
         client
             .execute_typed(
                 REPORT,

@@ -36,6 +36,8 @@ use crate::sources::WriteKeys;
 
 /// After the requests: what is left in the journal may take this long to reach the database. The rest stays there.
 const FLUSH_DRAIN: Duration = Duration::from_secs(10);
+/// Keys, salts, partitions and reports take turns.
+const HOUSEKEEPING_CONNECTIONS: usize = 1;
 /// One operator looks; a scraper and a balancer do too.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
@@ -136,7 +138,7 @@ struct Core {
 }
 
 impl Core {
-    fn new(config: &Config, world: &World, database: Database) -> Result<Self, RunError> {
+    fn new(config: &Config, world: &World) -> Result<Self, RunError> {
         let metrics = Arc::new(Metrics::new());
         let accounting = Arc::new(Accounting::default());
         let opened = recover::open(world.disk.as_ref(), &config.journal.dir)?;
@@ -158,7 +160,7 @@ impl Core {
             metrics.journal.clone(),
         );
         let shared = Arc::new(Shared {
-            database,
+            database: Database::new(&config.database, config.flush.lanes)?,
             partitions: Partitions::default(),
             accounting: Arc::clone(&accounting),
             metrics: metrics.flush.clone(),
@@ -180,14 +182,15 @@ impl Running {
     /// Makes everything, brings the database up to date, and begins to serve.
     pub async fn start(config: Config, listeners: Listeners, world: World) -> Result<Self, RunError> {
         config.check()?;
-        let database = Database::new(&config.database, config.flush.lanes)?;
+        let database = Database::new(&config.database, HOUSEKEEPING_CONNECTIONS)?;
         let places = Arc::new(Places::open(config.enrich.geo_database.clone())?);
         let salts = Arc::new(Salts::new()?);
         let keys = Arc::new(WriteKeys::new(config.journal.dir.join("keys.json")));
-        let core = Core::new(&config, &world, database.clone())?;
+        let core = Core::new(&config, &world)?;
         let metrics = Arc::clone(&core.metrics);
         let is_database_up = Arc::new(AtomicBool::new(false));
         let mut housekeeping = Housekeeping::new(
+            database.clone(),
             Arc::clone(&core.shared),
             Arc::clone(&keys),
             Arc::clone(&salts),

@@ -14,8 +14,8 @@ use tokio_postgres::error::SqlState;
 
 use crate::config;
 
-/// Beside the lanes: keys, heartbeat, partitions, and one spare.
-const CONNECTIONS_BESIDE_LANES: usize = 4;
+/// One to work with, and one that holds the lock of a migration meanwhile.
+const CONNECTIONS_MIN: usize = 2;
 
 /// A pool of connections to the one database.
 #[derive(Clone)]
@@ -69,8 +69,10 @@ impl DatabaseError {
 }
 
 impl Database {
-    /// Prepares a pool; connects only when a client is asked for.
-    pub fn new(settings: &config::Database, lanes: usize) -> Result<Self, DatabaseError> {
+    /// Prepares a pool of at most `connections`; connects only when a client is asked for.
+    ///
+    /// A connection is driven by the runtime that asked for it first, so runtimes do not share a pool.
+    pub fn new(settings: &config::Database, connections: usize) -> Result<Self, DatabaseError> {
         if settings.url.trim().is_empty() {
             return Err(DatabaseError::NoUrl);
         }
@@ -87,7 +89,7 @@ impl Database {
         let manager = Manager::from_config(config, tls, recycling);
         let wait = Duration::from_secs(settings.connect_timeout_s.max(1));
         let pool = Pool::builder(manager)
-            .max_size(lanes + CONNECTIONS_BESIDE_LANES)
+            .max_size(connections.max(CONNECTIONS_MIN))
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts { wait: Some(wait), create: Some(wait), recycle: Some(wait) })
             .build()

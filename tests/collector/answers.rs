@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::support::{collector, http};
 
-#[expect(clippy::too_many_lines, clippy::type_complexity, reason = "a table")]
+#[expect(clippy::type_complexity, reason = "a table")]
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_as_reviewed() {
     let (_database, collector, _journal) = collector(|config| config.receive.body_bytes_max = 2048).await;
