@@ -88,3 +88,6 @@ impl OpenError {
         move |source| Self::Io { path, source }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! Requests leave their tuples in a bounded queue and wait. This thread takes all that is there, writes it as one frame,
 //! syncs, and only then answers everyone. While it syncs, the next frame gathers in the queue.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +14,7 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::frame::{FrameBuilder, SEGMENT_HEADER_BYTES, SegmentHeader, SourceCount};
+use super::frame::{FRAME_HEADER_BYTES, FrameBuilder, SEGMENT_HEADER_BYTES, SegmentHeader, SourceCount};
 use super::recover::{Opened, SEGMENT_EXTENSION, random_id};
 use super::{JournalError, RecentIds, Segment, SegmentFeed};
 use crate::accounting::Accounting;
@@ -356,6 +357,8 @@ impl Writer {
         if let Err(error) = result {
             // Never sync this file again: the kernel has marked the lost pages clean. What was synced stays readable.
             tracing::error!(%error, path = %segment.path.display(), "the journal could not be written or synced");
+            // Its senders will send again; a restart must not find it after all, should it have reached the disk.
+            let _ = segment.file().write_all_at(&[0; FRAME_HEADER_BYTES], offset);
             self.lanes[lane].active = None;
             segment.seal();
             self.lanes[lane].feed.bell.notify_one();
@@ -390,10 +393,15 @@ impl Writer {
             if self.state.bytes() + bytes > self.config.bytes_max {
                 return Err(JournalError::JournalFull);
             }
-            let active = self.create_segment(bytes).map_err(|error| {
-                tracing::error!(%error, dir = %self.dir.display(), "no new journal segment can be made");
-                JournalError::Disk(error.to_string())
-            })?;
+            let active = match self.create_segment(bytes) {
+                Ok(active) => active,
+                Err(error) => {
+                    tracing::error!(%error, dir = %self.dir.display(), "no new journal segment can be made");
+                    // A full disk may empty itself; a broken one needs a person.
+                    self.failures_in_a_row += u32::from(error.kind() != ErrorKind::StorageFull);
+                    return Err(JournalError::Disk(error.to_string()));
+                }
+            };
             self.state.added(bytes);
             self.lanes[lane].feed.push(Arc::clone(&active.segment));
             self.lanes[lane].active = Some(active);

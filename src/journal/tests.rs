@@ -1,0 +1,321 @@
+//! The journal thread on a disk that keeps a diary and fails when told.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use jiff::Timestamp;
+use smallvec::smallvec;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::writer::{DiskFailed, JournalState, Submitted, Writer};
+use super::*;
+use crate::accounting::Accounting;
+use crate::buffer::MemoryBudget;
+use crate::clock::{SystemClock, day_of};
+use crate::disk::{Disk, DiskFile, RealDisk};
+use crate::event_id::{event_id, tail_of};
+use crate::metrics::Metrics;
+use crate::row::{self, Row};
+
+const SEGMENT_BYTES: u64 = 64 * 1024;
+
+/// What a disk was asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    Create,
+    Write,
+    Sync,
+    SyncDir,
+    Remove,
+}
+
+/// The real disk, with a diary and syncs that fail.
+#[derive(Default, Clone)]
+struct Diary {
+    done: Arc<Mutex<Vec<Done>>>,
+    failing_syncs: Arc<AtomicU32>,
+}
+
+impl Diary {
+    fn note(&self, done: Done) {
+        self.done.lock().expect("no panic").push(done);
+    }
+
+    fn read(&self) -> Vec<Done> {
+        self.done.lock().expect("no panic").clone()
+    }
+}
+
+struct DiaryFile {
+    file: Box<dyn DiskFile>,
+    diary: Diary,
+}
+
+impl Disk for Diary {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.note(Done::Create);
+        Ok(Box::new(DiaryFile { file: RealDisk.create(path)?, diary: self.clone() }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        RealDisk.open(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        RealDisk.list(dir)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.note(Done::Remove);
+        RealDisk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.note(Done::SyncDir);
+        RealDisk.sync_dir(dir)
+    }
+}
+
+impl DiskFile for DiaryFile {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.diary.note(Done::Write);
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        self.file.allocate(bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let fails = |left: u32| left.checked_sub(1);
+        if self.diary.failing_syncs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails).is_ok() {
+            return Err(io::Error::other("the device is gone"));
+        }
+        self.file.sync_data()?;
+        self.diary.note(Done::Sync);
+        Ok(())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+}
+
+struct Journal {
+    handle: Handle,
+    feed: Arc<SegmentFeed>,
+    state: Arc<JournalState>,
+    accounting: Arc<Accounting>,
+    thread: JoinHandle<Result<(), DiskFailed>>,
+}
+
+fn start(dir: &Path, diary: &Diary, bytes_max: u64) -> Journal {
+    let opened = recover::open(diary, dir).expect("a directory of ours");
+    let feed = Arc::new(SegmentFeed::default());
+    let accounting = Arc::new(Accounting::default());
+    let (writer, handle, state) = Writer::new(
+        opened,
+        std::slice::from_ref(&feed),
+        WriterConfig { segment_bytes: SEGMENT_BYTES, bytes_max, queue_length: 16 },
+        Arc::new(diary.clone()),
+        Arc::new(SystemClock::default()),
+        Arc::clone(&accounting),
+        Metrics::new().journal.clone(),
+    );
+    Journal { handle, feed, state, accounting, thread: thread::spawn(|| writer.run()) }
+}
+
+impl Journal {
+    /// Submits events of these message ids and waits for the answer.
+    fn put(&self, ids: &[&str]) -> Result<Ack, JournalError> {
+        let now: Timestamp = "2026-11-22T10:00:00Z".parse().expect("a time");
+        let mut tuples = Vec::new();
+        let mut events = smallvec![];
+        for id in ids {
+            let start = tuples.len();
+            let id = event_id(now, tail_of("web", id));
+            Row { event_id: id, occurred_at: now, source: "web", kind: "track", ..Row::default() }.encode(&mut tuples);
+            let tuple_bytes = u32::try_from(tuples.len() - start).expect("short");
+            events.push(Submitted { id, tuple_bytes, has_message_id: true });
+        }
+        let (answer, wait) = oneshot::channel();
+        let memory = MemoryBudget::new(1).reservation();
+        let days = (day_of(now), day_of(now));
+        self.handle.submit(Submission { source: "web".into(), tuples, events, days, answer, memory })?;
+        wait.blocking_recv().map_err(|_| JournalError::Closed)?
+    }
+
+    fn close(self) -> Result<(), DiskFailed> {
+        self.handle.close();
+        self.thread.join().expect("no panic")
+    }
+}
+
+/// The ids of all events in the segments that wait for a lane.
+fn stored(feed: &SegmentFeed) -> Vec<Uuid> {
+    let mut ids = Vec::new();
+    while let Some(segment) = feed.pop() {
+        let mut at = 0;
+        loop {
+            let frames = segment.read(at, 1).expect("readable");
+            if frames.is_empty() {
+                break;
+            }
+            for mut tuples in frames.tuples() {
+                while !tuples.is_empty() {
+                    ids.push(row::event_id(&tuples).expect("a tuple"));
+                    let length = row::tuple_length(&tuples).expect("a tuple");
+                    drop(tuples.split_to(length));
+                }
+            }
+            at = frames.to;
+        }
+    }
+    ids
+}
+
+fn segment_files(dir: &TempDir) -> Vec<PathBuf> {
+    let mut files = RealDisk.list(dir.path()).expect("readable");
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "segment"));
+    files
+}
+
+#[test]
+fn an_answer_comes_after_the_sync_of_its_frame() {
+    let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
+    let journal = start(dir.path(), &diary, u64::MAX);
+    for id in ["a", "b", "c"] {
+        let before = diary.read().len();
+        journal.put(&[id]).expect("stored");
+        let done = diary.read()[before..].to_vec();
+        assert_eq!(done.last(), Some(&Done::Sync), "{done:?}");
+        assert_eq!(done.iter().filter(|done| **done == Done::Write).count(), if id == "a" { 2 } else { 1 });
+    }
+    // A new segment is durable, name and all, before anything in it is promised.
+    let all = diary.read();
+    let made = all.iter().position(|done| *done == Done::Create).expect("made");
+    assert_eq!(all[made..made + 4], [Done::Create, Done::Write, Done::Sync, Done::SyncDir]);
+    journal.close().expect("an orderly end");
+}
+
+#[test]
+fn what_was_promised_is_there_after_a_restart_and_known() {
+    let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
+    let journal = start(dir.path(), &diary, u64::MAX);
+    assert_eq!(journal.put(&["a", "b"]).expect("stored").duplicate, 0);
+    assert_eq!(journal.put(&["b", "c", "c"]).expect("stored").duplicate, 2);
+    journal.close().expect("an orderly end");
+
+    let again = start(dir.path(), &diary, u64::MAX);
+    assert_eq!(again.accounting.balances()[0].1.accepted, 5);
+    assert_eq!(again.put(&["a", "d"]).expect("stored").duplicate, 1);
+    assert_eq!(segment_files(&dir).len(), 2, "an old segment is never written to");
+    let feed = Arc::clone(&again.feed);
+    again.close().expect("an orderly end");
+    assert_eq!(stored(&feed).len(), 4);
+}
+
+#[test]
+fn two_processes_do_not_share_a_directory() {
+    let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
+    let journal = start(dir.path(), &diary, u64::MAX);
+    assert!(matches!(recover::open(&diary, dir.path()), Err(OpenError::Locked(_))));
+    journal.close().expect("an orderly end");
+    recover::open(&diary, dir.path()).expect("free again");
+}
+
+#[test]
+fn a_sync_that_fails_is_told_and_not_repeated_on_the_file() {
+    let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
+    let journal = start(dir.path(), &diary, u64::MAX);
+    journal.put(&["a"]).expect("stored");
+    diary.failing_syncs.store(1, Ordering::Relaxed);
+    assert!(matches!(journal.put(&["b"]), Err(JournalError::Disk(_))));
+    assert!(journal.state.is_refusing());
+    // The sender tries again: its id must not count as known, and the new frame is in a new file.
+    assert_eq!(journal.put(&["b"]).expect("stored").duplicate, 0);
+    assert!(!journal.state.is_refusing());
+    assert_eq!(segment_files(&dir).len(), 2);
+    journal.close().expect("an orderly end");
+    // Nor does a restart find it: its sender was told to send it again, perhaps under no id.
+    let again = start(dir.path(), &diary, u64::MAX);
+    let feed = Arc::clone(&again.feed);
+    again.close().expect("an orderly end");
+    assert_eq!(stored(&feed).len(), 2, "the frame that was not synced is not read");
+}
+
+#[test]
+fn two_failures_in_a_row_end_the_journal() {
+    let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
+    let journal = start(dir.path(), &diary, u64::MAX);
+    journal.put(&["a"]).expect("stored");
+    diary.failing_syncs.store(u32::MAX, Ordering::Relaxed);
+    assert!(journal.put(&["b"]).is_err());
+    assert!(journal.put(&["b"]).is_err());
+    assert!(journal.thread.join().expect("no panic").is_err());
+}
+
+#[test]
+fn beyond_the_limit_events_are_refused_and_files_do_not_grow() {
+    let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
+    let journal = start(dir.path(), &diary, 2 * SEGMENT_BYTES);
+    let mut taken = 0;
+    while journal.put(&[&taken.to_string()]).is_ok() {
+        taken += 1;
+    }
+    assert!(taken > 100, "{taken}");
+    assert!(matches!(journal.put(&["x"]), Err(JournalError::JournalFull)));
+    assert_eq!((journal.state.bytes(), journal.state.segments()), (2 * SEGMENT_BYTES, 2));
+    let feed = Arc::clone(&journal.feed);
+    journal.close().expect("an orderly end");
+    assert_eq!(stored(&feed).len(), taken);
+}
+
+/// Damages the only segment of a journal of three frames at the start of frame `frame`, then reads it again.
+fn damaged(frame: usize) -> (Vec<Uuid>, u64) {
+    let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
+    let journal = start(dir.path(), &diary, u64::MAX);
+    for id in ["a", "b", "c"] {
+        journal.put(&[id]).expect("stored");
+    }
+    journal.close().expect("an orderly end");
+    let file = segment_files(&dir).remove(0);
+    let mut bytes = std::fs::read(&file).expect("readable");
+    let mut at = frame::SEGMENT_HEADER_BYTES;
+    for _ in 0..frame {
+        at += frame::FrameHeader::decode(&bytes[at..]).expect("a frame").frame_bytes();
+    }
+    bytes[at + frame::FRAME_HEADER_BYTES] ^= 1;
+    std::fs::write(&file, bytes).expect("written");
+
+    let again = start(dir.path(), &diary, u64::MAX);
+    let (feed, state) = (Arc::clone(&again.feed), Arc::clone(&again.state));
+    let is_kept = feed.front().is_some_and(|segment| segment.is_damaged());
+    assert_eq!(is_kept, state.damaged_bytes() > 0);
+    again.close().expect("an orderly end");
+    (stored(&feed), state.damaged_bytes())
+}
+
+#[test]
+fn a_torn_tail_was_promised_to_nobody() {
+    let (ids, damaged_bytes) = damaged(2);
+    assert_eq!((ids.len(), damaged_bytes), (2, 0));
+}
+
+#[test]
+fn damage_before_a_valid_frame_is_stepped_over_and_counted() {
+    for frame in [0, 1] {
+        let (ids, damaged_bytes) = damaged(frame);
+        assert_eq!(ids.len(), 2, "frame {frame}");
+        assert!(damaged_bytes > 100, "frame {frame}");
+    }
+}
