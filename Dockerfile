@@ -1,4 +1,4 @@
-# The collector alone ('weir serve'): PostgreSQL runs elsewhere, see WEIR_DATABASE_URL.
+# The collector alone ('weir serve'): PostgreSQL runs elsewhere, at DATABASE_URL.
 FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
@@ -15,7 +15,9 @@ RUN apt-get update \
         --shell /usr/sbin/nologin weir \
     && install -d -o weir -g weir -m 0750 /var/lib/weir
 COPY --from=build /src/target/release/weir /usr/local/bin/weir
-ENV WEIR_DATA_DIR=/var/lib/weir
+# The journal belongs into the volume: it holds what was promised and has not arrived yet.
+ENV WEIR_DATA_DIR=/var/lib/weir WEIR_JOURNAL__DIR=/var/lib/weir/journal
+WORKDIR /var/lib/weir
 USER 10001:10001
 VOLUME /var/lib/weir
 EXPOSE 8080 8081

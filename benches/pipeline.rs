@@ -1,1 +1,209 @@
-fn main() {}
+//! What one event costs on its way from a request's bytes to a frame of the journal. Only processor time: the ways
+//! through the kernel are measured by `make loadtest`.
+
+use std::hint::black_box;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use uuid::Uuid;
+use weir::Config;
+use weir::clock::day_of;
+use weir::decode::{mend_escapes, native};
+use weir::enrich::place::Places;
+use weir::enrich::user_agent::UserAgents;
+use weir::enrich::visitor::Salts;
+use weir::enrich::{Enricher, RequestFacts};
+use weir::event::Event;
+use weir::journal::frame::{Frame, FrameBuilder, SourceCount};
+use weir::metrics::Metrics;
+use weir::row::{self, Row};
+use weir::sources::{KeyKind, WriteKey};
+
+/// Events of a batch, and tuples of a frame: a busy collector's group commits are about as large.
+const BATCH_EVENTS: usize = 100;
+const USER_AGENT: &str =
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
+const SEGMENT_ID: Uuid = Uuid::from_u128(7);
+const FRAME_OFFSET: u64 = 64;
+
+fn event(number: usize) -> String {
+    let now_ms = Timestamp::now().as_millisecond();
+    format!(
+        r#"{{"type":"track","name":"add_to_cart","id":"6f9d1c1e-6b5a-4f0b-a1de-{number:012x}","timestamp":{now_ms},"visitor_id":"a81f3c9e5d7b2460","url":"https://shop.millstream.example/collections/copper/basin-1204?utm_source=newsletter&utm_medium=email","referrer":"https://www.google.com/","title":"copper 1204 | Millstream","properties":{{"sku":"copper-1204","price":59.90}},"screen":"1920x1080","language":"en-US"}}"#
+    )
+}
+
+/// As the snippet sends it.
+fn beacon() -> String {
+    format!(r#"{{"key":"pk_Jm0tq4v7y1Bd8fHkNpRsUwXzA2cEgIiL","events":[{}]}}"#, event(0))
+}
+
+fn batch() -> String {
+    let events: Vec<String> = (0..BATCH_EVENTS).map(event).collect();
+    format!("[{}]", events.join(","))
+}
+
+fn decode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode");
+    for (name, events, body) in [("beacon", 1, beacon()), ("batch of 100", BATCH_EVENTS, batch())] {
+        group.throughput(Throughput::Elements(events as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let text = std::str::from_utf8(black_box(body.as_bytes())).expect("UTF-8");
+                let (text, _) = mend_escapes(text);
+                let decoded = native::decode(&text, false).expect("JSON");
+                assert_eq!(black_box(decoded).events.len(), events);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Everything that enriching needs, with the user agent known already.
+struct Enriching {
+    enricher: Enricher,
+    key: WriteKey,
+    request: RequestFacts<'static>,
+}
+
+impl Enriching {
+    fn new() -> Self {
+        let enriching = Self {
+            enricher: Enricher {
+                privacy: Config::default().privacy,
+                user_agents: UserAgents::start(None, 100, &Metrics::new()).expect("built-in patterns"),
+                places: Arc::new(Places::open(None).expect("no file")),
+                salts: Arc::new(Salts::new().expect("random bytes")),
+            },
+            key: WriteKey { source: "web".into(), kind: KeyKind::Public, origins: Arc::default() },
+            request: RequestFacts {
+                received_at: Timestamp::now(),
+                ip: Some(IpAddr::from([203, 0, 113, 7])),
+                user_agent: Some(USER_AGENT),
+                accept_language: Some("en-US,en;q=0.9"),
+                ..RequestFacts::default()
+            },
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let known = runtime.block_on(enriching.enricher.user_agents.look_up(USER_AGENT));
+        assert!(known.is_some());
+        enriching
+    }
+
+    /// Appends the tuple of `event` to `tuples`.
+    fn encode(&self, event: &Event<'_>, tuples: &mut Vec<u8>) {
+        let agent = self
+            .enricher
+            .agent(event, self.key.kind, &self.request)
+            .now_or_never()
+            .expect("a known user agent is not waited for");
+        self.enricher.encode(event, &self.key, &self.request, agent.as_deref(), tuples).expect("accepted");
+    }
+}
+
+fn enrich(criterion: &mut Criterion) {
+    let enriching = Enriching::new();
+    let body = beacon();
+    let decoded = native::decode(&body, false).expect("JSON");
+    let event = decoded.events[0].as_ref().expect("accepted");
+    let mut tuples = Vec::new();
+    criterion.bench_function("enrich and encode, user agent known", |bencher| {
+        bencher.iter(|| {
+            tuples.clear();
+            enriching.encode(black_box(event), &mut tuples);
+        });
+    });
+}
+
+fn encode(criterion: &mut Criterion) {
+    let now = Timestamp::now();
+    let row = Row {
+        event_id: Uuid::from_u128(1),
+        occurred_at: now,
+        received_at: now,
+        source: "web",
+        kind: "track",
+        name: Some("add_to_cart"),
+        visitor_id: Some("a81f3c9e5d7b2460"),
+        url: Some("https://shop.millstream.example/collections/copper/basin-1204?utm_source=newsletter"),
+        host: Some("shop.millstream.example"),
+        path: Some("/collections/copper/basin-1204"),
+        query: Some("utm_source=newsletter"),
+        title: Some("copper 1204 | Millstream"),
+        referrer: Some("https://www.google.com/"),
+        referrer_host: Some("www.google.com"),
+        utm_source: Some("newsletter"),
+        ip: Some((IpAddr::from([203, 0, 113, 0]), 24)),
+        browser: Some("Chrome"),
+        browser_version: Some("142.0.0"),
+        os: Some("Windows"),
+        os_version: Some("10"),
+        language: Some("en-US"),
+        screen: Some("1920x1080"),
+        properties: Some(r#"{"sku":"copper-1204","price":59.90}"#),
+        ..Row::default()
+    };
+    let mut tuple = Vec::new();
+    criterion.bench_function("encode a row", |bencher| {
+        bencher.iter(|| {
+            tuple.clear();
+            black_box(&row).encode(&mut tuple);
+        });
+    });
+}
+
+/// The tuples of a batch, each as its request would hand it over.
+fn tuples() -> Vec<Vec<u8>> {
+    let enriching = Enriching::new();
+    let body = batch();
+    let decoded = native::decode(&body, false).expect("JSON");
+    let tuple = |event: &Event<'_>| {
+        let mut tuple = Vec::new();
+        enriching.encode(event, &mut tuple);
+        tuple
+    };
+    decoded.events.iter().map(|event| tuple(event.as_ref().expect("accepted"))).collect()
+}
+
+fn build<'a>(builder: &'a mut FrameBuilder, tuples: &[Vec<u8>]) -> &'a [u8] {
+    let count = tuples.len() as u32;
+    builder.start(std::iter::once(SourceCount { source: "web", accepted: count, duplicate: 0 }));
+    for tuple in tuples {
+        builder.tuples(tuple);
+    }
+    let today = day_of(Timestamp::UNIX_EPOCH);
+    builder.finish(SEGMENT_ID, FRAME_OFFSET, count, 0, (today, today)).0
+}
+
+fn frame(criterion: &mut Criterion) {
+    let tuples = tuples();
+    let mut builder = FrameBuilder::default();
+    let built = build(&mut builder, &tuples).to_vec();
+    let mut group = criterion.benchmark_group("frame of 100 tuples");
+    group.throughput(Throughput::Bytes(built.len() as u64));
+    group.bench_function("build", |bencher| {
+        bencher.iter(|| black_box(build(&mut builder, black_box(&tuples))).len());
+    });
+    group.bench_function("check", |bencher| {
+        bencher.iter(|| {
+            let frame = Frame::decode(SEGMENT_ID, FRAME_OFFSET, black_box(&built)).expect("valid");
+            assert_eq!(frame.header.tuples as usize, BATCH_EVENTS);
+        });
+    });
+    group.bench_function("split into tuples", |bencher| {
+        bencher.iter(|| {
+            let frame = Frame::decode(SEGMENT_ID, FRAME_OFFSET, &built).expect("valid");
+            let mut rest = black_box(frame.tuples);
+            while !rest.is_empty() {
+                rest = &rest[row::tuple_length(rest).expect("a tuple")..];
+            }
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, decode, enrich, encode, frame);
+criterion_main!(benches);

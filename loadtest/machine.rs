@@ -50,13 +50,11 @@ impl Process {
         // on utime, stime, cutime, cstime (proc_pid_stat(5)).
         let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
         let fields: Vec<&str> = fields.split_whitespace().collect();
-        let [utime, stime, cutime, cstime] = fields.get(11..15).context("too few fields")? else {
-            anyhow::bail!("too few fields in stat");
-        };
+        let ticks = |field: usize| ticks(fields.get(field).context("too few fields")?);
         Ok(Self {
-            parent: fields[1].parse()?,
-            cpu: Cpu { user: ticks(utime)?, system: ticks(stime)? },
-            children: ticks(cutime)? + ticks(cstime)?,
+            parent: fields.get(1).context("no parent")?.parse()?,
+            cpu: Cpu { user: ticks(11)?, system: ticks(12)? },
+            children: ticks(13)? + ticks(14)?,
         })
     }
 }

@@ -44,6 +44,7 @@ pub struct Bench {
 pub struct BareResult {
     pub requests_per_second: f64,
     pub cpu_us_per_request: f64,
+    pub cpu_user_us_per_request: f64,
 }
 
 /// The collector under one load.
@@ -125,6 +126,7 @@ impl Bench {
         Ok(BareResult {
             requests_per_second: requests / outcome.elapsed.as_secs_f64(),
             cpu_us_per_request: micros(cpu.total()) / requests,
+            cpu_user_us_per_request: micros(cpu.user) / requests,
         })
     }
 
@@ -176,7 +178,7 @@ impl Bench {
             .context("the events that were sent are not the events that were stored")?;
         let counted = Counted::between(&counted, &collector.metrics().await?);
         let mut remarks = counted.remarks();
-        let disturbed = used.cores(used.others() + used.steal);
+        let disturbed = used.cores(used.others());
         if disturbed > DISTURBED_CORES {
             remarks.push(format!("other programs took {disturbed:.2} cores: measure again on an idle machine"));
         }

@@ -1,6 +1,7 @@
 //! What weir is compared with: an HTTP server that does nothing, and a COPY that nothing precedes.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::process::Stdio;
@@ -161,10 +162,12 @@ pub async fn create_copy_table(database: &Database) -> anyhow::Result<()> {
     for offset in [-1, 0, 1] {
         let (from, to) = (today + offset.days(), today + (offset + 1).days());
         let name = format!("loadtest.events_{}", from.strftime("%Y%m%d"));
-        statements.push_str(&format!(
+        // Writing to a String does not fail.
+        let _ = write!(
+            statements,
             "create table {name} partition of {COPY_TABLE} for values from ('{from} 00:00:00+00') to ('{to} 00:00:00+00');
              create unique index on {name} (event_id);"
-        ));
+        );
     }
     Ok(database.client().await?.batch_execute(&statements).await?)
 }

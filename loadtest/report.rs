@@ -100,6 +100,7 @@ impl Report {
         let bare = |value: Value<BareResult>| self.median(|round| round.bare.as_ref().map(value));
         line("bare axum handler, requests/s", 0, [bare(|bare| bare.requests_per_second)]);
         line("  its CPU, us a request", 2, [bare(|bare| bare.cpu_us_per_request)]);
+        line("  of it in user mode", 2, [bare(|bare| bare.cpu_user_us_per_request)]);
         line("raw COPY of the same rows, rows/s", 0, [self.median(|round| round.copy_rows_per_second)]);
         print!("\n{:<34}", "weir");
         for (name, _) in COLUMNS {

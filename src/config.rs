@@ -11,6 +11,9 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+/// Read if it is there.
+const DEFAULT_FILE: &str = "weir.toml";
+
 /// All settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -229,7 +232,9 @@ impl Config {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
         figment = match file {
             Some(file) => figment.merge(Toml::file_exact(file)),
-            None => figment.merge(Toml::file("weir.toml")),
+            // Here only: a file in a parent directory would be a surprise.
+            None if Path::new(DEFAULT_FILE).is_file() => figment.merge(Toml::file_exact(DEFAULT_FILE)),
+            None => figment,
         };
         // Names without `__` are switches of commands and scripts, not settings.
         let settings = Env::prefixed("WEIR_").filter(|name| name.as_str().contains("__")).split("__");

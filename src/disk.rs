@@ -27,6 +27,8 @@ pub trait DiskFile: Send + Sync {
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
     /// Reserves space for the first `bytes` bytes, which read as zeros.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// Ends the file after `bytes` bytes, durably.
+    fn cut(&self, bytes: u64) -> io::Result<()>;
     /// Returns once the file's contents are on the device. After an error the file must not be synced again: the
     /// kernel reports a lost write only once.
     fn sync_data(&self) -> io::Result<()>;
@@ -90,6 +92,11 @@ impl DiskFile for File {
             result => return result.map_err(Into::into),
         }
         self.set_len(bytes)
+    }
+
+    fn cut(&self, bytes: u64) -> io::Result<()> {
+        self.set_len(bytes)?;
+        self.sync_all()
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -101,7 +101,9 @@ impl Housekeeping {
             let today = day_of(self.shared.clock.now());
             let is_daily = count.is_multiple_of(DAILY_TICKS) || today != day;
             let started = Instant::now();
-            match self.tick(count.is_multiple_of(KEYS_TICKS), is_daily).await {
+            let limit = self.shared.database.statement_timeout();
+            let tick = tokio::time::timeout(limit, self.tick(count.is_multiple_of(KEYS_TICKS), is_daily));
+            match tick.await.unwrap_or(Err(FlushError::TimedOut(limit.as_secs()))) {
                 Ok(()) => {
                     if is_daily {
                         day = today;

@@ -79,11 +79,11 @@ pub enum RunError {
     #[error("the operating system gave no random bytes: {0}")]
     Random(#[from] getrandom::Error),
     #[error("a thread could not be started: {0}")]
-    Thread(std::io::Error),
+    Spawn(std::io::Error),
     #[error("{0}")]
     Disk(#[from] DiskFailed),
-    #[error("the journal thread ended unexpectedly")]
-    JournalThread,
+    #[error("{0} ended unexpectedly: see the log; what was promised is in the journal")]
+    Thread(&'static str),
 }
 
 /// Starts a collector and runs it until `shutdown`.
@@ -101,7 +101,10 @@ pub struct Running {
     admin_server: Task,
     housekeeping: Task,
     flush_thread: JoinHandle<()>,
-    flush_done: oneshot::Receiver<()>,
+    /// Cancelled when the lanes' thread ends, however it ends.
+    flush_ended: CancellationToken,
+    /// Drops the lanes wherever they are: their transactions roll back.
+    flush_abort: CancellationToken,
     journal_ended: oneshot::Receiver<Result<(), DiskFailed>>,
     database: Database,
 }
@@ -118,8 +121,17 @@ impl Task {
         Self { running: tokio::spawn(task(stop.clone())), stop }
     }
 
+    /// Resolves when the task has ended by itself.
+    async fn ended(&mut self) {
+        // A panic has been told on stderr.
+        let _ = (&mut self.running).await;
+    }
+
     async fn stop(self) {
         self.stop.cancel();
+        if self.running.is_finished() {
+            return;
+        }
         // A task that panicked has nothing left to finish.
         let _ = self.running.await;
     }
@@ -215,7 +227,8 @@ impl Running {
         let lanes: Vec<Lane> =
             core.feeds.iter().map(|feed| Lane::new(Arc::clone(&core.shared), Arc::clone(feed))).collect();
         let lane_states = lanes.iter().map(Lane::state).collect();
-        let (flush_thread, flush_done) = spawn_lanes(lanes)?;
+        let (flush_ended, flush_abort) = (CancellationToken::new(), CancellationToken::new());
+        let flush_thread = spawn_lanes(lanes, flush_ended.clone(), flush_abort.clone())?;
         let housekeeping = Task::spawn(|stop| housekeeping.run(stop));
 
         let memory = MemoryBudget::new(config.receive.memory_bytes_max);
@@ -259,7 +272,8 @@ impl Running {
             admin_server: Task::spawn(|stop| receive::serve(listeners.admin, admin, admin_limits, uncounted, stop)),
             housekeeping,
             flush_thread,
-            flush_done,
+            flush_ended,
+            flush_abort,
             journal_ended,
             database,
         })
@@ -271,8 +285,10 @@ impl Running {
             () = shutdown => Ok(()),
             ended = &mut self.journal_ended => match ended {
                 Ok(Err(error)) => Err(error.into()),
-                Ok(Ok(())) | Err(_) => Err(RunError::JournalThread),
+                Ok(Ok(())) | Err(_) => Err(RunError::Thread("weir-journal")),
             },
+            () = self.flush_ended.cancelled() => Err(RunError::Thread("weir-flush")),
+            () = self.housekeeping.ended() => Err(RunError::Thread("housekeeping")),
         };
         self.stop(result).await
     }
@@ -283,16 +299,18 @@ impl Running {
         self.operator.is_closing.store(true, Ordering::Relaxed);
         self.public_server.stop().await;
         self.journal.close();
-        if result.is_ok() {
+        if !self.journal_ended.is_terminated() {
             // It only fails if the thread panicked: then there is nothing to wait for.
             let _ = self.journal_ended.await;
         }
         self.closing.cancel();
-        if tokio::time::timeout(FLUSH_DRAIN, self.flush_done).await.is_ok() {
-            let _ = self.flush_thread.join();
-        } else {
+        if tokio::time::timeout(FLUSH_DRAIN, self.flush_ended.cancelled()).await.is_err() {
             tracing::warn!("the database did not take everything in time: the rest waits in the journal");
         }
+        self.flush_abort.cancel();
+        self.flush_ended.cancelled().await;
+        // It only fails if the thread panicked, which has been told.
+        let _ = self.flush_thread.join();
         if tokio::time::timeout(FLUSH_DRAIN, self.housekeeping.stop()).await.is_err() {
             tracing::warn!("the last report of accepted events was given up");
         }
@@ -325,24 +343,30 @@ fn spawn_journal(writer: Writer) -> Result<oneshot::Receiver<Result<(), DiskFail
         // Nobody listens any more only when the process is ending.
         let _ = report.send(writer.run());
     };
-    thread::Builder::new().name("weir-journal".to_owned()).spawn(run).map_err(RunError::Thread)?;
+    thread::Builder::new().name("weir-journal".to_owned()).spawn(run).map_err(RunError::Spawn)?;
     Ok(ended)
 }
 
 /// Lanes have a thread of their own: reading megabytes from the journal must not delay requests.
-fn spawn_lanes(lanes: Vec<Lane>) -> Result<(JoinHandle<()>, oneshot::Receiver<()>), RunError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Thread)?;
-    let (report, done) = oneshot::channel();
+fn spawn_lanes(
+    lanes: Vec<Lane>,
+    ended: CancellationToken,
+    abort: CancellationToken,
+) -> Result<JoinHandle<()>, RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Spawn)?;
     let run = move || {
+        // Also when a lane panics.
+        let _ended = ended.drop_guard();
         runtime.block_on(async {
             let mut tasks = tokio::task::JoinSet::new();
             for lane in lanes {
                 tasks.spawn(lane.run());
             }
-            tasks.join_all().await;
+            tokio::select! {
+                _ = tasks.join_all() => {}
+                () = abort.cancelled() => {}
+            }
         });
-        let _ = report.send(());
     };
-    let thread = thread::Builder::new().name("weir-flush".to_owned()).spawn(run).map_err(RunError::Thread)?;
-    Ok((thread, done))
+    thread::Builder::new().name("weir-flush".to_owned()).spawn(run).map_err(RunError::Spawn)
 }

@@ -40,6 +40,38 @@ create table weir.quarantine (
 );
 create index quarantine_waiting on weir.quarantine (id) where outcome = 'quarantined';
 
+-- Stores the rows of the temporary table weir_incoming one by one, each in a subtransaction, and tells what became of them.
+-- Called only for a batch that was refused as a whole.
+create function weir.store_each() returns table (event_id uuid, source text, outcome text, state text, message text)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    incoming analytics.events%rowtype;
+    inserted bigint;
+begin
+    for incoming in select * from pg_temp.weir_incoming loop
+        event_id := incoming.event_id;
+        source := incoming.source;
+        state := null;
+        message := null;
+        begin
+            insert into analytics.events values (incoming.*) on conflict do nothing;
+            get diagnostics inserted = row_count;
+            outcome := case when inserted = 1 then 'stored' else 'duplicate' end;
+        exception when others then
+            -- Not the row's fault: the whole batch is tried again (src/flush/mod.rs has the same classes).
+            if left(sqlstate, 2) in ('08', '25', '40', '53', '55', '57', '58', 'XX', '42', '3F', '3D', '0A', '28') then
+                raise;
+            end if;
+            outcome := 'quarantined';
+            state := sqlstate;
+            message := sqlerrm;
+        end;
+        return next;
+    end loop;
+end
+$$;
+
 -- What each collector has promised, by source: written by its heartbeat.
 create table weir.collectors (
     node       text        not null,

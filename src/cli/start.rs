@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -35,7 +36,10 @@ struct Ready<'a> {
 pub async fn up(mut config: Config, data_dir: &Path, listen: &Listen, json: bool) -> anyhow::Result<()> {
     // Before anything is started: a second signal must always get through.
     let shutdown = shutdown()?;
-    std::fs::create_dir_all(data_dir).with_context(|| data_dir.display().to_string())?;
+    // Others may pass through, so that PostgreSQL's own user reaches its directory; what is inside is private.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(data_dir);
+    made.with_context(|| data_dir.display().to_string())?;
+    raise_open_files();
     if config.journal.dir == Config::default().journal.dir {
         config.journal.dir = data_dir.join("journal");
     }
@@ -139,12 +143,21 @@ Ctrl-C stops.
 /// Starts in production.
 pub async fn serve(config: Config, listen: &Listen) -> anyhow::Result<()> {
     let shutdown = shutdown()?;
+    raise_open_files();
     let public = bind(listen.listen.unwrap_or(config.receive.listen)).await?;
     let admin = bind(listen.admin_listen.unwrap_or(config.admin.listen)).await?;
     let (url, admin_url) = (url_of(&public)?, url_of(&admin)?);
     let running = Running::start(config, Listeners { public, admin }, World::default()).await?;
     tracing::info!(url, admin_url, "ready");
     Ok(running.until(shutdown).await?)
+}
+
+/// Takes all the file descriptors that the system allows: each connection is one, and so is each journal segment.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // What cannot be raised stays; connections are then refused earlier, which is counted.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

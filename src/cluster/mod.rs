@@ -55,6 +55,8 @@ pub enum ClusterError {
     NoBinaries,
     #[error("{dir} was made by PostgreSQL {found}, but only other versions are installed: {installed}")]
     OtherVersion { dir: PathBuf, found: String, installed: String },
+    #[error("{0} holds something that is no PostgreSQL cluster: choose another --data-dir")]
+    NotOurs(PathBuf),
     #[error("PostgreSQL refuses to run as root, and there is no user `postgres` or `nobody` to run it as")]
     NoServerUser,
     #[error("{path}: {source}")]
@@ -94,21 +96,26 @@ pub struct Cluster {
 impl Cluster {
     /// Makes the cluster if there is none, starts it if it does not run, and makes weir's role and database in it.
     pub async fn start(data_dir: &Path, find: &Search) -> Result<Self, ClusterError> {
-        // Others may pass through, so that the server's own user reaches its directory; what is inside is private.
-        DirBuilder::new().recursive(true).mode(0o711).create(data_dir).map_err(io_at(data_dir))?;
         let data_dir = data_dir.canonicalize().map_err(io_at(data_dir))?;
         let lock = lock(&data_dir)?;
         let user = ServerUser::needed()?;
         let dir = place(&data_dir, user.as_ref())?;
-        let found = fs::read_to_string(dir.join("PG_VERSION")).ok().map(|version| version.trim().to_owned());
+        let version_file = dir.join("PG_VERSION");
+        let found = match fs::read_to_string(&version_file) {
+            Ok(version) => Some(version.trim().to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(io_at(&version_file)(error)),
+        };
         let binaries = binaries::find(find, &data_dir, user.as_ref(), found.as_deref(), &dir)?;
         let mut cluster = Self { binaries, user, dir, url: String::new(), _lock: lock };
 
         let settings_path = data_dir.join("cluster.json");
-        let mut settings = match fs::read(&settings_path) {
-            Ok(bytes) if found.is_some() => serde_json::from_slice(&bytes)
+        let mut settings = match (fs::read(&settings_path), &found) {
+            (Ok(bytes), Some(_)) => serde_json::from_slice(&bytes)
                 .map_err(|error| io_at(&settings_path)(io::Error::new(io::ErrorKind::InvalidData, error)))?,
-            _ => Settings { port: 0, superuser_password: secret()?, password: secret()? },
+            // Without its passwords a cluster is closed to us: better say so than overwrite anything.
+            (Err(error), Some(_)) => return Err(io_at(&settings_path)(error)),
+            (_, None) => Settings { port: 0, superuser_password: secret()?, password: secret()? },
         };
         if found.is_none() {
             cluster.init(&settings, &settings_path)?;
@@ -137,7 +144,7 @@ impl Cluster {
         save(settings_path, &serde_json::to_vec_pretty(settings).unwrap_or_default())?;
         let parent = self.dir.parent().unwrap_or(Path::new("/"));
         let staging = parent.join(format!(
-            "{}.new",
+            "{}.weir-new",
             self.dir.file_name().map_or_else(|| "postgres".into(), |name| name.to_string_lossy())
         ));
         for leftover in [&staging, &self.dir] {

@@ -44,6 +44,8 @@ pub async fn run(database: &Database) -> Result<(), DatabaseError> {
     }
     let mut runner = embedded::migrations::runner();
     runner.set_migration_table_name(MIGRATIONS_TABLE);
+    // During a rolling upgrade an older program meets migrations that it does not know; they only expand.
+    let runner = runner.set_abort_missing(false);
     let report =
         runner.run_async(&mut **client).await.map_err(|error| DatabaseError::Migration(super::chain(&error)))?;
     for migration in report.applied_migrations() {

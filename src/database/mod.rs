@@ -14,6 +14,8 @@ use tokio_postgres::error::SqlState;
 
 use crate::config;
 
+/// What is sent must be confirmed within this.
+const NETWORK_TIMEOUT: Duration = Duration::from_secs(30);
 /// One to work with, and one that holds the lock of a migration meanwhile.
 const CONNECTIONS_MIN: usize = 2;
 
@@ -82,6 +84,11 @@ impl Database {
         config.connect_timeout(Duration::from_secs(settings.connect_timeout_s));
         // After a failover the old primary may still answer: rows must never go to it.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        // A host that vanished without a word must not hold a connection for the kernel's quarter of an hour.
+        config
+            .tcp_user_timeout(NETWORK_TIMEOUT)
+            .keepalives_idle(NETWORK_TIMEOUT / 2)
+            .keepalives_interval(NETWORK_TIMEOUT / 6);
         if config.get_application_name().is_none() {
             config.application_name("weir");
         }

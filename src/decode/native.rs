@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json::scan;
@@ -63,9 +63,44 @@ struct Envelope<'a> {
 }
 
 fn decode_array<'a>(text: &'a str, key: Option<Cow<'a, str>>) -> Result<Decoded<'a>, DecodeError> {
-    let items: Vec<&'a RawValue> =
-        serde_json::from_str(text).map_err(|error| DecodeError::NotJson(error.to_string()))?;
-    decode_items(items.into_iter().map(RawValue::get), key)
+    let items: Items<'a> = serde_json::from_str(text).map_err(|error| DecodeError::NotJson(error.to_string()))?;
+    if items.count > EVENTS_MAX {
+        return Err(DecodeError::TooManyEvents(items.count));
+    }
+    decode_items(items.first.into_iter().map(RawValue::get), key)
+}
+
+/// The first items of an array, and how many there are: more than [`EVENTS_MAX`] are counted, but not kept.
+struct Items<'a> {
+    first: Vec<&'a RawValue>,
+    count: usize,
+}
+
+impl<'de: 'a, 'a> de::Deserialize<'de> for Items<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ItemsVisitor)
+    }
+}
+
+struct ItemsVisitor;
+
+impl<'de> Visitor<'de> for ItemsVisitor {
+    type Value = Items<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an array of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Items<'de>, A::Error> {
+        let mut items = Items { first: Vec::new(), count: 0 };
+        while let Some(item) = seq.next_element()? {
+            items.count += 1;
+            if items.count <= EVENTS_MAX {
+                items.first.push(item);
+            }
+        }
+        Ok(items)
+    }
 }
 
 fn decode_lines(text: &str) -> Result<Decoded<'_>, DecodeError> {
@@ -252,6 +287,9 @@ impl<'de: 'a, 'a> de::Deserialize<'de> for Text<'a> {
     }
 }
 
+/// Above 2^53 not every whole number is a float.
+const EXACT_FLOATS_MAX: f64 = 9_007_199_254_740_992.0;
+
 /// Accepts strings, numbers, booleans and null: ids are often numbers where they come from.
 struct MaybeText;
 
@@ -294,7 +332,11 @@ impl<'de> Visitor<'de> for MaybeText {
         Ok(Some(Cow::Owned(value.to_string())))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
+        // Its last digits are lost already: two different ids could become one.
+        if value.abs() >= EXACT_FLOATS_MAX {
+            return Err(E::custom("the number is too large to be kept exactly; send it as a string"));
+        }
         Ok(Some(Cow::Owned(value.to_string())))
     }
 
@@ -388,6 +430,24 @@ mod tests {
         let decoded = decode("{\"name\":\"a\"}\nnonsense\n{\"name\":\"b\"}", false).expect("lines");
         assert_eq!(decoded.events.iter().filter(|event| event.is_ok()).count(), 2);
         assert_eq!(decoded.events.len(), 3);
+    }
+
+    #[test]
+    fn ids_that_a_float_would_change_are_refused() {
+        assert_eq!(
+            one(r#"{"name":"a","id":18446744073709551615}"#).expect("accepted").message_id.as_deref(),
+            Some("18446744073709551615")
+        );
+        assert_eq!(
+            one(r#"{"name":"a","id":123456789012345678901234567890}"#).map(|_| ()).unwrap_err().label(),
+            "bad_field"
+        );
+    }
+
+    #[test]
+    fn too_many_events_are_told_and_not_kept() {
+        let body = format!("[{}1]", "1,".repeat(EVENTS_MAX));
+        assert_eq!(decode(&body, false).unwrap_err(), DecodeError::TooManyEvents(EVENTS_MAX + 1));
     }
 
     #[test]

@@ -27,9 +27,15 @@ pub fn to_json(query: &str, referer: Option<&str>) -> String {
     let mut properties = serde_json::Map::new();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         let value = value.replace('\0', "\u{fffd}");
+        if value.is_empty() {
+            continue;
+        }
         if let Some(property) = name.strip_prefix("p.") {
             properties.insert(property.replace('\0', "\u{fffd}"), value.into());
-        } else if matches!(name.as_ref(), "timestamp" | "sent_at") && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        } else if matches!(name.as_ref(), "timestamp" | "sent_at")
+            && !value.is_empty()
+            && value.bytes().all(|byte| byte.is_ascii_digit())
+        {
             event.insert(name.into_owned(), value.parse::<u64>().map_or(value.into(), Into::into));
         } else if MEMBERS.contains(&name.as_ref()) {
             event.insert(name.into_owned(), value.into());

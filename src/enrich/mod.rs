@@ -105,7 +105,8 @@ impl Enricher {
             timestamp: kept_time,
             sent_at: kept_sent_at,
             user_agent: user_agent.filter(|_| keep_agent),
-            click_ids: &campaign.click_ids,
+            // They name the visitor to the networks that made them.
+            click_ids: if is_anonymous { &[] } else { &campaign.click_ids },
         }
         .write(event);
 
@@ -150,7 +151,8 @@ impl Enricher {
             is_bot: agent.is_some_and(|agent| agent.is_bot),
             language: event.language.as_deref().or(language),
             screen: event.screen.as_deref(),
-            properties: event.properties.map(RawValue::get),
+            // Of an identify these are the person's traits.
+            properties: event.properties.map(RawValue::get).filter(|_| !(is_anonymous && event.kind == "identify")),
             context: context.as_deref(),
         }
         .encode(tuples);

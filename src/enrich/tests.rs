@@ -122,6 +122,9 @@ fn a_visitors_wish_is_honoured() {
     for column in ["visitor_id", "user_id", "session_id", "ip", "context"] {
         assert_eq!(row.get(column), None, "{column}");
     }
+    let identify = r#"{"type":"identify","name":"i","url":"/?gclid=G","properties":{"email":"a@b.example"}}"#;
+    let row = row_with(identify, KeyKind::Public, Privacy::default(), &wish).expect("accepted");
+    assert_eq!((row.get("properties"), row.get("context")), (None, None));
     let drop = Privacy { global_privacy_control: SignalPolicy::Drop, ..Privacy::default() };
     assert_eq!(row_with(body, KeyKind::Public, drop.clone(), &wish), Err(Refusal::PrivacySignal("Sec-GPC")));
     assert!(row_with(body, KeyKind::Secret, drop, &wish).is_ok());

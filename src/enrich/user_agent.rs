@@ -22,7 +22,7 @@ const BUILT_IN_PATTERNS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/regex
 /// Texts waiting for the parser: at 180 µs each, a request waits at most 50 ms.
 const QUEUE_LENGTH: usize = 256;
 /// Longer texts are no browser's, and cost the patterns more than they tell.
-const TEXT_BYTES_MAX: usize = 1_024;
+pub const TEXT_BYTES_MAX: usize = 1_024;
 
 /// What a user agent says; `None` where it is not recognised.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,8 +1,12 @@
 //! The slow way for a batch that PostgreSQL refused: duplicates are left out, refused rows go to quarantine, the rest is
 //! stored, all in one transaction with the ledger.
 //!
-//! Rows are copied into a temporary table and inserted from there with `on conflict do nothing`. A range that fails is
-//! halved at a savepoint until the row at fault stands alone: at most log2(n) + 1 attempts for each.
+//! Rows are copied into a temporary table and inserted from there with `on conflict do nothing`: that is all that
+//! duplicates need. If a row is refused, `weir.store_each` takes them one by one. Rows that cannot even be copied, which
+//! no event should become, are found by halving, at most log2(n) + 1 attempts for each.
+
+use std::collections::HashMap;
+use std::io;
 
 use bytes::Bytes;
 use deadpool_postgres::Transaction;
@@ -11,18 +15,28 @@ use uuid::Uuid;
 
 use super::ledger::{SourceCounts, promised};
 use super::{FlushError, copy};
-use crate::database::DatabaseError;
 use crate::journal::segment::Frames;
-use crate::row;
+use crate::row::{self, TupleError};
 
 const MAKE_INCOMING: &str =
     "create temporary table weir_incoming (like analytics.events including defaults) on commit drop";
-const STORE: &str = include_str!("sql/careful_store.sql");
+const STORE_ALL: &str = include_str!("sql/careful_store_all.sql");
+const STORE_EACH: &str = "select event_id, source, outcome, state, message from weir.store_each()";
 const QUARANTINE: &str = include_str!("sql/careful_quarantine.sql");
+/// One savepoint at a time; its release keeps them from nesting.
+const TRY: &str = "savepoint weir_try";
+const TRIED: &str = "release savepoint weir_try";
+const UNDO: &str = "rollback to savepoint weir_try; release savepoint weir_try";
+
+/// What is written about a refused row.
+struct Reason {
+    sqlstate: String,
+    message: String,
+}
 
 /// Stores what can be stored of `frames`; returns what became of their events.
 pub async fn store(
-    transaction: &mut Transaction<'_>,
+    transaction: &Transaction<'_>,
     frames: &Frames,
     segment_id: Uuid,
     row_version: u16,
@@ -32,32 +46,15 @@ pub async fn store(
         counts.settled.stored = 0;
     }
     let tuples = split(frames)?;
-    prepare(transaction).await?;
-    let whole = 0..tuples.len();
-    let mut ranges = vec![whole];
-    while let Some(range) = ranges.pop() {
-        if range.is_empty() {
-            continue;
-        }
-        match attempt(transaction, &tuples[range.clone()]).await {
-            Ok(stored) => {
-                for (source, rows) in stored {
-                    counts.entry(source).or_default().settled.stored += rows;
-                }
-            }
-            Err(FlushError::Data(error)) if range.len() == 1 => {
-                let tuple = &tuples[range.start];
-                quarantine(transaction, tuple, &error, segment_id, row_version).await?;
-                let source = row::source(tuple).map_err(|error| std::io::Error::other(error.to_string()))?;
-                counts.entry(source.to_owned()).or_default().settled.quarantined += 1;
-            }
-            Err(FlushError::Data(_)) => {
-                let middle = range.start + range.len() / 2;
-                ranges.push(middle..range.end);
-                ranges.push(range.start..middle);
-            }
-            Err(other) => return Err(other),
-        }
+    let mut refused = Vec::new();
+    let stored = store_tuples(transaction, &tuples, &mut refused).await?;
+    for (source, rows) in stored {
+        counts.entry(source).or_default().settled.stored += rows;
+    }
+    for (tuple, reason) in refused {
+        let source = row::source(&tuple).map_err(unreadable)?;
+        counts.entry(source.to_owned()).or_default().settled.quarantined += 1;
+        quarantine(transaction, &tuple, &reason, segment_id, row_version).await?;
     }
     for counts in counts.values_mut() {
         counts.settled.duplicate = counts.accepted - counts.settled.stored - counts.settled.quarantined;
@@ -65,57 +62,116 @@ pub async fn store(
     Ok(counts)
 }
 
-/// Makes the table that [`attempt`] copies into; it lives as long as the transaction.
-pub(super) async fn prepare(transaction: &Transaction<'_>) -> Result<(), FlushError> {
-    Ok(transaction.batch_execute(MAKE_INCOMING).await?)
+/// Stores one refused row again; the outcome is whether it was new, or PostgreSQL's words.
+pub(super) async fn store_again(
+    transaction: &Transaction<'_>,
+    tuple: Bytes,
+) -> Result<Result<bool, String>, FlushError> {
+    let mut refused = Vec::new();
+    let stored = store_tuples(transaction, &[tuple], &mut refused).await?;
+    Ok(match refused.pop() {
+        Some((_, reason)) => Err(reason.message),
+        None => Ok(!stored.is_empty()),
+    })
+}
+
+/// Returns how many rows of each source were new; the rest are duplicates or in `refused`.
+async fn store_tuples(
+    transaction: &Transaction<'_>,
+    tuples: &[Bytes],
+    refused: &mut Vec<(Bytes, Reason)>,
+) -> Result<HashMap<String, u64>, FlushError> {
+    transaction.batch_execute(MAKE_INCOMING).await?;
+    copy_tuples(transaction, tuples, refused).await?;
+    let mut stored = HashMap::new();
+    transaction.batch_execute(TRY).await?;
+    match transaction.query_typed(STORE_ALL, &[]).await.map_err(FlushError::from) {
+        Ok(rows) => {
+            transaction.batch_execute(TRIED).await?;
+            for row in rows {
+                stored.insert(row.try_get("source")?, row.try_get::<_, i64>("rows")?.cast_unsigned());
+            }
+            return Ok(stored);
+        }
+        Err(FlushError::Data(_)) => transaction.batch_execute(UNDO).await?,
+        Err(other) => return Err(other),
+    }
+    let by_id: HashMap<Uuid, &Bytes> =
+        tuples.iter().map(|tuple| Ok((row::event_id(tuple)?, tuple))).collect::<Result<_, _>>().map_err(unreadable)?;
+    for row in transaction.query_typed(STORE_EACH, &[]).await? {
+        match row.try_get("outcome")? {
+            "stored" => *stored.entry(row.try_get("source")?).or_default() += 1,
+            "quarantined" => {
+                let reason = Reason { sqlstate: row.try_get("state")?, message: row.try_get("message")? };
+                let tuple = by_id.get(&row.try_get::<_, Uuid>("event_id")?);
+                refused.extend(tuple.map(|tuple| (Bytes::clone(tuple), reason)));
+            }
+            _ => {}
+        }
+    }
+    Ok(stored)
+}
+
+/// Copies what can be copied into the temporary table.
+async fn copy_tuples(
+    transaction: &Transaction<'_>,
+    tuples: &[Bytes],
+    refused: &mut Vec<(Bytes, Reason)>,
+) -> Result<(), FlushError> {
+    let whole = 0..tuples.len();
+    let mut ranges = vec![whole];
+    while let Some(range) = ranges.pop() {
+        transaction.batch_execute(TRY).await?;
+        let copied = copy(transaction, "weir_incoming", tuples[range.clone()].iter().cloned()).await;
+        match copied {
+            Ok(_) => transaction.batch_execute(TRIED).await?,
+            Err(FlushError::Data(error)) => {
+                transaction.batch_execute(UNDO).await?;
+                if range.len() == 1 {
+                    let sqlstate = error.sqlstate().map_or("", |state| state.code()).to_owned();
+                    refused.push((tuples[range.start].clone(), Reason { sqlstate, message: error.to_string() }));
+                } else {
+                    let middle = range.start + range.len() / 2;
+                    ranges.extend([middle..range.end, range.start..middle]);
+                }
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(())
 }
 
 fn split(frames: &Frames) -> Result<Vec<Bytes>, FlushError> {
     let mut tuples = Vec::new();
     for mut rest in frames.tuples() {
         while !rest.is_empty() {
-            let length = row::tuple_length(&rest).map_err(|error| std::io::Error::other(error.to_string()))?;
+            let length = row::tuple_length(&rest).map_err(unreadable)?;
             tuples.push(rest.split_to(length));
         }
     }
     Ok(tuples)
 }
 
-/// Stores all of `tuples` or none; returns how many rows of each source were new.
-pub(super) async fn attempt(
-    transaction: &mut Transaction<'_>,
-    tuples: &[Bytes],
-) -> Result<Vec<(String, u64)>, FlushError> {
-    let savepoint = transaction.transaction().await?;
-    copy(&savepoint, "weir_incoming", tuples.iter().cloned()).await?;
-    let mut stored = Vec::new();
-    for row in savepoint.query_typed(STORE, &[]).await? {
-        stored.push((row.try_get("source")?, row.try_get::<_, i64>("rows")?.cast_unsigned()));
-    }
-    savepoint.batch_execute("delete from weir_incoming").await?;
-    savepoint.commit().await?;
-    Ok(stored)
+fn unreadable(error: TupleError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 async fn quarantine(
     transaction: &Transaction<'_>,
     tuple: &[u8],
-    error: &DatabaseError,
+    reason: &Reason,
     segment_id: Uuid,
     row_version: u16,
 ) -> Result<(), FlushError> {
-    let unreadable = |error: row::TupleError| std::io::Error::other(error.to_string());
     let readable = serde_json::Value::Object(row::to_json(tuple).map_err(unreadable)?).to_string();
-    let sqlstate = error.sqlstate().map_or("", |state| state.code());
-    let message = error.to_string();
     transaction
         .execute_typed(
             QUARANTINE,
             &[
                 (&row::source(tuple).map_err(unreadable)?, Type::TEXT),
                 (&row::event_id(tuple).map_err(unreadable)?, Type::UUID),
-                (&sqlstate, Type::TEXT),
-                (&message, Type::TEXT),
+                (&reason.sqlstate, Type::TEXT),
+                (&reason.message, Type::TEXT),
                 (&readable, Type::TEXT),
                 (&tuple, Type::BYTEA),
                 (&row_version.cast_signed(), Type::INT2),

@@ -1,6 +1,8 @@
 //! One lane: follows its segments and applies them, whatever the database does meanwhile.
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -107,12 +109,18 @@ impl Lane {
             () = self.shared.closing.cancelled() => return,
         }
         loop {
-            self.tidy();
+            if let Err(error) = self.tidy().await {
+                self.recover_from(error).await;
+                continue;
+            }
             let Some(segment) = self.feed.front() else {
                 if self.shared.closing.is_cancelled() {
                     return;
                 }
-                self.wait().await;
+                tokio::select! {
+                    () = self.wait() => {}
+                    () = self.shared.closing.cancelled() => {}
+                }
                 continue;
             };
             let has_work = segment.backlog_bytes() > 0 || self.ledger.is_none();
@@ -135,7 +143,6 @@ impl Lane {
     async fn wait(&self) {
         tokio::select! {
             () = self.feed.bell.notified() => {}
-            () = self.shared.closing.cancelled() => {}
             () = sleep(TIDY_INTERVAL) => {}
         }
     }
@@ -171,11 +178,8 @@ impl Lane {
         let Some(client) = self.client.as_mut() else {
             return Ok(());
         };
-        let limit = self.shared.database.statement_timeout() + BACKOFF_MAX;
         if self.ledger.is_none() {
-            let row = timeout(limit, LedgerRow::open(client, segment, &self.shared.node))
-                .await
-                .map_err(|_| FlushError::TimedOut(limit.as_secs()))??;
+            let row = within(&self.shared, LedgerRow::open(client, segment, &self.shared.node)).await?;
             row.report(None, &self.shared.accounting);
             segment.set_applied_to(row.applied_to);
             self.ledger = Some(row);
@@ -194,9 +198,7 @@ impl Lane {
             self.state.oldest_ms.store(first.header.written_ms, Ordering::Relaxed);
         }
         let started = Instant::now();
-        let row = timeout(limit, flush(&self.shared, client, ledger, segment, &frames))
-            .await
-            .map_err(|_| FlushError::TimedOut(limit.as_secs()))??;
+        let row = within(&self.shared, flush(&self.shared, client, ledger, segment, &frames)).await?;
         self.shared.metrics.seconds.record(started.elapsed());
         row.report(Some(ledger), &self.shared.accounting);
         segment.set_applied_to(row.applied_to);
@@ -227,21 +229,39 @@ impl Lane {
         self.shared.partitions.forget();
     }
 
-    /// Deletes applied segments whose time has come.
-    fn tidy(&mut self) {
-        while let Some((_, segment, _)) = self.retained.pop_front_if(|(until, ..)| *until <= Instant::now()) {
-            if segment.is_damaged() {
-                continue;
-            }
-            let bytes = std::fs::metadata(&segment.path).map_or(0, |metadata| metadata.len());
-            let dir = segment.path.parent().unwrap_or(std::path::Path::new("."));
+    /// Deletes applied segments whose time has come, or, when the journal is short of room, the oldest ones early. The
+    /// database is asked first whether it still has what they held: a failover may have forgotten it.
+    async fn tidy(&mut self) -> Result<(), FlushError> {
+        let is_due = |until: &Instant| *until <= Instant::now() || self.shared.journal.is_short_of_room();
+        if !self.retained.front().is_some_and(|(until, ..)| is_due(until)) {
+            return Ok(());
+        }
+        let Some(client) = self.client.as_mut() else {
+            // Connecting looks back at everything that is retained.
+            return if self.feed.front().is_none() { self.connect().await } else { Ok(()) };
+        };
+        let Some((_, segment, ledger)) = self.retained.front() else { return Ok(()) };
+        let row = within(&self.shared, LedgerRow::open(client, segment, &self.shared.node)).await?;
+        if row.applied_to != ledger.applied_to {
+            tracing::warn!(path = %segment.path.display(), "the database has forgotten commits: they are sent again");
+            self.look_back();
+            return Ok(());
+        }
+        if let Some((_, segment, _)) = self.retained.pop_front().filter(|(_, segment, _)| !segment.is_damaged()) {
+            let bytes = segment.file_bytes();
+            let dir = segment.path.parent().unwrap_or(Path::new("."));
             match self.shared.disk.remove(&segment.path).and_then(|()| self.shared.disk.sync_dir(dir)) {
                 Ok(()) => self.shared.journal.removed(bytes),
-                Err(error) => {
-                    tracing::warn!(%error, path = %segment.path.display(), "an applied segment stays");
-                }
+                Err(error) => tracing::warn!(%error, path = %segment.path.display(), "an applied segment stays"),
             }
         }
+        Ok(())
+    }
+
+    async fn connect(&mut self) -> Result<(), FlushError> {
+        self.client = Some(self.shared.database.client().await?);
+        self.look_back();
+        Ok(())
     }
 
     async fn recover_from(&mut self, error: FlushError) {
@@ -273,6 +293,12 @@ impl Lane {
             () = self.shared.closing.cancelled() => sleep(BACKOFF_FIRST).await,
         }
     }
+}
+
+/// A connection that hangs must not hold the lane for ever.
+async fn within<T>(shared: &Shared, work: impl Future<Output = Result<T, FlushError>>) -> Result<T, FlushError> {
+    let limit = shared.database.statement_timeout() + BACKOFF_MAX;
+    timeout(limit, work).await.unwrap_or(Err(FlushError::TimedOut(limit.as_secs())))
 }
 
 fn forget(ledger: &LedgerRow, segment: &Segment, accounting: &Accounting) {
@@ -347,9 +373,9 @@ async fn flush_carefully(
     segment: &Segment,
     frames: &Frames,
 ) -> Result<LedgerRow, FlushError> {
-    let mut transaction = begin(shared, client).await?;
+    let transaction = begin(shared, client).await?;
     ledger.advance(&transaction, frames).await?;
-    let counts = careful::store(&mut transaction, frames, segment.id, segment.row_version).await?;
+    let counts = careful::store(&transaction, frames, segment.id, segment.row_version).await?;
     ledger.settle(&transaction, &counts).await?;
     transaction.commit().await?;
     let quarantined: u64 = counts.values().map(|counts| counts.settled.quarantined).sum();

@@ -54,14 +54,13 @@ pub async fn replay(database: &Database, only: Option<i64>) -> Result<Replayed, 
     let mut replayed = Replayed::default();
     let waiting = client.query_typed(WAITING, &[(&only, Type::INT8)]).await?;
     for id in waiting.iter().map(|row| row.try_get::<_, i64>("id")).collect::<Result<Vec<_>, _>>()? {
-        let mut transaction = client.transaction().await?;
+        let transaction = client.transaction().await?;
         let lock = "select tuple from weir.quarantine where id = $1 and outcome = 'quarantined' for update";
         let Some(row) = transaction.query_typed_opt(lock, &[(&id, Type::INT8)]).await? else {
             continue;
         };
         let tuple = Bytes::from(row.try_get::<_, Vec<u8>>("tuple")?);
-        careful::prepare(&transaction).await?;
-        match careful::attempt(&mut transaction, &[tuple]).await.map(|stored| !stored.is_empty()) {
+        match careful::store_again(&transaction, tuple).await? {
             Ok(is_new) => {
                 let outcome = if is_new { "stored" } else { "duplicate" };
                 transaction.execute_typed(MARK, &[(&id, Type::INT8), (&outcome, Type::TEXT)]).await?;
@@ -69,11 +68,10 @@ pub async fn replay(database: &Database, only: Option<i64>) -> Result<Replayed, 
                 replayed.stored += u64::from(is_new);
                 replayed.duplicate += u64::from(!is_new);
             }
-            Err(FlushError::Data(error)) => {
+            Err(message) => {
                 transaction.rollback().await?;
-                replayed.refused.push((id, error.to_string()));
+                replayed.refused.push((id, message));
             }
-            Err(other) => return Err(other),
         }
     }
     Ok(replayed)

@@ -41,8 +41,9 @@
 //!
 //! # Recovery
 //!
-//! Every segment found is read to its first bad frame. No valid frame after it: a torn tail, which nobody was promised.
-//! A valid frame after it: damage to promised data. The file is then kept for ever, the range counted and logged, and
+//! Sealing cuts a file to the end of its last frame; one that is still preallocated was in use when its process died.
+//! Every segment found is read to its first bad frame. In a file that was in use, with no valid frame after it: a torn
+//! tail, which nobody was promised. Otherwise: damage to promised data. The file is then kept for ever, the range counted and logged, and
 //! reading goes on behind it.
 
 pub mod frame;

@@ -16,6 +16,8 @@ use crate::disk::{Disk, DiskFile};
 use crate::event_id::tail_bits;
 use crate::row;
 
+/// A segment in use ends with at least this many zeros, but for the rare one that a frame fills to the last byte.
+const RESERVE_SEEN_BYTES: usize = 64;
 /// The extension of segment files.
 pub const SEGMENT_EXTENSION: &str = "segment";
 
@@ -161,6 +163,13 @@ pub fn read_segment(
             damaged.push(at as u64..next as u64);
             at = next;
         } else {
+            if is_cut_to_length(&bytes, at) {
+                tracing::error!(path = %path.display(), from = at, "the end of a journal segment is damaged: the file is kept");
+                damaged.push(at as u64..bytes.len() as u64);
+                end = bytes.len();
+            } else if bytes[at..].iter().any(|byte| *byte != 0) {
+                tracing::warn!(path = %path.display(), from = at, "a frame that was never answered for is left out");
+            }
             break;
         }
     }
@@ -171,6 +180,13 @@ pub fn read_segment(
     let segment = Segment::new(header.segment_id, path.to_owned(), header.row_version, file);
     let segment = Arc::new(segment.recovered(end as u64, damaged));
     Ok(Some(Recovered { segment, file_bytes, accepted, damaged_bytes }))
+}
+
+/// Whether the file ends without the zeros that a segment in use has behind its last frame: then it was sealed, and what
+/// cannot be read in it was promised.
+fn is_cut_to_length(bytes: &[u8], at: usize) -> bool {
+    let rest = &bytes[at..];
+    !rest.is_empty() && rest.iter().rev().take(RESERVE_SEEN_BYTES).any(|byte| *byte != 0)
 }
 
 /// A file of which nothing can be read: it stays, and holds nothing to apply.

@@ -66,6 +66,11 @@ impl Segment {
         self.file.as_ref()
     }
 
+    /// What the file occupies, as far as can be told.
+    pub fn file_bytes(&self) -> u64 {
+        self.file.size().unwrap_or(0)
+    }
+
     /// Everything before this offset is on the device.
     pub fn synced_to(&self) -> u64 {
         self.synced_to.load(Ordering::Acquire)

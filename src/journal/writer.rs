@@ -3,11 +3,10 @@
 //! Requests leave their tuples in a bounded queue and wait. This thread takes all that is there, writes it as one frame,
 //! syncs, and only then answers everyone. While it syncs, the next frame gathers in the queue.
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use smallvec::SmallVec;
@@ -30,6 +29,11 @@ const FRAME_TARGET_BYTES: usize = 1024 * 1024;
 /// A lane this far behind hands new frames to another lane that is less than half as far behind. Below it, one lane
 /// gets everything: fewer, larger transactions.
 const LANE_SWITCH_BYTES: u64 = 1024 * 1024;
+
+/// How long a refusal shows in readiness.
+const REFUSAL_LASTS: Duration = Duration::from_secs(5);
+/// Segments that should always fit: one for each of two lanes, and one on the way.
+const SPARE_SEGMENTS: u64 = 3;
 
 /// The settings of the journal thread.
 #[derive(Debug, Clone, Copy)]
@@ -81,12 +85,16 @@ enum Command {
 }
 
 /// Facts about the journal that others look at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct JournalState {
     bytes: AtomicU64,
     segments: AtomicU64,
     damaged_bytes: AtomicU64,
-    refusing: AtomicBool,
+    bytes_max: u64,
+    segment_bytes: u64,
+    started: Instant,
+    /// Milliseconds since `started` of the last refusal; 0: none.
+    refused_ms: AtomicU64,
 }
 
 impl JournalState {
@@ -104,14 +112,38 @@ impl JournalState {
         self.damaged_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether the last submission was refused for want of room or because of the disk.
+    /// Whether events are refused: now, or a moment ago. It passes by itself, or a balancer that sends nothing to a
+    /// collector that is not ready would never let it show that it is.
     pub fn is_refusing(&self) -> bool {
-        self.refusing.load(Ordering::Relaxed)
+        let refused_ms = self.refused_ms.load(Ordering::Relaxed);
+        let since = self.started.elapsed().saturating_sub(Duration::from_millis(refused_ms));
+        refused_ms > 0 && (since < REFUSAL_LASTS || self.is_full())
+    }
+
+    /// Whether applied segments should go before their time.
+    pub fn is_short_of_room(&self) -> bool {
+        self.bytes() + SPARE_SEGMENTS * self.segment_bytes > self.bytes_max
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes() + self.segment_bytes > self.bytes_max
+    }
+
+    fn refused(&self) {
+        self.refused_ms.store((self.started.elapsed().as_millis() as u64).max(1), Ordering::Relaxed);
+    }
+
+    fn taken(&self) {
+        self.refused_ms.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn added(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.segments.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn shrunk(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn removed(&self, bytes: u64) {
@@ -194,7 +226,15 @@ impl Writer {
         accounting: Arc<Accounting>,
         metrics: JournalMetrics,
     ) -> (Self, Handle, Arc<JournalState>) {
-        let state = Arc::new(JournalState::default());
+        let state = Arc::new(JournalState {
+            bytes: AtomicU64::new(0),
+            segments: AtomicU64::new(0),
+            damaged_bytes: AtomicU64::new(0),
+            bytes_max: config.bytes_max,
+            segment_bytes: config.segment_bytes,
+            started: Instant::now(),
+            refused_ms: AtomicU64::new(0),
+        });
         for (index, recovered) in opened.segments.drain(..).enumerate() {
             state.added(recovered.file_bytes);
             state.damaged_bytes.fetch_add(recovered.damaged_bytes, Ordering::Relaxed);
@@ -225,6 +265,15 @@ impl Writer {
 
     /// Runs until [`Handle::close`], or until the disk has failed for good.
     pub fn run(mut self) -> Result<(), DiskFailed> {
+        let result = self.serve();
+        // However this ends, the lanes must know that nothing more will come.
+        for lane in 0..self.lanes.len() {
+            self.seal(lane);
+        }
+        result
+    }
+
+    fn serve(&mut self) -> Result<(), DiskFailed> {
         let mut batch = Vec::new();
         let mut open = true;
         while open {
@@ -248,9 +297,6 @@ impl Writer {
             }
             self.commit(&mut batch)?;
         }
-        for lane in 0..self.lanes.len() {
-            self.seal(lane);
-        }
         Ok(())
     }
 
@@ -264,7 +310,7 @@ impl Writer {
         match self.write(tuples, days) {
             Ok(()) => {
                 self.failures_in_a_row = 0;
-                self.state.refusing.store(false, Ordering::Relaxed);
+                self.state.taken();
                 for (source, accepted, _) in &counts {
                     self.accounting.source(source).accepted(u64::from(*accepted));
                 }
@@ -277,7 +323,7 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
-                self.state.refusing.store(true, Ordering::Relaxed);
+                self.state.refused();
                 let mut fresh = fresh.iter();
                 for submission in batch.drain(..) {
                     for (event, _) in submission.events.iter().zip(fresh.by_ref()).filter(|(_, fresh)| **fresh) {
@@ -362,7 +408,7 @@ impl Writer {
             self.lanes[lane].active = None;
             segment.seal();
             self.lanes[lane].feed.bell.notify_one();
-            self.failures_in_a_row += 1;
+            self.failures_in_a_row += u32::from(is_broken(&error));
             return Err(JournalError::Disk(error.to_string()));
         }
         let end = offset + frame_bytes;
@@ -397,8 +443,7 @@ impl Writer {
                 Ok(active) => active,
                 Err(error) => {
                     tracing::error!(%error, dir = %self.dir.display(), "no new journal segment can be made");
-                    // A full disk may empty itself; a broken one needs a person.
-                    self.failures_in_a_row += u32::from(error.kind() != ErrorKind::StorageFull);
+                    self.failures_in_a_row += u32::from(is_broken(&error));
                     return Err(JournalError::Disk(error.to_string()));
                 }
             };
@@ -435,8 +480,20 @@ impl Writer {
 
     fn seal(&mut self, lane: usize) {
         if let Some(active) = self.lanes[lane].active.take() {
+            // Cut to length: what is left of the reserve is free again, and recovery can tell a whole file from a torn
+            // one. If it fails, the file is only longer than it need be.
+            if active.segment.file().cut(active.offset).is_ok() {
+                self.state.shrunk(active.file_bytes - active.offset);
+            }
             active.segment.seal();
             self.lanes[lane].feed.bell.notify_one();
         }
     }
+}
+
+/// A full disk may empty itself, and so may a table of open files; a broken disk needs a person.
+fn is_broken(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let passing = [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE];
+    !passing.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

@@ -4,6 +4,7 @@
 //! read from its right end, beginning with the connection itself, for as long as addresses belong to trusted proxies;
 //! the first that does not is the visitor. What stands left of it may be invented.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::HeaderMap;
@@ -18,12 +19,10 @@ pub fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr
         return ip;
     }
     let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(&ip));
-    let chain: Vec<&str> = headers
-        .get_all(FORWARDED_FOR)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .collect();
+    // Bytes that are not ASCII, which only a visitor would send, spoil their own entry and no other.
+    let values: Vec<Cow<'_, str>> =
+        headers.get_all(FORWARDED_FOR).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let chain: Vec<&str> = values.iter().flat_map(|value| value.split(',')).collect();
     for entry in chain.into_iter().rev() {
         if !is_trusted(ip) {
             break;
@@ -44,6 +43,8 @@ fn parse(entry: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -57,12 +58,13 @@ mod tests {
             ("10.0.0.1", &["10.0.0.2"], "10.0.0.2"),
             ("10.0.0.1", &["nonsense, 203.0.113.9:4711"], "203.0.113.9"),
             ("10.0.0.1", &["1.1.1.1, nonsense"], "10.0.0.1"),
+            ("10.0.0.1", &["é, 203.0.113.9"], "203.0.113.9"),
             ("fd00::1", &["[2001:db8::7]:80"], "2001:db8::7"),
             ("::ffff:10.0.0.1", &["::ffff:203.0.113.9"], "203.0.113.9"),
         ] {
             let mut headers = HeaderMap::new();
             for value in chain {
-                headers.append(FORWARDED_FOR, value.parse().expect("a header"));
+                headers.append(FORWARDED_FOR, HeaderValue::from_bytes(value.as_bytes()).expect("a header"));
             }
             let peer = peer.parse().expect("an address");
             assert_eq!(client_ip(peer, &headers, &trusted).to_string(), expected, "{peer} {chain:?}");

@@ -20,12 +20,16 @@ use super::listen::Peer;
 use crate::buffer::{MemoryBudget, Reservation};
 use crate::clock::{Clock, Day};
 use crate::decode::{DecodeError, Decoded, mend_escapes, native, pixel};
+use crate::enrich::user_agent::TEXT_BYTES_MAX as USER_AGENT_BYTES_MAX;
 use crate::enrich::{Enricher, RequestFacts};
 use crate::journal::writer::Submitted;
 use crate::journal::{Ack, Handle, JournalError, Submission};
 use crate::metrics::Metrics;
 use crate::row;
 use crate::sources::{WriteKey, WriteKeys};
+
+/// Rows of one request: far below what one frame of the journal can hold (`FRAME_BYTES_MAX`).
+const TUPLES_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Everything that requests share.
 pub struct Collector {
@@ -138,6 +142,7 @@ impl Collector {
             rejected: Vec::new(),
             is_fault: false,
         };
+        let mut reserved = 0;
         for (index, event) in decoded.events.into_iter().enumerate() {
             let encoded = match event {
                 Ok(event) => {
@@ -146,6 +151,14 @@ impl Collector {
                 }
                 Err(refusal) => Err(refusal),
             };
+            // As it grows, because a header that goes into every row can make rows far larger than the body.
+            if rows.tuples.len() > TUPLES_BYTES_MAX {
+                return Err(RequestError::TooLarge(TUPLES_BYTES_MAX));
+            }
+            if !memory.grow(rows.tuples.capacity() - reserved) {
+                return Err(RequestError::Overloaded);
+            }
+            reserved = rows.tuples.capacity();
             match encoded {
                 Ok((submitted, day)) => {
                     rows.days = (rows.days.0.min(day), rows.days.1.max(day));
@@ -158,7 +171,7 @@ impl Collector {
                 }
             }
         }
-        if memory.grow(rows.tuples.capacity()) { Ok(rows) } else { Err(RequestError::Overloaded) }
+        Ok(rows)
     }
 
     fn facts<'p>(&self, parts: &'p Parts) -> RequestFacts<'p> {
@@ -168,7 +181,7 @@ impl Collector {
         RequestFacts {
             received_at: self.clock.now(),
             ip,
-            user_agent: text("user-agent"),
+            user_agent: text("user-agent").map(|text| cut(text, USER_AGENT_BYTES_MAX)),
             accept_language: text("accept-language"),
             global_privacy_control: is_set("sec-gpc"),
             do_not_track: is_set("dnt"),
@@ -202,6 +215,11 @@ impl Collector {
         self.journal.submit(Submission { source, tuples, events, days, answer, memory })?;
         Ok(wait.await.map_err(|_| JournalError::Closed)??)
     }
+}
+
+/// The beginning of `text`, at most `bytes` long.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
 }
 
 fn content_type(headers: &HeaderMap) -> Option<&str> {

@@ -35,7 +35,8 @@ pub fn router(collector: Arc<Collector>) -> Router {
     Router::new()
         .route("/v1/events", post(events))
         .route("/v1/validate", post(validate))
-        .route("/v1/pixel.gif", get(pixel))
+        // A HEAD would store an event without showing the image.
+        .route("/v1/pixel.gif", get(pixel).head(wrong_method))
         .route("/w.js", get(script))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

@@ -56,9 +56,9 @@ async fn refused_rows_are_set_apart_and_come_back() {
 async fn a_batch_of_nothing_but_refused_rows_ends() {
     let (database, collector, _journal) = collector(|_| {}).await;
     database.client.batch_execute(CONSTRAINT).await.expect("added");
-    let events: Vec<String> = (0..300).map(|n| format!(r#"{{"name":"far too long {n}"}}"#)).collect();
+    let events: Vec<String> = (0..3_000).map(|n| format!(r#"{{"name":"far too long {n}"}}"#)).collect();
     collector.post(&format!("[{}]", events.join(","))).await;
-    database.until_accounted(300, 0, 0, 300).await;
+    database.until_accounted(3_000, 0, 0, 3_000).await;
     collector.stop().await;
 }
 
