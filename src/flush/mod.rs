@@ -67,13 +67,15 @@ impl From<DatabaseError> for FlushError {
     fn from(error: DatabaseError) -> Self {
         // Classes of SQLSTATE: PostgreSQL's manual, appendix A. What a row can be at fault for includes whatever a trigger
         // raises, so everything that is not known to be something else is that; `weir.store_each` agrees.
-        match (&error, error.sqlstate().map(|state| &state.code()[..2])) {
-            (DatabaseError::Migration(_) | DatabaseError::TooOld { .. }, _) => Self::Schema(error),
+        if matches!(error, DatabaseError::Migration(_) | DatabaseError::TooOld { .. }) {
+            return Self::Schema(error);
+        }
+        match error.sqlstate().map(|state| &state.code()[..2]) {
             // Connection, transaction state, rollback, resources, object state, intervention, system, internal.
-            (_, None | Some("08" | "25" | "40" | "53" | "55" | "57" | "58" | "XX")) => Self::Transient(error),
+            None | Some("08" | "25" | "40" | "53" | "55" | "57" | "58" | "XX") => Self::Transient(error),
             // Syntax or access rule, invalid schema or catalog name, feature not supported, authorization.
-            (_, Some("42" | "3F" | "3D" | "0A" | "28")) => Self::Schema(error),
-            (_, Some(_)) => Self::Data(error),
+            Some("42" | "3F" | "3D" | "0A" | "28") => Self::Schema(error),
+            Some(_) => Self::Data(error),
         }
     }
 }
