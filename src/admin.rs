@@ -14,7 +14,7 @@ use crate::accounting::Accounting;
 use crate::buffer::MemoryBudget;
 use crate::clock::Clock;
 use crate::flush::lane::{LaneState, Shared};
-use crate::journal::writer::JournalState;
+use crate::journal::JournalState;
 use crate::journal::{Handle, SegmentFeed};
 use crate::metrics::Metrics;
 use crate::receive::answer::json;

@@ -6,6 +6,7 @@
 mod json;
 pub mod native;
 pub mod pixel;
+mod values;
 
 use std::borrow::Cow;
 

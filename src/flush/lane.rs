@@ -18,8 +18,8 @@ use crate::accounting::Accounting;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::disk::Disk;
+use crate::journal::JournalState;
 use crate::journal::segment::Frames;
-use crate::journal::writer::JournalState;
 use crate::journal::{Segment, SegmentFeed};
 use crate::metrics::FlushMetrics;
 

@@ -50,6 +50,7 @@ pub mod frame;
 mod recent;
 pub mod recover;
 pub mod segment;
+mod state;
 pub mod writer;
 
 use std::io;
@@ -57,6 +58,7 @@ use std::path::PathBuf;
 
 pub use recent::RecentIds;
 pub use segment::{Segment, SegmentFeed};
+pub use state::JournalState;
 pub use writer::{Ack, Handle, Submission, Synced, WriterConfig};
 
 /// Why the journal did not take an event. All of them mean: send it again later.

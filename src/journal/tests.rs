@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::writer::{DiskFailed, JournalState, Submitted, Writer};
+use super::writer::{DiskFailed, Submitted, Writer};
 use super::*;
 use crate::accounting::Accounting;
 use crate::buffer::MemoryBudget;

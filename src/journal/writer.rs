@@ -5,8 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use smallvec::SmallVec;
@@ -15,7 +14,7 @@ use uuid::Uuid;
 
 use super::frame::{FRAME_HEADER_BYTES, FrameBuilder, SEGMENT_HEADER_BYTES, SegmentHeader, SourceCount};
 use super::recover::{Opened, SEGMENT_EXTENSION, random_id};
-use super::{JournalError, RecentIds, Segment, SegmentFeed};
+use super::{JournalError, JournalState, RecentIds, Segment, SegmentFeed};
 use crate::accounting::Accounting;
 use crate::buffer::Reservation;
 use crate::clock::{Clock, Day};
@@ -29,11 +28,6 @@ const FRAME_TARGET_BYTES: usize = 1024 * 1024;
 /// A lane this far behind hands new frames to another lane that is less than half as far behind. Below it, one lane
 /// gets everything: fewer, larger transactions.
 const LANE_SWITCH_BYTES: u64 = 1024 * 1024;
-
-/// How long a refusal shows in readiness.
-const REFUSAL_LASTS: Duration = Duration::from_secs(5);
-/// Segments that should always fit: one for each of two lanes, and one on the way.
-const SPARE_SEGMENTS: u64 = 3;
 
 /// The settings of the journal thread.
 #[derive(Debug, Clone, Copy)]
@@ -82,74 +76,6 @@ pub struct Ack {
 enum Command {
     Submit(Submission),
     Close,
-}
-
-/// Facts about the journal that others look at.
-#[derive(Debug)]
-pub struct JournalState {
-    bytes: AtomicU64,
-    segments: AtomicU64,
-    damaged_bytes: AtomicU64,
-    bytes_max: u64,
-    segment_bytes: u64,
-    started: Instant,
-    /// Milliseconds since `started` of the last refusal; 0: none.
-    refused_ms: AtomicU64,
-}
-
-impl JournalState {
-    /// Bytes that the segment files occupy.
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    pub fn segments(&self) -> u64 {
-        self.segments.load(Ordering::Relaxed)
-    }
-
-    /// Promised bytes that recovery could not read.
-    pub fn damaged_bytes(&self) -> u64 {
-        self.damaged_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether events are refused: now, or a moment ago. It passes by itself, or a balancer that sends nothing to a
-    /// collector that is not ready would never let it show that it is.
-    pub fn is_refusing(&self) -> bool {
-        let refused_ms = self.refused_ms.load(Ordering::Relaxed);
-        let since = self.started.elapsed().saturating_sub(Duration::from_millis(refused_ms));
-        refused_ms > 0 && (since < REFUSAL_LASTS || self.is_full())
-    }
-
-    /// Whether applied segments should go before their time.
-    pub fn is_short_of_room(&self) -> bool {
-        self.bytes() + SPARE_SEGMENTS * self.segment_bytes > self.bytes_max
-    }
-
-    fn is_full(&self) -> bool {
-        self.bytes() + self.segment_bytes > self.bytes_max
-    }
-
-    fn refused(&self) {
-        self.refused_ms.store((self.started.elapsed().as_millis() as u64).max(1), Ordering::Relaxed);
-    }
-
-    fn taken(&self) {
-        self.refused_ms.store(0, Ordering::Relaxed);
-    }
-
-    pub(crate) fn added(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.segments.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn shrunk(&self, bytes: u64) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn removed(&self, bytes: u64) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.segments.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// The requests' end of the journal.
@@ -226,18 +152,10 @@ impl Writer {
         accounting: Arc<Accounting>,
         metrics: JournalMetrics,
     ) -> (Self, Handle, Arc<JournalState>) {
-        let state = Arc::new(JournalState {
-            bytes: AtomicU64::new(0),
-            segments: AtomicU64::new(0),
-            damaged_bytes: AtomicU64::new(0),
-            bytes_max: config.bytes_max,
-            segment_bytes: config.segment_bytes,
-            started: Instant::now(),
-            refused_ms: AtomicU64::new(0),
-        });
+        let state = Arc::new(JournalState::new(config.bytes_max, config.segment_bytes));
         for (index, recovered) in opened.segments.drain(..).enumerate() {
             state.added(recovered.file_bytes);
-            state.damaged_bytes.fetch_add(recovered.damaged_bytes, Ordering::Relaxed);
+            state.damaged(recovered.damaged_bytes);
             for (source, accepted) in &recovered.accepted {
                 accounting.source(source).accepted(*accepted);
             }

@@ -1,0 +1,93 @@
+//! How full the journal is, and whether it takes events: what others may look at.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a refusal shows in readiness.
+const REFUSAL_LASTS: Duration = Duration::from_secs(5);
+/// Segments that should always fit: one for each of two lanes, and one on the way.
+const SPARE_SEGMENTS: u64 = 3;
+
+/// Facts about the journal that others look at.
+#[derive(Debug)]
+pub struct JournalState {
+    bytes: AtomicU64,
+    segments: AtomicU64,
+    damaged_bytes: AtomicU64,
+    bytes_max: u64,
+    segment_bytes: u64,
+    started: Instant,
+    /// Milliseconds since `started` of the last refusal; 0: none.
+    refused_ms: AtomicU64,
+}
+
+impl JournalState {
+    pub(super) fn new(bytes_max: u64, segment_bytes: u64) -> Self {
+        Self {
+            bytes: AtomicU64::new(0),
+            segments: AtomicU64::new(0),
+            damaged_bytes: AtomicU64::new(0),
+            bytes_max,
+            segment_bytes,
+            started: Instant::now(),
+            refused_ms: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn damaged(&self, bytes: u64) {
+        self.damaged_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that the segment files occupy.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn segments(&self) -> u64 {
+        self.segments.load(Ordering::Relaxed)
+    }
+
+    /// Promised bytes that recovery could not read.
+    pub fn damaged_bytes(&self) -> u64 {
+        self.damaged_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether events are refused: now, or a moment ago. It passes by itself, or a balancer that sends nothing to a
+    /// collector that is not ready would never let it show that it is.
+    pub fn is_refusing(&self) -> bool {
+        let refused_ms = self.refused_ms.load(Ordering::Relaxed);
+        let since = self.started.elapsed().saturating_sub(Duration::from_millis(refused_ms));
+        refused_ms > 0 && (since < REFUSAL_LASTS || self.is_full())
+    }
+
+    /// Whether applied segments should go before their time.
+    pub fn is_short_of_room(&self) -> bool {
+        self.bytes() + SPARE_SEGMENTS * self.segment_bytes > self.bytes_max
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes() + self.segment_bytes > self.bytes_max
+    }
+
+    pub(super) fn refused(&self) {
+        self.refused_ms.store((self.started.elapsed().as_millis() as u64).max(1), Ordering::Relaxed);
+    }
+
+    pub(super) fn taken(&self) {
+        self.refused_ms.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn added(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.segments.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn shrunk(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn removed(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.segments.fetch_sub(1, Ordering::Relaxed);
+    }
+}
