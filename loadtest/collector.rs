@@ -13,10 +13,13 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::client::Connection;
+use crate::machine;
 
 /// Migrating an empty database and binding two ports takes far less.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// More than all of weir's own time-outs for shutting down together.
+/// A process that took less than a twentieth of this rests.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -67,7 +70,22 @@ impl Collector {
         let collector = Self { child, pid, public, admin, log, dir };
         let (status, _) = collector.ask("/readyz").await?;
         ensure!(status == 200, "/readyz answers {status}");
+        collector.settle().await?;
         Ok(collector)
+    }
+
+    /// Waits until the process rests: after its start it compiles the user agents' patterns for about a second, which
+    /// belongs to no event.
+    async fn settle(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let before = machine::process_cpu(self.pid)?;
+            tokio::time::sleep(SETTLE_INTERVAL).await;
+            if machine::process_cpu(self.pid)?.since(before).total() < SETTLE_INTERVAL / 20 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "the collector does not come to rest");
+        }
     }
 
     /// The metrics that are plain numbers or sums, by name with labels.

@@ -56,7 +56,7 @@ struct Args {
     /// Of each phase.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 256)]
     connections: u32,
     #[arg(long, default_value_t = 100)]
     batch_events: u32,
