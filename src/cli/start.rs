@@ -170,15 +170,18 @@ async fn bind_or_any(
     configured: SocketAddr,
     default: SocketAddr,
 ) -> anyhow::Result<TcpListener> {
-    let address = asked.unwrap_or(configured);
-    match TcpListener::bind(address).await {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && asked.is_none() && configured == default => {
-            tracing::warn!(%address, "taken by another program: using a free port instead");
-            bind(SocketAddr::new(address.ip(), 0)).await
+    let nobody_chose = asked.is_none() && configured == default;
+    match bind(asked.unwrap_or(configured)).await {
+        Err(error) if nobody_chose && is_taken(&error) => {
+            tracing::warn!(address = %configured, "taken by another program: using a free port instead");
+            bind(SocketAddr::new(configured.ip(), 0)).await
         }
-        _ if asked.is_some() || configured != default => bind(address).await,
-        result => result.with_context(|| format!("cannot listen on {address}")),
+        result => result,
     }
+}
+
+fn is_taken(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
 fn url_of(listener: &TcpListener) -> io::Result<String> {

@@ -17,7 +17,11 @@ struct Up {
 
 impl Up {
     fn start(data_dir: &Path) -> Self {
-        let mut child = command(data_dir).spawn().expect("the program starts");
+        Self::start_on(data_dir, "127.0.0.1:0")
+    }
+
+    fn start_on(data_dir: &Path, address: &str) -> Self {
+        let mut child = command_on(data_dir, address).spawn().expect("the program starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("piped");
         BufReader::new(stdout).read_line(&mut line).expect("readable");
@@ -53,9 +57,13 @@ impl Up {
 }
 
 fn command(data_dir: &Path) -> Command {
+    command_on(data_dir, "127.0.0.1:0")
+}
+
+fn command_on(data_dir: &Path, address: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
     command
-        .args(["up", "--json", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"])
+        .args(["up", "--json", "--listen", address, "--admin-listen", "127.0.0.1:0", "--data-dir"])
         .arg(data_dir)
         .env_remove("DATABASE_URL")
         .current_dir(std::env::temp_dir())
@@ -120,6 +128,22 @@ async fn up_stops_continues_and_survives_a_crash() {
     eventually("the server is gone", async || !Path::new("/proc").join(&orphan).exists()).await;
     let up = Up::start(&data_dir);
     up.until_stored(3).await;
+    up.interrupt();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chosen_port_is_used_or_told_to_be_taken() {
+    let directory = data_dir();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("bound").to_string();
+    let refused =
+        command_on(&directory.path().join("refused"), &address).stderr(Stdio::piped()).output().expect("it runs");
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && told.contains("cannot listen on"), "{told}");
+    drop(free);
+    let up = Up::start_on(&directory.path().join("weir-data"), &address);
+    assert_eq!(up.text("url"), format!("http://{address}"));
+    assert_eq!(up.post(r#"{"name":"a"}"#).await.status, 200);
     up.interrupt();
 }
 
