@@ -17,9 +17,9 @@ use crate::machine;
 
 /// Migrating an empty database and binding two ports takes far less.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// More than all of weir's own time-outs for shutting down together.
 /// A process that took less than a twentieth of this rests.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
+/// More than all of weir's own time-outs for shutting down together.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
