@@ -37,6 +37,11 @@ impl SourceAccount {
         self.accepted.fetch_add(events, Ordering::Relaxed);
     }
 
+    /// Events promised by the ledger of a segment went from `before` to `now`.
+    pub fn accepted_moved(&self, before: u64, now: u64) {
+        self.accepted.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+    }
+
     /// The ledger of a segment moved from `before` to `now`; back, if the database forgot commits.
     pub fn settled(&self, before: Settled, now: Settled) {
         let add = |counter: &AtomicU64, before: u64, now: u64| {

@@ -13,7 +13,8 @@ use serde::Serialize;
 use crate::accounting::Accounting;
 use crate::buffer::MemoryBudget;
 use crate::clock::Clock;
-use crate::flush::lane::{LaneState, Shared};
+use crate::flush::lane::LaneState;
+use crate::flush::partitions::Partitions;
 use crate::journal::JournalState;
 use crate::journal::{Handle, SegmentFeed};
 use crate::metrics::Metrics;
@@ -27,7 +28,7 @@ pub struct Operator {
     pub queue: Handle,
     pub feeds: Vec<Arc<SegmentFeed>>,
     pub lanes: Vec<Arc<LaneState>>,
-    pub flush: Arc<Shared>,
+    pub partitions: Arc<Partitions>,
     pub memory: MemoryBudget,
     pub clock: Arc<dyn Clock>,
     pub is_closing: AtomicBool,
@@ -52,7 +53,7 @@ impl Operator {
 
     fn health(&self) -> Health {
         let database = self.is_database_up.load(Ordering::Relaxed);
-        let journal_has_room = !self.journal.is_refusing();
+        let journal_has_room = !self.journal.is_refusing() && !self.journal.is_database_refusing();
         let status = match (self.is_closing.load(Ordering::Relaxed), journal_has_room, database) {
             (true, ..) => "closing",
             (_, false, _) => "refusing",
@@ -74,9 +75,19 @@ impl Operator {
                 "Journalled bytes that recovery could not read.",
                 self.journal.damaged_bytes() as f64,
             ),
+            (
+                "weir_journal_forked_segments",
+                "Segments set aside because another copy of this journal was applied: see the log.",
+                self.journal.forked_segments() as f64,
+            ),
+            (
+                "weir_journal_early_releases",
+                "Applied segments deleted before journal.retain_s for want of room.",
+                self.journal.early_releases() as f64,
+            ),
             ("weir_journal_backlog_bytes", "Journalled bytes not yet in the database.", backlog as f64),
             ("weir_freshness_lag_seconds", "Age of the oldest event not yet in the database.", self.freshness_lag_s()),
-            ("weir_partitions", "Partitions of analytics.events.", self.flush.partitions.count() as f64),
+            ("weir_partitions", "Partitions of analytics.events.", self.partitions.count() as f64),
             (
                 "weir_database_up",
                 "Whether the database answers.",

@@ -11,6 +11,8 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::journal::Durability;
+
 /// Read if it is there.
 const DEFAULT_FILE: &str = "weir.toml";
 
@@ -137,6 +139,12 @@ pub struct Journal {
     pub queue_length: usize,
     /// A segment outlives its commit by this long, in case a failover forgets the commit.
     pub retain_s: u64,
+    /// Whether segments go before that when the journal is short of room, instead of refusing events.
+    pub release_early: bool,
+    /// When a sender is told of success.
+    pub durability: Durability,
+    /// Instead of `bytes_max` where nothing is written to a disk.
+    pub memory_bytes_max: u64,
 }
 
 /// The way into PostgreSQL.
@@ -207,6 +215,9 @@ impl Default for Journal {
             bytes_max: 8 * 1024 * 1024 * 1024,
             queue_length: 8192,
             retain_s: 15 * 60,
+            release_early: true,
+            durability: Durability::Journal,
+            memory_bytes_max: 64 * 1024 * 1024,
         }
     }
 }
@@ -271,6 +282,12 @@ impl Config {
             self.journal.bytes_max,
             2 * self.journal.segment_bytes * self.flush.lanes as u64,
             "it must hold two segments a lane",
+        )?;
+        at_least(
+            "journal.memory_bytes_max",
+            self.journal.memory_bytes_max,
+            8 * 1024 * 1024 * self.flush.lanes as u64,
+            "it must hold two segments of 4 MB a lane",
         )?;
         at_least("flush.lanes", self.flush.lanes as u64, 1, "nothing would reach PostgreSQL")?;
         at_least("flush.bytes_max", self.flush.bytes_max as u64, 64 * 1024, "transactions would be too small")?;

@@ -17,6 +17,7 @@ use crate::enrich::place::Places;
 use crate::enrich::visitor::Salts;
 use crate::flush::FlushError;
 use crate::flush::lane::Shared;
+use crate::flush::partitions::Partitions;
 use crate::sources::WriteKeys;
 
 /// A key added or disabled takes effect within two of these.
@@ -33,6 +34,7 @@ const BASE: &str = include_str!("sql/collectors_base.sql");
 pub struct Housekeeping {
     database: Database,
     shared: Arc<Shared>,
+    partitions: Arc<Partitions>,
     keys: Arc<WriteKeys>,
     salts: Arc<Salts>,
     places: Arc<Places>,
@@ -50,6 +52,7 @@ impl Housekeeping {
     pub fn new(
         database: Database,
         shared: Arc<Shared>,
+        partitions: Arc<Partitions>,
         keys: Arc<WriteKeys>,
         salts: Arc<Salts>,
         places: Arc<Places>,
@@ -60,6 +63,7 @@ impl Housekeeping {
         Self {
             database,
             shared,
+            partitions,
             keys,
             salts,
             places,
@@ -101,7 +105,7 @@ impl Housekeeping {
             let today = day_of(self.shared.clock.now());
             let is_daily = count.is_multiple_of(DAILY_TICKS) || today != day;
             let started = Instant::now();
-            let limit = self.shared.database.statement_timeout();
+            let limit = self.database.statement_timeout();
             let tick = tokio::time::timeout(limit, self.tick(count.is_multiple_of(KEYS_TICKS), is_daily));
             match tick.await.unwrap_or(Err(FlushError::TimedOut(limit.as_secs()))) {
                 Ok(()) => {
@@ -152,7 +156,7 @@ impl Housekeeping {
     async fn daily(&self) -> Result<(), FlushError> {
         let now = self.shared.clock.now();
         let mut client = self.database.client().await?;
-        self.shared.partitions.ensure_ahead(&mut client, now, self.partition_days_ahead).await?;
+        self.partitions.ensure_ahead(&mut client, now, self.partition_days_ahead).await?;
         drop(client);
         self.salts.refresh(&self.database, day_of(now)).await?;
         Ok(())

@@ -58,6 +58,9 @@ pub const COLUMNS: [(&str, Kind); 36] = [
     ("context", Kind::Json),
 ];
 
+/// How many of [`COLUMNS`] a tuple of version 1, 2, ... has.
+const COLUMN_COUNTS: [usize; ROW_VERSION as usize] = [36];
+
 const SOURCE_COLUMN: usize = 4;
 const OCCURRED_AT_COLUMN: usize = 1;
 /// Column count, then the length and bytes of `event_id`.
@@ -304,6 +307,12 @@ fn decode_inet(field: &[u8]) -> Result<String, TupleError> {
     };
     let whole = if address.is_ipv4() { 32 } else { 128 };
     Ok(if bits == whole { address.to_string() } else { format!("{address}/{bits}") })
+}
+
+/// The columns of a tuple of layout `version`: later ones were appended since.
+pub fn columns(version: u16) -> &'static [(&'static str, Kind)] {
+    let count = COLUMN_COUNTS.get(usize::from(version).wrapping_sub(1)).copied().unwrap_or(COLUMNS.len());
+    &COLUMNS[..count]
 }
 
 /// Walks the fields of one tuple.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -17,17 +18,19 @@ use crate::buffer::MemoryBudget;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError};
 use crate::database::{Database, DatabaseError};
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, MemoryDisk, RealDisk};
 use crate::enrich::Enricher;
 use crate::enrich::place::{PlaceError, Places};
 use crate::enrich::user_agent::{PatternsError, UserAgents};
 use crate::enrich::visitor::Salts;
+use crate::entropy::{Entropy, SystemEntropy};
 use crate::flush::FlushError;
 use crate::flush::lane::{Lane, Shared};
 use crate::flush::partitions::Partitions;
+use crate::flush::postgres::Postgres;
 use crate::housekeeping::Housekeeping;
-use crate::journal::writer::{DiskFailed, Writer};
-use crate::journal::{Handle, OpenError, SegmentFeed, WriterConfig, recover};
+use crate::journal::writer::{DiskFailed, Writer, WriterParts};
+use crate::journal::{Durability, Handle, OpenError, SegmentFeed, WriterConfig, recover};
 use crate::metrics::Metrics;
 use crate::receive::body::BodyLimits;
 use crate::receive::listen::ConnectionMetrics;
@@ -36,6 +39,10 @@ use crate::sources::WriteKeys;
 
 /// After the requests: what is left in the journal may take this long to reach the database. The rest stays there.
 const FLUSH_DRAIN: Duration = Duration::from_secs(10);
+/// A transaction whose statements all ended in time may still take this long on its way.
+const FLUSH_GRACE: Duration = Duration::from_secs(5);
+/// Segments in memory: small, because they go as soon as they are applied.
+const MEMORY_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 /// Keys, salts, partitions and reports take turns.
 const HOUSEKEEPING_CONNECTIONS: usize = 1;
 /// One operator looks; a scraper and a balancer do too.
@@ -53,11 +60,12 @@ pub struct Listeners {
 pub struct World {
     pub clock: Arc<dyn Clock>,
     pub disk: Arc<dyn Disk>,
+    pub entropy: Arc<dyn Entropy>,
 }
 
 impl Default for World {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock::default()), disk: Arc::new(RealDisk) }
+        Self { clock: Arc::new(SystemClock::default()), disk: Arc::new(RealDisk), entropy: Arc::new(SystemEntropy) }
     }
 }
 
@@ -107,6 +115,7 @@ pub struct Running {
     flush_abort: CancellationToken,
     journal_ended: oneshot::Receiver<Result<(), DiskFailed>>,
     database: Database,
+    durability: Durability,
 }
 
 /// A task that ends some time after it is told to.
@@ -142,6 +151,7 @@ struct Core {
     metrics: Arc<Metrics>,
     accounting: Arc<Accounting>,
     feeds: Vec<Arc<SegmentFeed>>,
+    partitions: Arc<Partitions>,
     shared: Arc<Shared>,
     writer: Writer,
     journal: Handle,
@@ -153,40 +163,47 @@ impl Core {
     fn new(config: &Config, world: &World) -> Result<Self, RunError> {
         let metrics = Arc::new(Metrics::new());
         let accounting = Arc::new(Accounting::default());
-        let opened = recover::open(world.disk.as_ref(), &config.journal.dir)?;
+        let durability = config.journal.durability;
+        let is_on_disk = durability == Durability::Journal;
+        let disk = if is_on_disk { Arc::clone(&world.disk) } else { Arc::new(MemoryDisk::default()) };
+        let opened = recover::open(disk.as_ref(), world.entropy.as_ref(), &config.journal.dir)?;
         let recovered = opened.segments.iter().map(|recovered| recovered.segment.id).collect();
         let node = opened.node.clone();
         let feeds: Vec<Arc<SegmentFeed>> = (0..config.flush.lanes).map(|_| Arc::default()).collect();
         let writer_config = WriterConfig {
-            segment_bytes: config.journal.segment_bytes,
-            bytes_max: config.journal.bytes_max,
+            durability,
+            segment_bytes: if is_on_disk { config.journal.segment_bytes } else { MEMORY_SEGMENT_BYTES },
+            bytes_max: if is_on_disk { config.journal.bytes_max } else { config.journal.memory_bytes_max },
             queue_length: config.journal.queue_length,
         };
-        let (writer, journal, journal_state) = Writer::new(
-            opened,
-            &feeds,
-            writer_config,
-            Arc::clone(&world.disk),
-            Arc::clone(&world.clock),
-            Arc::clone(&accounting),
-            metrics.journal.clone(),
-        );
+        let parts = WriterParts {
+            disk: Arc::clone(&disk),
+            clock: Arc::clone(&world.clock),
+            entropy: Arc::clone(&world.entropy),
+            accounting: Arc::clone(&accounting),
+            metrics: metrics.journal.clone(),
+        };
+        let (writer, journal, journal_state) = Writer::new(opened, &feeds, writer_config, parts);
         let shared = Arc::new(Shared {
-            database: Database::new(&config.database, config.flush.lanes)?,
-            partitions: Partitions::default(),
             accounting: Arc::clone(&accounting),
             metrics: metrics.flush.clone(),
             clock: Arc::clone(&world.clock),
-            disk: Arc::clone(&world.disk),
+            entropy: Arc::clone(&world.entropy),
+            disk,
             journal: journal_state,
             node,
+            durability,
             interval: Duration::from_millis(config.flush.interval_ms),
             bytes_max: config.flush.bytes_max,
-            retain: Duration::from_secs(config.journal.retain_s),
+            timeout: Duration::from_secs(config.database.statement_timeout_s) + FLUSH_GRACE,
+            // What lies in memory is gone with the process anyway: it must not be held for a failover.
+            retain: Duration::from_secs(if is_on_disk { config.journal.retain_s } else { 0 }),
+            release_early: config.journal.release_early,
             prepared: CancellationToken::new(),
             closing: CancellationToken::new(),
         });
-        Ok(Self { metrics, accounting, feeds, shared, writer, journal, recovered })
+        let partitions = Arc::default();
+        Ok(Self { metrics, accounting, feeds, partitions, shared, writer, journal, recovered })
     }
 }
 
@@ -197,13 +214,16 @@ impl Running {
         let database = Database::new(&config.database, HOUSEKEEPING_CONNECTIONS)?;
         let places = Arc::new(Places::open(config.enrich.geo_database.clone())?);
         let salts = Arc::new(Salts::new()?);
-        let keys = Arc::new(WriteKeys::new(config.journal.dir.join("keys.json")));
+        // Where nothing is written, nothing is remembered either.
+        let is_on_disk = config.journal.durability == Durability::Journal;
+        let keys = Arc::new(WriteKeys::new(is_on_disk.then(|| config.journal.dir.join("keys.json"))));
         let core = Core::new(&config, &world)?;
         let metrics = Arc::clone(&core.metrics);
         let is_database_up = Arc::new(AtomicBool::new(false));
         let mut housekeeping = Housekeeping::new(
             database.clone(),
             Arc::clone(&core.shared),
+            Arc::clone(&core.partitions),
             Arc::clone(&keys),
             Arc::clone(&salts),
             Arc::clone(&places),
@@ -224,8 +244,12 @@ impl Running {
         )?;
 
         let journal_ended = spawn_journal(core.writer)?;
-        let lanes: Vec<Lane> =
-            core.feeds.iter().map(|feed| Lane::new(Arc::clone(&core.shared), Arc::clone(feed))).collect();
+        let flush_database = Database::new(&config.database, config.flush.lanes)?;
+        let lane = |feed: &Arc<SegmentFeed>| {
+            let store = Postgres::new(flush_database.clone(), Arc::clone(&core.partitions));
+            Lane::new(Arc::clone(&core.shared), store, Arc::clone(feed))
+        };
+        let lanes: Vec<Lane<Postgres>> = core.feeds.iter().map(lane).collect();
         let lane_states = lanes.iter().map(Lane::state).collect();
         let (flush_ended, flush_abort) = (CancellationToken::new(), CancellationToken::new());
         let flush_thread = spawn_lanes(lanes, flush_ended.clone(), flush_abort.clone())?;
@@ -240,7 +264,7 @@ impl Running {
             queue: core.journal.clone(),
             feeds: core.feeds,
             lanes: lane_states,
-            flush: core.shared,
+            partitions: core.partitions,
             memory: memory.clone(),
             clock: Arc::clone(&world.clock),
             is_closing: AtomicBool::new(false),
@@ -276,6 +300,7 @@ impl Running {
             flush_abort,
             journal_ended,
             database,
+            durability: config.journal.durability,
         })
     }
 
@@ -308,6 +333,9 @@ impl Running {
             tracing::warn!("the database did not take everything in time: the rest waits in the journal");
         }
         self.flush_abort.cancel();
+        if self.durability == Durability::Memory {
+            tell_what_is_lost(&self.operator.accounting);
+        }
         self.flush_ended.cancelled().await;
         // It only fails if the thread panicked, which has been told.
         let _ = self.flush_thread.join();
@@ -317,6 +345,15 @@ impl Running {
         self.admin_server.stop().await;
         self.database.close();
         result
+    }
+}
+
+/// With `durability = "memory"` nothing outlives the process: what did not reach the database is named.
+fn tell_what_is_lost(accounting: &Accounting) {
+    for (source, balance) in accounting.balances() {
+        if balance.pending() > 0 {
+            tracing::error!(source, events = balance.pending(), "lost: they were only in memory");
+        }
     }
 }
 
@@ -349,7 +386,7 @@ fn spawn_journal(writer: Writer) -> Result<oneshot::Receiver<Result<(), DiskFail
 
 /// Lanes have a thread of their own: reading megabytes from the journal must not delay requests.
 fn spawn_lanes(
-    lanes: Vec<Lane>,
+    lanes: Vec<Lane<Postgres>>,
     ended: CancellationToken,
     abort: CancellationToken,
 ) -> Result<JoinHandle<()>, RunError> {
@@ -358,12 +395,8 @@ fn spawn_lanes(
         // Also when a lane panics.
         let _ended = ended.drop_guard();
         runtime.block_on(async {
-            let mut tasks = tokio::task::JoinSet::new();
-            for lane in lanes {
-                tasks.spawn(lane.run());
-            }
             tokio::select! {
-                _ = tasks.join_all() => {}
+                _ = join_all(lanes.into_iter().map(Lane::run)) => {}
                 () = abort.cancelled() => {}
             }
         });

@@ -86,9 +86,9 @@ struct Copied {
 }
 
 impl WriteKeys {
-    /// No keys yet; `copy` is where the copy lies.
-    pub fn new(copy: PathBuf) -> Self {
-        Self { keys: ArcSwap::default(), copy: Some(copy) }
+    /// No keys yet; `copy` is where the copy lies, if there may be one.
+    pub fn new(copy: Option<PathBuf>) -> Self {
+        Self { keys: ArcSwap::default(), copy }
     }
 
     /// Takes the keys of the copy; false if there is none.

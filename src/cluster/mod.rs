@@ -31,6 +31,7 @@ pub use binaries::Search;
 use server_user::ServerUser;
 
 use crate::disk::write_private;
+use crate::entropy::{SystemEntropy, random_id};
 
 const SUPERUSER: &str = "postgres";
 const ROLE: &str = "weir";
@@ -219,8 +220,7 @@ impl Cluster {
 }
 
 fn tempfile() -> io::Result<File> {
-    let name =
-        std::env::temp_dir().join(format!("weir-{}-{}", std::process::id(), crate::journal::recover::random_id()?));
+    let name = std::env::temp_dir().join(format!("weir-{}-{}", std::process::id(), random_id(&SystemEntropy)?));
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&name)?;
     fs::remove_file(&name)?;
     Ok(file)

@@ -19,7 +19,7 @@ use crate::config::{IpPolicy, Privacy, SignalPolicy, UserAgentPolicy};
 use crate::decode::Refusal;
 use crate::event::{ClientTime, Event};
 use crate::event_id::{event_id, tail_of};
-use crate::journal::writer::Submitted;
+use crate::journal::submission::Submitted;
 use crate::row::Row;
 use crate::sources::{KeyKind, WriteKey};
 use location::Location;

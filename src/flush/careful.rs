@@ -13,7 +13,8 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use super::ledger::{SourceCounts, promised};
+use super::batch::promised;
+use super::store::SourceCounts;
 use super::{FlushError, copy};
 use crate::journal::segment::Frames;
 use crate::row::{self, TupleError};
@@ -39,15 +40,15 @@ pub async fn store(
     transaction: &Transaction<'_>,
     frames: &Frames,
     segment_id: Uuid,
-    row_version: u16,
 ) -> Result<SourceCounts, FlushError> {
+    let row_version = frames.row_version;
     let mut counts = promised(frames);
     for counts in counts.values_mut() {
         counts.settled.stored = 0;
     }
     let tuples = split(frames)?;
     let mut refused = Vec::new();
-    let stored = store_tuples(transaction, &tuples, &mut refused).await?;
+    let stored = store_tuples(transaction, row_version, &tuples, &mut refused).await?;
     for (source, rows) in stored {
         counts.entry(source).or_default().settled.stored += rows;
     }
@@ -65,10 +66,11 @@ pub async fn store(
 /// Stores one refused row again; the outcome is whether it was new, or PostgreSQL's words.
 pub(super) async fn store_again(
     transaction: &Transaction<'_>,
+    row_version: u16,
     tuple: Bytes,
 ) -> Result<Result<bool, String>, FlushError> {
     let mut refused = Vec::new();
-    let stored = store_tuples(transaction, &[tuple], &mut refused).await?;
+    let stored = store_tuples(transaction, row_version, &[tuple], &mut refused).await?;
     Ok(match refused.pop() {
         Some((_, reason)) => Err(reason.message),
         None => Ok(!stored.is_empty()),
@@ -78,11 +80,12 @@ pub(super) async fn store_again(
 /// Returns how many rows of each source were new; the rest are duplicates or in `refused`.
 async fn store_tuples(
     transaction: &Transaction<'_>,
+    row_version: u16,
     tuples: &[Bytes],
     refused: &mut Vec<(Bytes, Reason)>,
 ) -> Result<HashMap<String, u64>, FlushError> {
     transaction.batch_execute(MAKE_INCOMING).await?;
-    copy_tuples(transaction, tuples, refused).await?;
+    copy_tuples(transaction, row_version, tuples, refused).await?;
     let mut stored = HashMap::new();
     transaction.batch_execute(TRY).await?;
     match transaction.query_typed(STORE_ALL, &[]).await.map_err(FlushError::from) {
@@ -115,6 +118,7 @@ async fn store_tuples(
 /// Copies what can be copied into the temporary table.
 async fn copy_tuples(
     transaction: &Transaction<'_>,
+    row_version: u16,
     tuples: &[Bytes],
     refused: &mut Vec<(Bytes, Reason)>,
 ) -> Result<(), FlushError> {
@@ -122,7 +126,7 @@ async fn copy_tuples(
     let mut ranges = vec![whole];
     while let Some(range) = ranges.pop() {
         transaction.batch_execute(TRY).await?;
-        let copied = copy(transaction, "weir_incoming", tuples[range.clone()].iter().cloned()).await;
+        let copied = copy(transaction, "weir_incoming", row_version, tuples[range.clone()].iter().cloned()).await;
         match copied {
             Ok(_) => transaction.batch_execute(TRIED).await?,
             Err(FlushError::Data(error)) => {

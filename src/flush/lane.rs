@@ -1,26 +1,24 @@
 //! One lane: follows its segments and applies them, whatever the database does meanwhile.
 
-use std::collections::VecDeque;
 use std::future::Future;
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::Object;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::ledger::{LedgerRow, promised};
-use super::partitions::Partitions;
-use super::{FlushError, careful, copy};
+use super::FlushError;
+use super::batch::{Flushed, flush};
+use super::ledger::{LedgerRow, Report};
+use super::retained::Retained;
+use super::store::{Session, Store};
 use crate::accounting::Accounting;
 use crate::clock::Clock;
-use crate::database::Database;
 use crate::disk::Disk;
-use crate::journal::JournalState;
-use crate::journal::segment::Frames;
-use crate::journal::{Segment, SegmentFeed};
+use crate::entropy::{Entropy, jitter};
+use crate::journal::{Durability, JournalError, JournalState, Segment, SegmentFeed};
 use crate::metrics::FlushMetrics;
 
 /// Waits between attempts, doubled from the first to the last.
@@ -30,26 +28,44 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const STOPPED_RETRY: Duration = Duration::from_secs(15);
 /// How often an idle lane looks whether a retained segment can go.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
-/// Waiting longer for a ledger row means that someone else holds it: better start over.
-const LOCK_TIMEOUT_MS: u32 = 10_000;
+/// Senders that wait for a commit hear `503` after so many failures in a row.
+const WAITED_FOR_FAILURES_MAX: u32 = 3;
 
 /// What all lanes share.
 pub struct Shared {
-    pub database: Database,
-    pub partitions: Partitions,
     pub accounting: Arc<Accounting>,
     pub metrics: FlushMetrics,
     pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
     pub disk: Arc<dyn Disk>,
     pub journal: Arc<JournalState>,
     pub node: String,
+    pub durability: Durability,
+    /// How long rows may gather.
     pub interval: Duration,
+    /// One transaction.
     pub bytes_max: usize,
+    /// One transaction, with all that belongs to it.
+    pub timeout: Duration,
     pub retain: Duration,
+    /// Whether applied segments go before their time when the journal is short of room.
+    pub release_early: bool,
     /// Set once the database has weir's schema.
     pub prepared: CancellationToken,
     /// Set once no segment will be added.
     pub closing: CancellationToken,
+}
+
+impl Shared {
+    fn report(&self) -> Report<'_> {
+        Report::new(&self.accounting, self.durability)
+    }
+
+    /// The segment's row is about to be read again.
+    fn forget(&self, ledger: &LedgerRow, segment: &Segment) {
+        self.report().moved(Some(ledger), None);
+        segment.progress.set_applied_to(0);
+    }
 }
 
 /// What others may see of a lane.
@@ -72,28 +88,31 @@ impl LaneState {
 }
 
 /// See the module.
-pub struct Lane {
+pub struct Lane<S: Store> {
     shared: Arc<Shared>,
+    store: S,
     feed: Arc<SegmentFeed>,
     state: Arc<LaneState>,
-    client: Option<Object>,
+    session: Option<S::Session>,
     /// The ledger's row of the segment in front.
     ledger: Option<LedgerRow>,
-    /// Applied segments with the time they may go, oldest first. Their ledger rows, to notice a database that forgot.
-    retained: VecDeque<(Instant, Arc<Segment>, LedgerRow)>,
+    retained: Retained,
     backoff: Duration,
+    failures_in_a_row: u32,
 }
 
-impl Lane {
-    pub fn new(shared: Arc<Shared>, feed: Arc<SegmentFeed>) -> Self {
+impl<S: Store> Lane<S> {
+    pub fn new(shared: Arc<Shared>, store: S, feed: Arc<SegmentFeed>) -> Self {
         Self {
             shared,
+            store,
             feed,
             state: Arc::default(),
-            client: None,
+            session: None,
             ledger: None,
-            retained: VecDeque::new(),
+            retained: Retained::default(),
             backoff: BACKOFF_FIRST,
+            failures_in_a_row: 0,
         }
     }
 
@@ -104,6 +123,7 @@ impl Lane {
     /// Runs until the journal is closed and everything in it is applied.
     pub async fn run(mut self) {
         tokio::select! {
+            biased;
             () = self.shared.prepared.cancelled() => {}
             // Without a schema nothing can be flushed: all of it waits for the next start.
             () = self.shared.closing.cancelled() => return,
@@ -118,13 +138,15 @@ impl Lane {
                     return;
                 }
                 tokio::select! {
+                    biased;
                     () = self.wait() => {}
                     () = self.shared.closing.cancelled() => {}
                 }
                 continue;
             };
+            let is_sealed = segment.progress.is_sealed() || segment.progress.is_closed();
             let has_work = segment.backlog_bytes() > 0 || self.ledger.is_none();
-            if !has_work && !segment.is_sealed() {
+            if !has_work && !is_sealed {
                 self.state.oldest_ms.store(0, Ordering::Relaxed);
                 self.wait().await;
                 continue;
@@ -134,7 +156,7 @@ impl Lane {
                 self.gather(&segment).await;
             }
             match self.step(&segment).await {
-                Ok(()) => self.backoff = BACKOFF_FIRST,
+                Ok(()) => {}
                 Err(error) => self.recover_from(error).await,
             }
         }
@@ -142,18 +164,23 @@ impl Lane {
 
     async fn wait(&self) {
         tokio::select! {
+            biased;
             () = self.feed.bell.notified() => {}
             () = sleep(TIDY_INTERVAL) => {}
         }
     }
 
-    /// Lets rows gather for one interval, unless there are plenty or no more will come.
+    /// Lets rows gather for one interval, unless there are plenty, or someone waits for the commit, or no more will come.
     async fn gather(&self, segment: &Segment) {
+        if self.shared.durability == Durability::Database {
+            return;
+        }
         let plenty = self.shared.bytes_max as u64 / 4;
         let deadline = Instant::now() + self.shared.interval;
-        while segment.backlog_bytes() < plenty && !segment.is_sealed() && !self.shared.closing.is_cancelled() {
+        while segment.backlog_bytes() < plenty && !segment.progress.is_sealed() && !self.shared.closing.is_cancelled() {
             tokio::select! {
-                () = tokio::time::sleep_until(deadline) => return,
+                biased;
+                () = sleep_until(deadline) => return,
                 () = self.feed.bell.notified() => {}
                 () = self.shared.closing.cancelled() => {}
             }
@@ -169,27 +196,33 @@ impl Lane {
 
     /// One flush of the segment in front, or its retirement when it is done.
     async fn step(&mut self, segment: &Arc<Segment>) -> Result<(), FlushError> {
-        if self.client.is_none() {
-            self.client = Some(self.shared.database.client().await?);
-            self.look_back();
-            // What is in front may have changed.
-            return Ok(());
+        if self.session.is_none() {
+            // What is in front may change by this.
+            return self.connect().await;
         }
-        let Some(client) = self.client.as_mut() else {
-            return Ok(());
-        };
+        let Some(session) = self.session.as_mut() else { return Ok(()) };
+        if segment.progress.is_closed() {
+            return self.conclude(segment).await;
+        }
         if self.ledger.is_none() {
-            let row = within(&self.shared, LedgerRow::open(client, segment, &self.shared.node)).await?;
-            row.report(None, &self.shared.accounting);
-            segment.set_applied_to(row.applied_to);
+            let applied = within(&self.shared, session.open(segment.id, &self.shared.node)).await?;
+            let row = LedgerRow::of(segment, applied)?;
+            self.shared.report().moved(None, Some(&row));
+            segment.progress.set_applied_to(row.position.offset);
             self.ledger = Some(row);
         }
-        let Some(ledger) = &self.ledger else {
-            return Ok(());
+        let Some(ledger) = &self.ledger else { return Ok(()) };
+        let is_sealed = segment.progress.is_sealed();
+        let frames = match segment.read(ledger.position.offset, self.shared.bytes_max) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.step_over(segment);
+                return Ok(());
+            }
+            frames => frames?,
         };
-        let frames = segment.read(ledger.applied_to, self.shared.bytes_max)?;
         if frames.is_empty() {
-            if segment.is_sealed() && segment.read(frames.to, 0)?.is_empty() {
+            // Sealed before it was read to its end: then that is the end.
+            if is_sealed {
                 self.retire();
             }
             return Ok(());
@@ -198,201 +231,173 @@ impl Lane {
             self.state.oldest_ms.store(first.header.written_ms, Ordering::Relaxed);
         }
         let started = Instant::now();
-        let row = within(&self.shared, flush(&self.shared, client, ledger, segment, &frames)).await?;
+        let flushed = within(&self.shared, flush(session, segment.id, ledger, &frames)).await?;
         self.shared.metrics.seconds.record(started.elapsed());
-        row.report(Some(ledger), &self.shared.accounting);
-        segment.set_applied_to(row.applied_to);
+        self.applied(segment, flushed);
+        Ok(())
+    }
+
+    /// A transaction is committed.
+    fn applied(&mut self, segment: &Segment, flushed: Flushed) {
+        let Flushed { ledger: row, counts, is_careful } = flushed;
+        let metrics = &self.shared.metrics;
+        metrics.rows.increment(counts.values().map(|counts| counts.settled.stored).sum());
+        metrics.careful.increment(u64::from(is_careful));
+        let quarantined: u64 = counts.values().map(|counts| counts.settled.quarantined).sum();
+        if quarantined > 0 {
+            tracing::warn!(rows = quarantined, "rows went to quarantine: see `weir quarantine list`");
+        }
+        segment.applied(row.position.offset);
+        self.shared.report().moved(self.ledger.as_ref(), Some(&row));
+        for senders in segment.progress.take_committed(row.position.offset) {
+            senders.committed();
+        }
         self.ledger = Some(row);
         self.state.commits.fetch_add(1, Ordering::Relaxed);
         if segment.backlog_bytes() == 0 {
             self.state.oldest_ms.store(0, Ordering::Relaxed);
         }
-        Ok(())
+        self.backoff = BACKOFF_FIRST;
+        self.failures_in_a_row = 0;
     }
 
     /// The segment in front is applied whole: keep the file for a while.
     fn retire(&mut self) {
         if let (Some(segment), Some(ledger)) = (self.feed.pop(), self.ledger.take()) {
-            self.retained.push_back((Instant::now() + self.shared.retain, segment, ledger));
+            self.retained.push(segment, ledger);
         }
+    }
+
+    /// The device returned something else than was written: what can still be read goes on.
+    fn step_over(&self, segment: &Segment) {
+        let from = self.ledger.as_ref().map_or(0, |ledger| ledger.position.offset);
+        // Where the unreadable range begins is where the last read began.
+        let from = segment.readable_from(from);
+        let bytes = segment.step_over(from);
+        self.shared.journal.damaged(bytes);
+        tracing::error!(
+            path = %segment.path.display(), from, bytes,
+            "journalled events are damaged: the file is kept, the range is stepped over"
+        );
+    }
+
+    /// A segment whose senders were told that nothing is promised: what was committed after all is counted, and the
+    /// rest can never be.
+    async fn conclude(&mut self, segment: &Arc<Segment>) -> Result<(), FlushError> {
+        let Some(session) = self.session.as_mut() else { return Ok(()) };
+        let applied = within(&self.shared, session.close(segment.id, &self.shared.node)).await?;
+        let row = LedgerRow::closed(applied);
+        self.shared.report().moved(self.ledger.take().as_ref(), Some(&row));
+        self.feed.pop();
+        self.retained.push(Arc::clone(segment), row);
+        self.retained.release(self.shared.disk.as_ref(), &self.shared.journal);
+        self.shared.journal.set_database_refusing(false);
+        (self.backoff, self.failures_in_a_row) = (BACKOFF_FIRST, 0);
+        self.state.oldest_ms.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn connect(&mut self) -> Result<(), FlushError> {
+        self.session = Some(within(&self.shared, self.store.connect()).await?);
+        self.look_back();
+        Ok(())
     }
 
     /// A new connection may lead to a database that forgot commits: every segment still here is compared again.
     fn look_back(&mut self) {
         if let (Some(ledger), Some(segment)) = (self.ledger.take(), self.feed.front()) {
-            forget(&ledger, &segment, &self.shared.accounting);
+            self.shared.forget(&ledger, &segment);
         }
-        for (_, segment, ledger) in &self.retained {
-            forget(ledger, segment, &self.shared.accounting);
-        }
-        self.feed.put_back(self.retained.drain(..).map(|(_, segment, _)| segment));
-        self.shared.partitions.forget();
+        let shared = &self.shared;
+        let kept = self.retained.take().map(|kept| {
+            shared.forget(&kept.ledger, &kept.segment);
+            kept.segment
+        });
+        self.feed.put_back(kept);
     }
 
-    /// Deletes applied segments whose time has come, or, when the journal is short of room, the oldest ones early. The
-    /// database is asked first whether it still has what they held: a failover may have forgotten it.
+    /// Deletes applied segments whose time has come. The database is asked first whether it still has what they held: a
+    /// failover may have forgotten it.
     async fn tidy(&mut self) -> Result<(), FlushError> {
-        let is_due = |until: &Instant| *until <= Instant::now() || self.shared.journal.is_short_of_room();
-        if !self.retained.front().is_some_and(|(until, ..)| is_due(until)) {
-            return Ok(());
-        }
-        let Some(client) = self.client.as_mut() else {
+        let is_short_of_room = self.shared.release_early && self.shared.journal.is_short_of_room();
+        let Some(kept) = self.retained.due(self.shared.retain, is_short_of_room) else { return Ok(()) };
+        let Some(session) = self.session.as_mut() else {
             // Connecting looks back at everything that is retained.
             return if self.feed.front().is_none() { self.connect().await } else { Ok(()) };
         };
-        let Some((_, segment, ledger)) = self.retained.front() else { return Ok(()) };
-        let row = within(&self.shared, LedgerRow::open(client, segment, &self.shared.node)).await?;
-        if row.applied_to != ledger.applied_to {
-            tracing::warn!(path = %segment.path.display(), "the database has forgotten commits: they are sent again");
+        let applied = within(&self.shared, session.open(kept.segment.id, &self.shared.node)).await?;
+        if applied.position != kept.ledger.position {
+            tracing::warn!(path = %kept.segment.path.display(), "the database has forgotten commits: they are sent again");
             self.look_back();
             return Ok(());
         }
-        if let Some((_, segment, _)) = self.retained.pop_front().filter(|(_, segment, _)| !segment.is_damaged()) {
-            let bytes = segment.file_bytes();
-            let dir = segment.path.parent().unwrap_or(Path::new("."));
-            match self.shared.disk.remove(&segment.path).and_then(|()| self.shared.disk.sync_dir(dir)) {
-                Ok(()) => self.shared.journal.removed(bytes),
-                Err(error) => tracing::warn!(%error, path = %segment.path.display(), "an applied segment stays"),
-            }
+        if self.retained.due(self.shared.retain, false).is_none() {
+            self.shared.journal.released_early();
         }
-        Ok(())
-    }
-
-    async fn connect(&mut self) -> Result<(), FlushError> {
-        self.client = Some(self.shared.database.client().await?);
-        self.look_back();
+        self.retained.release(self.shared.disk.as_ref(), &self.shared.journal);
         Ok(())
     }
 
     async fn recover_from(&mut self, error: FlushError) {
         self.shared.metrics.retries.increment(1);
         // The connection may be in the midst of anything; a new one also reads the ledger again.
-        if let Some(client) = self.client.take() {
-            drop(Object::take(client));
+        let was_connected = self.session.take().is_some();
+        self.failures_in_a_row += 1;
+        let is_hopeless = !was_connected || self.failures_in_a_row >= WAITED_FOR_FAILURES_MAX || error.needs_a_person();
+        if self.shared.durability == Durability::Database && is_hopeless {
+            self.give_up();
         }
-        let pause = match &error {
-            FlushError::Moved => return,
-            FlushError::Schema(_) | FlushError::Fork(_) | FlushError::Journal(_) | FlushError::Miscounted { .. } => {
+        match &error {
+            FlushError::Moved if self.failures_in_a_row == 1 => {}
+            FlushError::Fork(_) => self.set_aside(&error),
+            _ if error.needs_a_person() => {
                 tracing::error!(%error, "a flush lane stands still: events are safe in the journal, but do not arrive");
                 self.shared.metrics.stopped_lanes.increment(1.0);
                 self.pause(STOPPED_RETRY).await;
                 self.shared.metrics.stopped_lanes.decrement(1.0);
-                return;
             }
-            _ => self.backoff,
-        };
-        tracing::warn!(%error, retry_ms = pause.as_millis() as u64, "flush failed: the events wait in the journal");
-        self.pause(jitter(pause)).await;
-        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+            _ => {
+                let pause = self.backoff;
+                tracing::warn!(%error, retry_ms = pause.as_millis() as u64, "flush failed: the events wait in the journal");
+                self.pause(jitter(self.shared.entropy.as_ref(), pause)).await;
+                self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+            }
+        }
+    }
+
+    /// Another copy of this journal was here before: nothing more is sent from this file, and it is never deleted. What
+    /// follows has ids of its own.
+    fn set_aside(&mut self, error: &FlushError) {
+        self.ledger = None;
+        let Some(segment) = self.feed.pop() else { return };
+        tracing::error!(%error, path = %segment.path.display(), "a journal segment is set aside: its events do not arrive");
+        self.shared.journal.forked();
+        for senders in segment.progress.close() {
+            senders.refused(&JournalError::DatabaseAway);
+        }
+    }
+
+    /// Nobody waits any longer for a database that is away.
+    fn give_up(&self) {
+        self.shared.journal.set_database_refusing(true);
+        for segment in self.feed.segments() {
+            for senders in segment.progress.close() {
+                senders.refused(&JournalError::DatabaseAway);
+            }
+        }
     }
 
     async fn pause(&self, duration: Duration) {
         tokio::select! {
-            () = sleep(duration) => {}
+            biased;
             // Once, so that a closing collector tries again at once, but does not spin.
             () = self.shared.closing.cancelled() => sleep(BACKOFF_FIRST).await,
+            () = sleep(duration) => {}
         }
     }
 }
 
 /// A connection that hangs must not hold the lane for ever.
 async fn within<T>(shared: &Shared, work: impl Future<Output = Result<T, FlushError>>) -> Result<T, FlushError> {
-    let limit = shared.database.statement_timeout() + BACKOFF_MAX;
-    timeout(limit, work).await.unwrap_or(Err(FlushError::TimedOut(limit.as_secs())))
-}
-
-fn forget(ledger: &LedgerRow, segment: &Segment, accounting: &Accounting) {
-    ledger.unreport(accounting);
-    segment.set_applied_to(0);
-}
-
-/// Between half of `duration` and the whole: lanes and collectors must not knock in step.
-fn jitter(duration: Duration) -> Duration {
-    let mut random = [0];
-    // Without randomness there is no jitter, and no harm.
-    let _ = getrandom::fill(&mut random);
-    duration.mul_f64(0.5 + f64::from(random[0]) / 510.0)
-}
-
-/// One transaction; returns the ledger's row after it.
-async fn flush(
-    shared: &Shared,
-    client: &mut Object,
-    ledger: &LedgerRow,
-    segment: &Segment,
-    frames: &Frames,
-) -> Result<LedgerRow, FlushError> {
-    shared.partitions.ensure_for(client, frames).await?;
-    match flush_all(shared, client, ledger, frames).await {
-        Err(FlushError::Data(error)) => {
-            tracing::debug!(%error, "sorting out a batch");
-            shared.metrics.careful.increment(1);
-            flush_carefully(shared, client, ledger, segment, frames).await
-        }
-        result => result,
-    }
-}
-
-async fn flush_all(
-    shared: &Shared,
-    client: &mut Object,
-    ledger: &LedgerRow,
-    frames: &Frames,
-) -> Result<LedgerRow, FlushError> {
-    let counts = promised(frames);
-    let transaction = begin(shared, client).await?;
-    let store = async {
-        ledger.advance(&transaction, frames).await?;
-        let sent: u64 = frames.iter().map(|frame| u64::from(frame.header.tuples)).sum();
-        let stored = if sent == 0 { 0 } else { copy(&transaction, "analytics.events", frames.tuples()).await? };
-        if stored != sent {
-            return Err(FlushError::Miscounted { stored, sent });
-        }
-        ledger.settle(&transaction, &counts).await?;
-        Ok(stored)
-    };
-    match store.await {
-        Ok(stored) => {
-            transaction.commit().await?;
-            shared.metrics.rows.increment(stored);
-            Ok(ledger.advanced(frames, &counts))
-        }
-        Err(error) => {
-            // Waited for: PgBouncer loses count of its answers when more follows a failed COPY without a pause, and
-            // gives the connection to someone else. Of two errors the first is the one to tell.
-            let _ = transaction.rollback().await;
-            Err(error)
-        }
-    }
-}
-
-async fn flush_carefully(
-    shared: &Shared,
-    client: &mut Object,
-    ledger: &LedgerRow,
-    segment: &Segment,
-    frames: &Frames,
-) -> Result<LedgerRow, FlushError> {
-    let transaction = begin(shared, client).await?;
-    ledger.advance(&transaction, frames).await?;
-    let counts = careful::store(&transaction, frames, segment.id, segment.row_version).await?;
-    ledger.settle(&transaction, &counts).await?;
-    transaction.commit().await?;
-    let quarantined: u64 = counts.values().map(|counts| counts.settled.quarantined).sum();
-    if quarantined > 0 {
-        tracing::warn!(rows = quarantined, "rows went to quarantine: see `weir quarantine list`");
-    }
-    shared.metrics.rows.increment(counts.values().map(|counts| counts.settled.stored).sum());
-    Ok(ledger.advanced(frames, &counts))
-}
-
-async fn begin<'a>(shared: &Shared, client: &'a mut Object) -> Result<deadpool_postgres::Transaction<'a>, FlushError> {
-    let transaction = client.transaction().await?;
-    let statement_ms = shared.database.statement_timeout().as_millis();
-    transaction
-        .batch_execute(&format!(
-            "set local lock_timeout = {LOCK_TIMEOUT_MS}; set local statement_timeout = {statement_ms}"
-        ))
-        .await?;
-    Ok(transaction)
+    timeout(shared.timeout, work).await.unwrap_or(Err(FlushError::TimedOut(shared.timeout.as_secs())))
 }

@@ -13,11 +13,15 @@
 //! The compare-and-set comes first: its row lock makes a second attempt wait for the first one's fate, so a commit whose
 //! answer was lost is never repeated. Rows and ledger stand or fall together.
 
+pub mod batch;
 pub mod careful;
 pub mod lane;
 pub mod ledger;
 pub mod partitions;
+pub mod postgres;
 pub mod quarantine;
+mod retained;
+pub mod store;
 
 use std::io;
 
@@ -86,13 +90,22 @@ impl From<tokio_postgres::Error> for FlushError {
     }
 }
 
-/// Copies tuples into `table`, whose columns are those of `analytics.events`; returns how many rows were taken.
+impl FlushError {
+    /// Whether trying again will not help before someone has acted.
+    pub fn needs_a_person(&self) -> bool {
+        matches!(self, Self::Schema(_) | Self::Journal(_) | Self::Miscounted { .. })
+    }
+}
+
+/// Copies tuples of layout `row_version` into `table`, whose columns are those of `analytics.events`; returns how many
+/// rows were taken.
 async fn copy(
     transaction: &Transaction<'_>,
     table: &str,
+    row_version: u16,
     tuples: impl Iterator<Item = Bytes>,
 ) -> Result<u64, FlushError> {
-    let columns: Vec<&str> = row::COLUMNS.iter().map(|(name, _)| *name).collect();
+    let columns: Vec<&str> = row::columns(row_version).iter().map(|(name, _)| *name).collect();
     let statement = format!("copy {table} ({}) from stdin (format binary)", columns.join(", "));
     let mut sink = pin!(transaction.copy_in::<_, Bytes>(statement.as_str()).await?);
     sink.feed(Bytes::from_static(COPY_HEADER)).await?;

@@ -55,12 +55,14 @@ pub async fn replay(database: &Database, only: Option<i64>) -> Result<Replayed, 
     let waiting = client.query_typed(WAITING, &[(&only, Type::INT8)]).await?;
     for id in waiting.iter().map(|row| row.try_get::<_, i64>("id")).collect::<Result<Vec<_>, _>>()? {
         let transaction = client.transaction().await?;
-        let lock = "select tuple from weir.quarantine where id = $1 and outcome = 'quarantined' for update";
+        let lock =
+            "select tuple, row_version from weir.quarantine where id = $1 and outcome = 'quarantined' for update";
         let Some(row) = transaction.query_typed_opt(lock, &[(&id, Type::INT8)]).await? else {
             continue;
         };
         let tuple = Bytes::from(row.try_get::<_, Vec<u8>>("tuple")?);
-        match careful::store_again(&transaction, tuple).await? {
+        let row_version = row.try_get::<_, i16>("row_version")?.cast_unsigned();
+        match careful::store_again(&transaction, row_version, tuple).await? {
             Ok(is_new) => {
                 let outcome = if is_new { "stored" } else { "duplicate" };
                 transaction.execute_typed(MARK, &[(&id, Type::INT8), (&outcome, Type::TEXT)]).await?;

@@ -44,13 +44,18 @@
 //! Sealing cuts a file to the end of its last frame; one that is still preallocated was in use when its process died.
 //! Every segment found is read to its first bad frame. In a file that was in use, with no valid frame after it: a torn
 //! tail, which nobody was promised. Otherwise: damage to promised data. The file is then kept for ever, the range counted and logged, and
-//! reading goes on behind it.
+//! reading goes on behind it. Once the rest of it is applied it is renamed to `.damaged`, and stays for a person to see.
 
+mod active;
 pub mod frame;
+pub mod progress;
 mod recent;
 pub mod recover;
+pub mod scan;
 pub mod segment;
 mod state;
+pub mod submission;
+mod sync;
 pub mod writer;
 
 use std::io;
@@ -59,7 +64,8 @@ use std::path::PathBuf;
 pub use recent::RecentIds;
 pub use segment::{Segment, SegmentFeed};
 pub use state::JournalState;
-pub use writer::{Ack, Handle, Submission, Synced, WriterConfig};
+pub use submission::{Ack, Durability, Durable, Submission};
+pub use writer::{Handle, WriterConfig};
 
 /// Why the journal did not take an event. All of them mean: send it again later.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -70,6 +76,8 @@ pub enum JournalError {
     JournalFull,
     #[error("the journal's disk refused to write: {0}")]
     Disk(String),
+    #[error("the database is away, and nothing is promised without it (journal.durability)")]
+    DatabaseAway,
     #[error("the collector is shutting down")]
     Closed,
 }

@@ -1,25 +1,26 @@
 //! Opening a journal directory: the lock, its name, and what an earlier life left.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::frame::{Frame, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
-use super::segment::next_frame;
+use super::frame::{HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::scan::{read_tolerantly, scan};
 use super::{OpenError, RecentIds, Segment};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{DirLock, Disk, DiskFile};
+use crate::entropy::{Entropy, random_id};
 use crate::event_id::tail_bits;
 use crate::row;
 
-/// A segment in use ends with at least this many zeros, but for the rare one that a frame fills to the last byte.
-const RESERVE_SEEN_BYTES: usize = 64;
 /// The extension of segment files.
 pub const SEGMENT_EXTENSION: &str = "segment";
+/// The extension that a damaged segment gets once all that is readable in it is applied: kept, and not read again.
+pub const DAMAGED_EXTENSION: &str = "damaged";
+/// Longer is no name that weir wrote.
+const NODE_BYTES_MAX: u64 = 64;
 
 /// A journal directory that this process owns.
 pub struct Opened {
@@ -31,7 +32,7 @@ pub struct Opened {
     /// Ids of the newest events in them.
     pub recent: RecentIds,
     /// Held for as long as the directory is used.
-    _lock: File,
+    _lock: Box<dyn DirLock>,
 }
 
 /// One segment found.
@@ -45,17 +46,12 @@ pub struct Recovered {
 }
 
 /// Takes the directory and reads what is in it.
-pub fn open(disk: &dyn Disk, dir: &Path) -> Result<Opened, OpenError> {
+pub fn open(disk: &dyn Disk, entropy: &dyn Entropy, dir: &Path) -> Result<Opened, OpenError> {
     make_dir(disk, dir)?;
     let lock_path = dir.join("LOCK");
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
-    let lock = lock.map_err(OpenError::io(&lock_path))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => return Err(OpenError::Locked(dir.to_owned())),
-        Err(fs::TryLockError::Error(error)) => return Err(OpenError::io(&lock_path)(error)),
-    }
-    let node = node_name(disk, dir)?;
+    let lock = disk.lock(&lock_path).map_err(OpenError::io(&lock_path))?;
+    let lock = lock.ok_or_else(|| OpenError::Locked(dir.to_owned()))?;
+    let node = node_name(disk, entropy, dir)?;
 
     let mut recent = RecentIds::default();
     let mut segments = Vec::new();
@@ -77,48 +73,48 @@ pub fn open(disk: &dyn Disk, dir: &Path) -> Result<Opened, OpenError> {
 
 /// Creates `dir` with its ancestors, each made durable in its parent.
 fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
-    if dir.is_dir() {
+    if disk.is_dir(dir) {
         return Ok(());
     }
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(parent) = parent {
         make_dir(disk, parent)?;
     }
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(OpenError::io(dir)(error));
-        }
-        _ => {}
-    }
+    disk.create_dir(dir).map_err(OpenError::io(dir))?;
     let parent = parent.unwrap_or(Path::new("."));
     disk.sync_dir(parent).map_err(OpenError::io(parent))
 }
 
-fn node_name(disk: &dyn Disk, dir: &Path) -> Result<String, OpenError> {
+/// The name in the file `node`, made if there is none, or only what a crash left of one.
+fn node_name(disk: &dyn Disk, entropy: &dyn Entropy, dir: &Path) -> Result<String, OpenError> {
     let path = dir.join("node");
-    match fs::read_to_string(&path) {
-        Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(OpenError::io(&path)(error));
-        }
-        _ => {}
+    if let Some(name) = read_name(disk, &path).map_err(OpenError::io(&path))? {
+        return Ok(name);
     }
-    let name = random_id().map_err(OpenError::io(&path))?.simple().to_string();
     let write = || {
-        let mut file = File::create(&path)?;
-        file.write_all(name.as_bytes())?;
-        file.sync_all()
+        let name = random_id(entropy)?.simple().to_string();
+        match disk.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = disk.create(&path)?;
+        file.write_all_at(name.as_bytes(), 0)?;
+        file.sync_data()?;
+        disk.sync_dir(dir)?;
+        Ok(name)
     };
-    write().map_err(OpenError::io(&path))?;
-    disk.sync_dir(dir).map_err(OpenError::io(dir))?;
-    Ok(name)
+    write().map_err(OpenError::io(&path))
 }
 
-/// 128 random bits from the operating system.
-pub fn random_id() -> io::Result<Uuid> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
+fn read_name(disk: &dyn Disk, path: &Path) -> io::Result<Option<String>> {
+    let file = match disk.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut bytes = vec![0; file.size()?.min(NODE_BYTES_MAX) as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    let name = String::from_utf8(bytes).unwrap_or_default();
+    Ok(Uuid::parse_str(name.trim()).ok().map(|name| name.simple().to_string()))
 }
 
 /// Reads a segment whole: it is as long as `journal.segment_bytes`, at most one is in memory at a time.
@@ -129,7 +125,7 @@ pub fn read_segment(
 ) -> Result<Option<Recovered>, OpenError> {
     let file_bytes = file.size().map_err(OpenError::io(path))?;
     let mut bytes = vec![0; file_bytes as usize];
-    file.read_exact_at(&mut bytes, 0).map_err(OpenError::io(path))?;
+    read_tolerantly(file.as_ref(), 0, &mut bytes);
     let header = match bytes.first_chunk::<SEGMENT_HEADER_BYTES>().map(SegmentHeader::decode) {
         Some(Ok(header)) if header.row_version <= row::ROW_VERSION => header,
         Some(Ok(_) | Err(HeaderError::TooNew(_))) => {
@@ -143,50 +139,29 @@ pub fn read_segment(
             return Ok(Some(unreadable(path, file, file_bytes)));
         }
     };
-
     let mut accepted = BTreeMap::new();
-    let mut damaged = Vec::new();
-    let (mut at, mut end) = (SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES);
-    loop {
-        if let Some(frame) = bytes.get(at..).and_then(|rest| Frame::decode(header.segment_id, at as u64, rest)) {
-            for count in frame.sources() {
-                *accepted.entry(count.source.to_owned()).or_default() += u64::from(count.accepted);
-            }
-            remember(frame.tuples, recent);
-            at += frame.header.frame_bytes();
-            end = at;
-        } else if let Some(next) = next_frame(header.segment_id, &bytes, 0, at) {
-            tracing::error!(
-                path = %path.display(), from = at, to = next,
-                "journalled events are damaged: the file is kept, the range is stepped over"
-            );
-            damaged.push(at as u64..next as u64);
-            at = next;
-        } else {
-            if is_cut_to_length(&bytes, at) {
-                tracing::error!(path = %path.display(), from = at, "the end of a journal segment is damaged: the file is kept");
-                damaged.push(at as u64..bytes.len() as u64);
-                end = bytes.len();
-            } else if bytes[at..].iter().any(|byte| *byte != 0) {
-                tracing::warn!(path = %path.display(), from = at, "a frame that was never answered for is left out");
-            }
-            break;
+    let found = scan(header.segment_id, &bytes, |_, frame| {
+        for count in frame.sources() {
+            *accepted.entry(count.source.to_owned()).or_default() += u64::from(count.accepted);
         }
+        remember(frame.tuples, recent);
+    });
+    for damage in &found.damaged {
+        tracing::error!(
+            path = %path.display(), from = damage.start, to = damage.end,
+            "journalled events are damaged: the file is kept, the range is stepped over"
+        );
     }
-    if end == SEGMENT_HEADER_BYTES {
+    if found.is_torn {
+        tracing::warn!(path = %path.display(), from = found.end, "a frame that was never answered for is left out");
+    }
+    if found.is_empty() {
         return Ok(None);
     }
-    let damaged_bytes = damaged.iter().map(|range| range.end - range.start).sum();
+    let damaged_bytes = found.damaged_bytes();
     let segment = Segment::new(header.segment_id, path.to_owned(), header.row_version, file);
-    let segment = Arc::new(segment.recovered(end as u64, damaged));
+    let segment = Arc::new(segment.recovered(found.end, found.damaged));
     Ok(Some(Recovered { segment, file_bytes, accepted, damaged_bytes }))
-}
-
-/// Whether the file ends without the zeros that a segment in use has behind its last frame: then it was sealed, and what
-/// cannot be read in it was promised.
-fn is_cut_to_length(bytes: &[u8], at: usize) -> bool {
-    let rest = &bytes[at..];
-    !rest.is_empty() && rest.iter().rev().take(RESERVE_SEEN_BYTES).any(|byte| *byte != 0)
 }
 
 /// A file of which nothing can be read: it stays, and holds nothing to apply.

@@ -4,14 +4,17 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::frame::{ALIGNMENT_BYTES, FRAME_HEADER_BYTES, Frame, FrameHeader, SEGMENT_HEADER_BYTES, chain};
+use super::progress::Progress;
+use super::scan::{next_frame, read_tolerantly};
+use super::submission::Senders;
 use crate::disk::DiskFile;
 
 /// A segment: written by the journal thread up to `synced_to`, applied by one lane up to `applied_to`.
@@ -20,12 +23,12 @@ pub struct Segment {
     pub path: PathBuf,
     /// Layout of the tuples within.
     pub row_version: u16,
+    pub progress: Progress<Senders>,
     file: Box<dyn DiskFile>,
-    synced_to: AtomicU64,
-    sealed: AtomicBool,
-    applied_to: AtomicU64,
-    /// Ranges that recovery found unreadable.
-    damaged: Vec<Range<u64>>,
+    /// Ranges found unreadable, in order.
+    damaged: RwLock<Vec<Range<u64>>>,
+    /// When its lane last committed something of it.
+    applied_at: Mutex<Option<Instant>>,
 }
 
 /// Consecutive frames in memory.
@@ -36,8 +39,21 @@ pub struct Frames {
     from: u64,
     starts: Vec<usize>,
     segment_id: Uuid,
+    /// Layout of the tuples.
+    pub row_version: u16,
     /// The end of the last frame in the segment.
     pub to: u64,
+}
+
+/// The chain of checksums up to an offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chain {
+    /// It is this.
+    Known(u32),
+    /// Damage lies before the offset, so that nobody can tell.
+    Unknown,
+    /// No frame ends there.
+    NoFrame,
 }
 
 impl Segment {
@@ -46,20 +62,18 @@ impl Segment {
             id,
             path,
             row_version,
+            progress: Progress::new(SEGMENT_HEADER_BYTES as u64),
             file,
-            synced_to: AtomicU64::new(SEGMENT_HEADER_BYTES as u64),
-            sealed: AtomicBool::new(false),
-            applied_to: AtomicU64::new(0),
-            damaged: Vec::new(),
+            damaged: RwLock::default(),
+            applied_at: Mutex::default(),
         }
     }
 
     /// A segment of an earlier life: complete, with `damaged` ranges to step over.
-    pub fn recovered(mut self, end: u64, damaged: Vec<Range<u64>>) -> Self {
-        self.damaged = damaged;
-        *self.synced_to.get_mut() = end;
-        *self.sealed.get_mut() = true;
-        self
+    pub fn recovered(self, end: u64, damaged: Vec<Range<u64>>) -> Self {
+        self.progress.set_synced_to(end);
+        self.progress.seal();
+        Self { damaged: RwLock::new(damaged), ..self }
     }
 
     pub(super) fn file(&self) -> &dyn DiskFile {
@@ -71,64 +85,62 @@ impl Segment {
         self.file.size().unwrap_or(0)
     }
 
-    /// Everything before this offset is on the device.
-    pub fn synced_to(&self) -> u64 {
-        self.synced_to.load(Ordering::Acquire)
-    }
-
-    pub(super) fn set_synced_to(&self, offset: u64) {
-        self.synced_to.store(offset, Ordering::Release);
-    }
-
-    /// Nothing will be added any more.
-    pub fn is_sealed(&self) -> bool {
-        self.sealed.load(Ordering::Acquire)
-    }
-
-    pub(super) fn seal(&self) {
-        self.sealed.store(true, Ordering::Release);
-    }
-
-    /// Everything before this offset is committed in the database, as far as its lane knows.
-    pub fn applied_to(&self) -> u64 {
-        self.applied_to.load(Ordering::Relaxed)
-    }
-
-    pub fn set_applied_to(&self, offset: u64) {
-        self.applied_to.store(offset, Ordering::Relaxed);
-    }
-
     /// Bytes on the device and not yet in the database.
     pub fn backlog_bytes(&self) -> u64 {
-        self.synced_to().saturating_sub(self.applied_to().max(SEGMENT_HEADER_BYTES as u64))
+        self.progress.synced_to().saturating_sub(self.progress.applied_to().max(SEGMENT_HEADER_BYTES as u64))
     }
 
     /// Whether promised data in here cannot be read: such a file is never deleted.
     pub fn is_damaged(&self) -> bool {
-        !self.damaged.is_empty()
+        !self.damaged().is_empty()
+    }
+
+    /// Notes that everything before `offset` is committed, as of now.
+    pub fn applied(&self, offset: u64) {
+        self.progress.set_applied_to(offset);
+        *self.applied_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// When something of it was last committed; now, if that was in an earlier life.
+    pub fn applied_at(&self) -> Instant {
+        let mut applied_at = self.applied_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *applied_at.get_or_insert_with(Instant::now)
+    }
+
+    /// Where reading from `from` on begins: behind the header, and behind damage.
+    pub fn readable_from(&self, from: u64) -> u64 {
+        let from = from.max(SEGMENT_HEADER_BYTES as u64);
+        let damaged = self.damaged();
+        damaged.iter().find(|damage| damage.contains(&from)).map_or(from, |damage| damage.end)
     }
 
     /// Reads frames from `from` (the end of a frame, or 0) on: as many as fit in `bytes_max`, at least one.
     ///
     /// # Errors
-    /// `InvalidData` when synced bytes are no frame: the device returned something else than was written.
+    /// `InvalidData` when synced bytes are no frame: see [`Self::step_over`].
     pub fn read(&self, from: u64, bytes_max: usize) -> io::Result<Frames> {
-        let mut from = from.max(SEGMENT_HEADER_BYTES as u64);
-        if let Some(damage) = self.damaged.iter().find(|damage| damage.start == from) {
-            from = damage.end;
-        }
-        let end = self.damaged.iter().map(|damage| damage.start).find(|start| *start > from);
-        let end = end.map_or(self.synced_to(), |start| start.min(self.synced_to()));
-        let mut empty = Frames { bytes: Bytes::new(), from, starts: Vec::new(), segment_id: self.id, to: from };
+        let from = self.readable_from(from);
+        let damaged = self.damaged();
+        let synced_to = self.progress.synced_to();
+        let end = damaged.iter().map(|damage| damage.start).find(|start| *start > from);
+        let end = end.map_or(synced_to, |start| start.min(synced_to));
+        let mut frames = Frames {
+            bytes: Bytes::new(),
+            from,
+            starts: Vec::new(),
+            segment_id: self.id,
+            row_version: self.row_version,
+            to: from,
+        };
         if from >= end {
-            return Ok(empty);
+            return Ok(frames);
         }
         let mut head = [0; FRAME_HEADER_BYTES];
-        self.file.read_exact_at(&mut head, from)?;
+        read_tolerantly(self.file(), from, &mut head);
         let first = FrameHeader::decode(&head).ok_or_else(|| self.damage(from))?;
         let wanted = (bytes_max.max(first.frame_bytes()) as u64).min(end - from);
         let mut bytes = vec![0; wanted as usize];
-        self.file.read_exact_at(&mut bytes, from)?;
+        read_tolerantly(self.file(), from, &mut bytes);
 
         let mut at = 0;
         while let Some(header) = FrameHeader::decode(&bytes[at..]) {
@@ -136,35 +148,51 @@ impl Segment {
                 break;
             }
             if Frame::decode(self.id, from + at as u64, &bytes[at..]).is_none() {
-                return Err(self.damage(from + at as u64));
+                break;
             }
-            empty.starts.push(at);
+            frames.starts.push(at);
             at += header.frame_bytes();
         }
-        if empty.starts.is_empty() {
+        if frames.starts.is_empty() {
             return Err(self.damage(from));
         }
         bytes.truncate(at);
-        Ok(Frames { bytes: bytes.into(), to: from + at as u64, ..empty })
+        Ok(Frames { bytes: bytes.into(), to: from + at as u64, ..frames })
     }
 
-    /// The chain of checksums over the frames before `to`, or `None` if no frame ends there.
-    pub fn chain_to(&self, to: u64) -> io::Result<Option<u32>> {
+    /// Synced bytes at `from` are no frame: the device returned something else than was written. Notes the range up to
+    /// the next frame as damaged, and returns its length.
+    pub fn step_over(&self, from: u64) -> u64 {
+        let synced_to = self.progress.synced_to();
+        let mut bytes = vec![0; synced_to.saturating_sub(from) as usize];
+        read_tolerantly(self.file(), from, &mut bytes);
+        let next = next_frame(self.id, &bytes, from, ALIGNMENT_BYTES).map_or(synced_to, |at| from + at as u64);
+        let mut damaged = self.damaged.write().unwrap_or_else(PoisonError::into_inner);
+        damaged.push(from..next);
+        damaged.sort_by_key(|range| range.start);
+        next - from
+    }
+
+    /// The chain of checksums over the frames before `to`.
+    pub fn chain_to(&self, to: u64) -> Chain {
+        if self.damaged().iter().any(|damage| damage.start < to) {
+            return Chain::Unknown;
+        }
         let (mut at, mut crc) = (SEGMENT_HEADER_BYTES as u64, 0);
         let mut head = [0; FRAME_HEADER_BYTES];
         while at < to {
-            if let Some(damage) = self.damaged.iter().find(|damage| damage.start == at) {
-                at = damage.end;
-                continue;
-            }
-            self.file.read_exact_at(&mut head, at)?;
+            read_tolerantly(self.file(), at, &mut head);
             let Some(header) = FrameHeader::decode(&head) else {
-                return Ok(None);
+                return Chain::NoFrame;
             };
             crc = chain(crc, header.crc);
             at += header.frame_bytes() as u64;
         }
-        Ok((at == to || to == 0).then_some(crc))
+        if at == to || to == 0 { Chain::Known(crc) } else { Chain::NoFrame }
+    }
+
+    fn damaged(&self) -> std::sync::RwLockReadGuard<'_, Vec<Range<u64>>> {
+        self.damaged.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn damage(&self, offset: u64) -> io::Error {
@@ -179,6 +207,11 @@ impl Frames {
 
     pub fn byte_count(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Rows in all frames together.
+    pub fn tuple_count(&self) -> u64 {
+        self.iter().map(|frame| u64::from(frame.header.tuples)).sum()
     }
 
     /// The frames, checked when they were read.
@@ -221,6 +254,11 @@ impl SegmentFeed {
         self.lock().pop_front()
     }
 
+    /// All of them, oldest first.
+    pub fn segments(&self) -> Vec<Arc<Segment>> {
+        self.lock().iter().cloned().collect()
+    }
+
     /// Puts segments back in front, oldest first: a new connection may find that the database forgot them.
     pub fn put_back(&self, segments: impl DoubleEndedIterator<Item = Arc<Segment>>) {
         let mut queue = self.lock();
@@ -237,9 +275,4 @@ impl SegmentFeed {
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Segment>>> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The first valid frame at or behind `from`, searched at every place where one may start.
-pub(super) fn next_frame(id: Uuid, bytes: &[u8], base: u64, from: usize) -> Option<usize> {
-    (from..bytes.len()).step_by(ALIGNMENT_BYTES).find(|&at| Frame::decode(id, base + at as u64, &bytes[at..]).is_some())
 }

@@ -1,6 +1,6 @@
 //! How full the journal is, and whether it takes events: what others may look at.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a refusal shows in readiness.
@@ -19,6 +19,10 @@ pub struct JournalState {
     started: Instant,
     /// Milliseconds since `started` of the last refusal; 0: none.
     refused_ms: AtomicU64,
+    /// With `durability = "database"`: nothing can be promised just now.
+    is_database_refusing: AtomicBool,
+    forked_segments: AtomicU64,
+    early_releases: AtomicU64,
 }
 
 impl JournalState {
@@ -31,10 +35,13 @@ impl JournalState {
             segment_bytes,
             started: Instant::now(),
             refused_ms: AtomicU64::new(0),
+            is_database_refusing: AtomicBool::new(false),
+            forked_segments: AtomicU64::new(0),
+            early_releases: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn damaged(&self, bytes: u64) {
+    pub(crate) fn damaged(&self, bytes: u64) {
         self.damaged_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -67,6 +74,37 @@ impl JournalState {
 
     fn is_full(&self) -> bool {
         self.bytes() + self.segment_bytes > self.bytes_max
+    }
+
+    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
+        self.bytes() + bytes <= self.bytes_max
+    }
+
+    /// Whether nobody can be told of success, because success is PostgreSQL's commit and PostgreSQL is away.
+    pub fn is_database_refusing(&self) -> bool {
+        self.is_database_refusing.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_database_refusing(&self, is_refusing: bool) {
+        self.is_database_refusing.store(is_refusing, Ordering::Relaxed);
+    }
+
+    /// Segments set aside because the database knows another file of their name.
+    pub fn forked_segments(&self) -> u64 {
+        self.forked_segments.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn forked(&self) {
+        self.forked_segments.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Applied segments that were deleted before `journal.retain_s`, for want of room.
+    pub fn early_releases(&self) -> u64 {
+        self.early_releases.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn released_early(&self) {
+        self.early_releases.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn refused(&self) {

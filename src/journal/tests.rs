@@ -12,12 +12,14 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::writer::{DiskFailed, Submitted, Writer};
+use super::submission::Submitted;
+use super::writer::{DiskFailed, Writer, WriterParts};
 use super::*;
 use crate::accounting::Accounting;
 use crate::buffer::MemoryBudget;
 use crate::clock::{SystemClock, day_of};
-use crate::disk::{Disk, DiskFile, RealDisk};
+use crate::disk::{DirLock, Disk, DiskFile, RealDisk};
+use crate::entropy::SystemEntropy;
 use crate::event_id::{event_id, tail_of};
 use crate::metrics::Metrics;
 use crate::row::{self, Row};
@@ -57,6 +59,22 @@ struct DiaryFile {
 }
 
 impl Disk for Diary {
+    fn is_dir(&self, dir: &Path) -> bool {
+        RealDisk.is_dir(dir)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.create_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DirLock>>> {
+        RealDisk.lock(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.note(Done::Create);
         Ok(Box::new(DiaryFile { file: RealDisk.create(path)?, diary: self.clone() }))
@@ -123,17 +141,20 @@ struct Journal {
 }
 
 fn start(dir: &Path, diary: &Diary, bytes_max: u64) -> Journal {
-    let opened = recover::open(diary, dir).expect("a directory of ours");
+    let opened = recover::open(diary, &SystemEntropy, dir).expect("a directory of ours");
     let feed = Arc::new(SegmentFeed::default());
     let accounting = Arc::new(Accounting::default());
     let (writer, handle, state) = Writer::new(
         opened,
         std::slice::from_ref(&feed),
-        WriterConfig { segment_bytes: SEGMENT_BYTES, bytes_max, queue_length: 16 },
-        Arc::new(diary.clone()),
-        Arc::new(SystemClock::default()),
-        Arc::clone(&accounting),
-        Metrics::new().journal.clone(),
+        WriterConfig { durability: Durability::Journal, segment_bytes: SEGMENT_BYTES, bytes_max, queue_length: 16 },
+        WriterParts {
+            disk: Arc::new(diary.clone()),
+            clock: Arc::new(SystemClock::default()),
+            entropy: Arc::new(SystemEntropy),
+            accounting: Arc::clone(&accounting),
+            metrics: Metrics::new().journal.clone(),
+        },
     );
     Journal { handle, feed, state, accounting, thread: thread::spawn(|| writer.run()) }
 }
@@ -232,9 +253,9 @@ fn what_was_promised_is_there_after_a_restart_and_known() {
 fn two_processes_do_not_share_a_directory() {
     let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
     let journal = start(dir.path(), &diary, u64::MAX);
-    assert!(matches!(recover::open(&diary, dir.path()), Err(OpenError::Locked(_))));
+    assert!(matches!(recover::open(&diary, &SystemEntropy, dir.path()), Err(OpenError::Locked(_))));
     journal.close().expect("an orderly end");
-    recover::open(&diary, dir.path()).expect("free again");
+    recover::open(&diary, &SystemEntropy, dir.path()).expect("free again");
 }
 
 #[test]

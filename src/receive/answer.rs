@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::decode::{DecodeError, Refusal};
-use crate::journal::{JournalError, Synced};
+use crate::journal::{Durability, Durable, JournalError};
 
 /// The answer to `POST /v1/events`.
 #[expect(clippy::struct_field_names, reason = "the names of the wire")]
@@ -24,6 +24,14 @@ pub struct Accepted {
     error: Option<&'static str>,
 }
 
+/// `200` for what outlives this process, `202` for what does not.
+pub fn success(durable: &Durable) -> StatusCode {
+    match durable.stage() {
+        Durability::Journal | Durability::Database => StatusCode::OK,
+        Durability::Memory => StatusCode::ACCEPTED,
+    }
+}
+
 /// One event that was not taken.
 #[derive(Debug, Serialize)]
 pub struct Rejected {
@@ -33,9 +41,9 @@ pub struct Rejected {
 }
 
 impl Accepted {
-    /// Some events are on the device: `synced` proves it.
-    pub fn synced(accepted: usize, duplicate: u32, rejected: Vec<Rejected>, _synced: &Synced) -> Response {
-        json(StatusCode::OK, &Self { accepted, duplicate, rejected, error: None })
+    /// Some events are safe: `durable` proves it, and says how safe. The status code is the promise.
+    pub fn durable(accepted: usize, duplicate: u32, rejected: Vec<Rejected>, durable: &Durable) -> Response {
+        json(success(durable), &Self { accepted, duplicate, rejected, error: None })
     }
 
     /// Nothing was taken: `400` where the sender is at fault, else `200`.
@@ -118,6 +126,7 @@ impl RequestError {
             Self::Journal(JournalError::QueueFull) => "queue_full",
             Self::Journal(JournalError::JournalFull) => "journal_full",
             Self::Journal(JournalError::Disk(_)) => "disk",
+            Self::Journal(JournalError::DatabaseAway) => "database_away",
             Self::Journal(JournalError::Closed) => "shutting_down",
             Self::Refused(_) => "rejected",
         }
@@ -131,6 +140,7 @@ impl RequestError {
             }
             // A full journal drains by megabytes a second once the database is back.
             Self::Journal(JournalError::JournalFull | JournalError::Disk(_)) => Some(10),
+            Self::Journal(JournalError::DatabaseAway) => Some(5),
             _ => None,
         }
     }

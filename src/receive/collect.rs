@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use super::answer::{Accepted, Rejected, RequestError};
+use super::answer::{Accepted, Rejected, RequestError, success};
 use super::body::{self, BodyLimits};
 use super::client_ip::client_ip;
 use super::credentials;
@@ -22,7 +22,7 @@ use crate::clock::{Clock, Day};
 use crate::decode::{DecodeError, Decoded, mend_escapes, native, pixel};
 use crate::enrich::user_agent::TEXT_BYTES_MAX as USER_AGENT_BYTES_MAX;
 use crate::enrich::{Enricher, RequestFacts};
-use crate::journal::writer::Submitted;
+use crate::journal::submission::Submitted;
 use crate::journal::{Ack, Handle, JournalError, Submission};
 use crate::metrics::Metrics;
 use crate::row;
@@ -85,7 +85,7 @@ impl Collector {
     }
 
     /// `GET /v1/pixel.gif`: one event in the query.
-    pub async fn pixel(&self, request: Request) -> Result<(), RequestError> {
+    pub async fn pixel(&self, request: Request) -> Result<StatusCode, RequestError> {
         let (parts, _) = request.into_parts();
         let mut memory = self.memory.reservation();
         let referer = parts.headers.get(header::REFERER).and_then(|value| value.to_str().ok());
@@ -97,10 +97,11 @@ impl Collector {
             return Err(refusal.clone().into());
         }
         let rows = self.rows(decoded, &key, &parts, &mut memory).await?;
-        if !rows.events.is_empty() {
-            self.submit(rows.tuples, rows.events, rows.days, &key, memory).await?;
+        if rows.events.is_empty() {
+            return Ok(StatusCode::OK);
         }
-        Ok(())
+        let ack = self.submit(rows.tuples, rows.events, rows.days, &key, memory).await?;
+        Ok(success(&ack.durable))
     }
 
     async fn body(
@@ -198,10 +199,10 @@ impl Collector {
         }
         let accepted = rows.events.len();
         let ack = self.submit(rows.tuples, rows.events, rows.days, key, memory).await?;
-        Ok(Accepted::synced(accepted, ack.duplicate, rows.rejected, &ack.synced))
+        Ok(Accepted::durable(accepted, ack.duplicate, rows.rejected, &ack.durable))
     }
 
-    /// Waits until the events are on the device.
+    /// Waits until the events are as safe as `journal.durability` says.
     async fn submit(
         &self,
         tuples: Vec<u8>,

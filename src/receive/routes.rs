@@ -66,9 +66,9 @@ async fn validate(State(collector): State<Arc<Collector>>, request: Request) -> 
 
 async fn pixel(State(collector): State<Arc<Collector>>, request: Request) -> Response {
     let response = match collector.pixel(request).await {
-        Ok(()) => {
+        Ok(status) => {
             let headers = [(header::CONTENT_TYPE, "image/gif"), (header::CACHE_CONTROL, "no-store")];
-            (headers, PIXEL).into_response()
+            (status, headers, PIXEL).into_response()
         }
         Err(error) => error.into_response(),
     };

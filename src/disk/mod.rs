@@ -1,12 +1,24 @@
-//! The disk as a parameter, so that tests can make it fail.
+//! The disk as a parameter: the operating system's, memory where no disk may be needed, and in tests one that fails.
 
-use std::fs::{self, File, OpenOptions};
+mod memory;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+pub use memory::MemoryDisk;
+
+/// A directory that is this process's alone, for as long as this value lives.
+pub trait DirLock: Send {}
 
 /// The operations that the journal needs of a file system.
 pub trait Disk: Send + Sync {
+    fn is_dir(&self, dir: &Path) -> bool;
+    /// Creates `dir` for the owner only; its parent exists. It may exist already.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Locks the file `path`, made if it is missing; `None` if another process has it.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DirLock>>>;
     /// Creates `path` for reading and writing; fails if it exists.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Opens `path` for reading.
@@ -15,7 +27,9 @@ pub trait Disk: Send + Sync {
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
     /// Deletes `path`.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes creations and deletions in `dir` durable.
+    /// Gives `from` the name `to`, in the same directory.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes creations, deletions and renames in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
 
@@ -49,7 +63,29 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealDisk;
 
+impl DirLock for File {}
+
 impl Disk for RealDisk {
+    fn is_dir(&self, dir: &Path) -> bool {
+        dir.is_dir()
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        match DirBuilder::new().mode(0o700).create(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DirLock>>> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         // Events are personal data: nobody but the owner reads them.
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
@@ -68,6 +104,10 @@ impl Disk for RealDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

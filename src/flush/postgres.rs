@@ -1,0 +1,187 @@
+//! The ledger and the rows in PostgreSQL: the statements of a flush.
+
+use std::sync::Arc;
+
+use deadpool_postgres::{Object, Transaction as PoolTransaction};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::partitions::Partitions;
+use super::store::{Applied, Counts, Position, Session, SourceCounts, Store, Transaction};
+use super::{FlushError, careful, copy};
+use crate::accounting::Settled;
+use crate::database::Database;
+use crate::journal::segment::Frames;
+
+const OPEN: &str = include_str!("sql/ledger_open.sql");
+const CLOSE: &str = include_str!("sql/ledger_close.sql");
+const READ_SOURCES: &str = include_str!("sql/ledger_read_sources.sql");
+const ADVANCE: &str = include_str!("sql/ledger_advance.sql");
+const SETTLE: &str = include_str!("sql/ledger_settle.sql");
+/// Waiting longer for a ledger row means that someone else holds it: better start over.
+const LOCK_TIMEOUT_MS: u32 = 10_000;
+
+/// The database that lanes flush into.
+pub struct Postgres {
+    database: Database,
+    partitions: Arc<Partitions>,
+}
+
+impl Postgres {
+    pub fn new(database: Database, partitions: Arc<Partitions>) -> Self {
+        Self { database, partitions }
+    }
+}
+
+/// One connection of a lane.
+pub struct Connection {
+    client: Option<Object>,
+    partitions: Arc<Partitions>,
+    statement_timeout_ms: u128,
+}
+
+impl Store for Postgres {
+    type Session = Connection;
+
+    async fn connect(&self) -> Result<Connection, FlushError> {
+        let client = self.database.client().await?;
+        // After a failover the database may know less.
+        self.partitions.forget();
+        Ok(Connection {
+            client: Some(client),
+            partitions: Arc::clone(&self.partitions),
+            statement_timeout_ms: self.database.statement_timeout().as_millis(),
+        })
+    }
+}
+
+impl Drop for Connection {
+    /// The connection may be in the midst of anything: it does not go back to the pool.
+    fn drop(&mut self) {
+        drop(self.client.take().map(Object::take));
+    }
+}
+
+impl Connection {
+    fn client(&mut self) -> Result<&mut Object, FlushError> {
+        // Only `drop` takes it.
+        self.client.as_mut().ok_or(FlushError::Moved)
+    }
+
+    async fn applied(&mut self, row: Row, segment: Uuid) -> Result<Applied, FlushError> {
+        let position = Position {
+            offset: row.try_get::<_, i64>("applied_to")?.cast_unsigned(),
+            chain: row.try_get::<_, i64>("applied_crc")? as u32,
+        };
+        let mut sources = SourceCounts::new();
+        for row in self.client()?.query_typed(READ_SOURCES, &[(&segment, Type::UUID)]).await? {
+            let count = |name: &str| row.try_get::<_, i64>(name).map(i64::cast_unsigned);
+            let settled = Settled {
+                stored: count("stored")?,
+                duplicate: count("duplicate")?,
+                quarantined: count("quarantined")?,
+            };
+            sources.insert(row.try_get("source")?, Counts { accepted: count("accepted")?, settled });
+        }
+        Ok(Applied { position, sources })
+    }
+}
+
+impl Session for Connection {
+    type Transaction<'a> = Flush<'a>;
+
+    async fn open(&mut self, segment: Uuid, node: &str) -> Result<Applied, FlushError> {
+        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+            [(&segment, Type::UUID), (&node, Type::TEXT)];
+        let row = match self.client()?.query_typed_opt(OPEN, &parameters).await? {
+            Some(row) => row,
+            // Another session made the row after this statement had begun: the next one sees it.
+            None => self.client()?.query_typed_one(OPEN, &parameters).await?,
+        };
+        self.applied(row, segment).await
+    }
+
+    async fn close(&mut self, segment: Uuid, node: &str) -> Result<Applied, FlushError> {
+        self.open(segment, node).await?;
+        let row = self.client()?.query_typed_one(CLOSE, &[(&segment, Type::UUID)]).await?;
+        self.applied(row, segment).await
+    }
+
+    async fn prepare(&mut self, frames: &Frames) -> Result<(), FlushError> {
+        let partitions = Arc::clone(&self.partitions);
+        partitions.ensure_for(self.client()?, frames).await
+    }
+
+    async fn begin(&mut self) -> Result<Flush<'_>, FlushError> {
+        let statement_ms = self.statement_timeout_ms;
+        let transaction = self.client()?.transaction().await?;
+        transaction
+            .batch_execute(&format!(
+                "set local lock_timeout = {LOCK_TIMEOUT_MS}; set local statement_timeout = {statement_ms}"
+            ))
+            .await?;
+        Ok(Flush { transaction })
+    }
+}
+
+/// One flush under way.
+pub struct Flush<'a> {
+    transaction: PoolTransaction<'a>,
+}
+
+impl Transaction for Flush<'_> {
+    async fn advance(&mut self, segment: Uuid, from: Position, to: Position) -> Result<bool, FlushError> {
+        let moved = self
+            .transaction
+            .execute_typed(
+                ADVANCE,
+                &[
+                    (&segment, Type::UUID),
+                    (&from.offset.cast_signed(), Type::INT8),
+                    (&i64::from(from.chain), Type::INT8),
+                    (&to.offset.cast_signed(), Type::INT8),
+                    (&i64::from(to.chain), Type::INT8),
+                ],
+            )
+            .await?;
+        Ok(moved == 1)
+    }
+
+    async fn copy(&mut self, frames: &Frames) -> Result<u64, FlushError> {
+        copy(&self.transaction, "analytics.events", frames.row_version, frames.tuples()).await
+    }
+
+    async fn sort_out(&mut self, frames: &Frames, segment: Uuid) -> Result<SourceCounts, FlushError> {
+        careful::store(&self.transaction, frames, segment).await
+    }
+
+    async fn settle(&mut self, segment: Uuid, counts: &SourceCounts) -> Result<(), FlushError> {
+        let sources: Vec<&str> = counts.keys().map(String::as_str).collect();
+        let column = |count: fn(&Counts) -> u64| counts.values().map(|c| count(c).cast_signed()).collect::<Vec<i64>>();
+        self.transaction
+            .execute_typed(
+                SETTLE,
+                &[
+                    (&segment, Type::UUID),
+                    (&sources, Type::TEXT_ARRAY),
+                    (&column(|counts| counts.accepted), Type::INT8_ARRAY),
+                    (&column(|counts| counts.settled.stored), Type::INT8_ARRAY),
+                    (&column(|counts| counts.settled.duplicate), Type::INT8_ARRAY),
+                    (&column(|counts| counts.settled.quarantined), Type::INT8_ARRAY),
+                ],
+            )
+            .await?;
+        Ok(())
+    }
+
+    async fn commit(self) -> Result<(), FlushError> {
+        Ok(self.transaction.commit().await?)
+    }
+
+    async fn rollback(self) {
+        // Waited for: PgBouncer loses count of its answers when more follows a failed COPY without a pause, and gives the
+        // connection to someone else. Of two errors the first, which led here, is the one to tell.
+        let _ = self.transaction.rollback().await;
+    }
+}
