@@ -166,6 +166,9 @@ impl Core {
         let durability = config.journal.durability;
         let is_on_disk = durability == Durability::Journal;
         let disk = if is_on_disk { Arc::clone(&world.disk) } else { Arc::new(MemoryDisk::default()) };
+        if !is_on_disk {
+            recover::ensure_empty(world.disk.as_ref(), &config.journal.dir)?;
+        }
         let opened = recover::open(disk.as_ref(), world.entropy.as_ref(), &config.journal.dir)?;
         let recovered = opened.segments.iter().map(|recovered| recovered.segment.id).collect();
         let node = opened.node.clone();

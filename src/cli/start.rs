@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Serialize;
@@ -40,9 +40,7 @@ pub async fn up(mut config: Config, data_dir: &Path, listen: &Listen, json: bool
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(data_dir);
     made.with_context(|| data_dir.display().to_string())?;
     raise_open_files();
-    if config.journal.dir == Config::default().journal.dir {
-        config.journal.dir = data_dir.join("journal");
-    }
+    config.journal.dir = journal_dir(&config, data_dir);
     let geo = data_dir.join("geo");
     if config.enrich.geo_database.is_none() && geo.is_dir() {
         config.enrich.geo_database = Some(geo);
@@ -75,6 +73,15 @@ pub async fn up(mut config: Config, data_dir: &Path, listen: &Listen, json: bool
         tokio::task::spawn_blocking(move || cluster.stop()).await??;
     }
     served
+}
+
+/// The journal of the settings, else the one that `weir up` keeps in its data directory.
+pub fn journal_dir(config: &Config, data_dir: &Path) -> PathBuf {
+    if config.journal.dir == Config::default().journal.dir {
+        data_dir.join("journal")
+    } else {
+        config.journal.dir.clone()
+    }
 }
 
 async fn serve_with_keys(

@@ -208,7 +208,7 @@ impl<S: Store> Lane<S> {
             let applied = within(&self.shared, session.open(segment.id, &self.shared.node)).await?;
             let row = LedgerRow::of(segment, applied)?;
             self.shared.report().moved(None, Some(&row));
-            segment.progress.set_applied_to(row.position.offset);
+            segment.applied(row.position.offset);
             self.ledger = Some(row);
         }
         let Some(ledger) = &self.ledger else { return Ok(()) };
@@ -319,23 +319,30 @@ impl<S: Store> Lane<S> {
     /// Deletes applied segments whose time has come. The database is asked first whether it still has what they held: a
     /// failover may have forgotten it.
     async fn tidy(&mut self) -> Result<(), FlushError> {
+        while self.tidy_one().await? {}
+        Ok(())
+    }
+
+    /// Whether one was due.
+    async fn tidy_one(&mut self) -> Result<bool, FlushError> {
         let is_short_of_room = self.shared.release_early && self.shared.journal.is_short_of_room();
-        let Some(kept) = self.retained.due(self.shared.retain, is_short_of_room) else { return Ok(()) };
+        let Some(kept) = self.retained.due(self.shared.retain, is_short_of_room) else { return Ok(false) };
         let Some(session) = self.session.as_mut() else {
             // Connecting looks back at everything that is retained.
-            return if self.feed.front().is_none() { self.connect().await } else { Ok(()) };
+            self.connect().await?;
+            return Ok(false);
         };
         let applied = within(&self.shared, session.open(kept.segment.id, &self.shared.node)).await?;
         if applied.position != kept.ledger.position {
             tracing::warn!(path = %kept.segment.path.display(), "the database has forgotten commits: they are sent again");
             self.look_back();
-            return Ok(());
+            return Ok(false);
         }
         if self.retained.due(self.shared.retain, false).is_none() {
             self.shared.journal.released_early();
         }
         self.retained.release(self.shared.disk.as_ref(), &self.shared.journal);
-        Ok(())
+        Ok(true)
     }
 
     async fn recover_from(&mut self, error: FlushError) {

@@ -32,13 +32,15 @@ impl Retained {
 
     /// The oldest, if it may go: `retain` after its last commit, or now, when the journal `is_short_of_room`.
     pub fn due(&self, retain: Duration, is_short_of_room: bool) -> Option<&Kept> {
-        self.kept.front().filter(|kept| is_short_of_room || kept.segment.applied_at() + retain <= Instant::now())
+        let is_over = |kept: &&Kept| kept.segment.applied_at().is_some_and(|at| at + retain <= Instant::now());
+        self.kept.front().filter(|kept| is_short_of_room || is_over(kept))
     }
 
     /// The oldest is no longer needed: deletes its file, or puts it aside if something in it could not be read.
     pub fn release(&mut self, disk: &dyn Disk, journal: &JournalState) {
         let Some(Kept { segment, .. }) = self.kept.pop_front() else { return };
         let bytes = segment.file_bytes();
+        tracing::debug!(path = %segment.path.display(), "released");
         let dir = segment.path.parent().unwrap_or(Path::new("."));
         let gone = if segment.is_damaged() {
             disk.rename(&segment.path, &segment.path.with_extension(DAMAGED_EXTENSION))

@@ -48,6 +48,7 @@
 
 mod active;
 pub mod frame;
+pub mod inspect;
 pub mod progress;
 mod recent;
 pub mod recover;
@@ -91,6 +92,11 @@ pub enum OpenError {
     Io { path: PathBuf, source: io::Error },
     #[error("{0} was written by a newer version of weir")]
     TooNew(PathBuf),
+    #[error(
+        "{0} holds events, and journal.durability is no longer \"journal\": start once with that and journal.retain_s = 0, \
+         until `weir journal inspect` shows no segments"
+    )]
+    Left(PathBuf),
 }
 
 impl OpenError {

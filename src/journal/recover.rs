@@ -71,6 +71,18 @@ pub fn open(disk: &dyn Disk, entropy: &dyn Entropy, dir: &Path) -> Result<Opened
     Ok(Opened { dir: dir.to_owned(), node, segments, recent, _lock: lock })
 }
 
+/// Fails if `dir` holds segments: nobody would read them where events are no longer kept on a disk.
+pub fn ensure_empty(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+    if !disk.is_dir(dir) {
+        return Ok(());
+    }
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == SEGMENT_EXTENSION);
+    if disk.list(dir).map_err(OpenError::io(dir))?.iter().any(is_segment) {
+        return Err(OpenError::Left(dir.to_owned()));
+    }
+    Ok(())
+}
+
 /// Creates `dir` with its ancestors, each made durable in its parent.
 fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     if disk.is_dir(dir) {

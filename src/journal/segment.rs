@@ -27,8 +27,8 @@ pub struct Segment {
     file: Box<dyn DiskFile>,
     /// Ranges found unreadable, in order.
     damaged: RwLock<Vec<Range<u64>>>,
-    /// When its lane last committed something of it.
-    applied_at: Mutex<Option<Instant>>,
+    /// How far the ledger was last seen, and since when it is there.
+    seen: Mutex<Option<(u64, Instant)>>,
 }
 
 /// Consecutive frames in memory.
@@ -65,7 +65,7 @@ impl Segment {
             progress: Progress::new(SEGMENT_HEADER_BYTES as u64),
             file,
             damaged: RwLock::default(),
-            applied_at: Mutex::default(),
+            seen: Mutex::default(),
         }
     }
 
@@ -95,16 +95,19 @@ impl Segment {
         !self.damaged().is_empty()
     }
 
-    /// Notes that everything before `offset` is committed, as of now.
+    /// Notes how far the ledger is. Only what it was not seen at before counts as just committed: a new connection to the
+    /// same database changes nothing, a commit that was found there afterwards does.
     pub fn applied(&self, offset: u64) {
         self.progress.set_applied_to(offset);
-        *self.applied_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.is_none_or(|(before, _)| before != offset) {
+            *seen = Some((offset, Instant::now()));
+        }
     }
 
-    /// When something of it was last committed; now, if that was in an earlier life.
-    pub fn applied_at(&self) -> Instant {
-        let mut applied_at = self.applied_at.lock().unwrap_or_else(PoisonError::into_inner);
-        *applied_at.get_or_insert_with(Instant::now)
+    /// When the last commit of it was seen first; never, if it was not asked for.
+    pub fn applied_at(&self) -> Option<Instant> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).map(|(_, at)| at)
     }
 
     /// Where reading from `from` on begins: behind the header, and behind damage.

@@ -6,6 +6,7 @@ mod accounting;
 mod answers;
 mod crash;
 mod duplicates;
+mod durability;
 mod events;
 mod geo;
 mod keys;
