@@ -5,6 +5,7 @@ pub mod chance;
 pub mod clients;
 pub mod http;
 pub mod program;
+pub mod proxy;
 pub mod record;
 pub mod server;
 pub mod small_disk;

@@ -109,6 +109,11 @@ impl Collector {
         process
     }
 
+    /// As [`Self::start_ready`], with both in one.
+    pub async fn start_ready_here(self) -> Started {
+        Started { process: self.start_ready().await, collector: self }
+    }
+
     /// All that it wrote, over all its lives.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
@@ -118,6 +123,22 @@ impl Collector {
     pub async fn metric(&self, name: &str) -> Option<f64> {
         let text = http::get(self.admin, "/metrics", &[]).await.text();
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+}
+
+/// A collector that was started once.
+pub struct Started {
+    pub process: Process,
+    pub collector: Collector,
+}
+
+impl Started {
+    /// Posts events that must be taken.
+    pub async fn post(&self, key: &str, body: &str) {
+        let authorization = format!("authorization: Bearer {key}");
+        let headers = [authorization.as_str(), "content-type: application/json"];
+        let answer = http::post(self.collector.public, "/v1/events", &headers, body.as_bytes()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
     }
 }
 
