@@ -37,6 +37,12 @@ async fn nothing_acknowledged_is_lost_and_nothing_doubled() {
         match victims {
             0 => {
                 process.kill().await;
+                if chance.happens(30) {
+                    // Again, in the midst of reading what the first one left.
+                    let half_started = collector.start();
+                    tokio::time::sleep(Duration::from_millis(chance.between(0, 150))).await;
+                    half_started.kill().await;
+                }
                 process = collector.start_ready().await;
             }
             1 => {

@@ -136,8 +136,8 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
     assert!(copied.success());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_journal_copied_at_rest_is_applied_once() {
+/// Two collectors begin with the same backlog; each then gets events of its own.
+async fn journal_copied_at_rest() -> TestDatabase {
     let mut database = TestDatabase::new().await;
     let key = first_source(&database.url).await.secret_key;
     let place = tempfile::tempdir().expect("a directory");
@@ -165,9 +165,18 @@ async fn a_journal_copied_at_rest_is_applied_once() {
     }
     assert_eq!(database.number("select count(*) from analytics.events").await, 25);
     assert_eq!(database.number("select count(distinct name) from analytics.events").await, 25);
-    eprintln!("{:?}", database.rows("select * from weir.accounting").await);
-    eprintln!("{:?}", database.rows("select * from weir.collectors").await);
-    eprintln!("{:?}", database.rows("select * from weir.ledger join weir.ledger_sources using (segment_id)").await);
+    database
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_copied_at_rest_is_applied_once() {
+    journal_copied_at_rest().await;
+}
+
+#[ignore = "a copied journal has the name of its original, and one collector's report overwrites the other's"]
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_a_journal_keep_their_own_books() {
+    journal_copied_at_rest().await.until_accounted(25, 25, 0, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,9 +9,11 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use super::clients::exchange;
 use super::small_disk::SmallDisk;
 use super::{eventually, http, within};
 
@@ -46,7 +48,7 @@ pub struct Collector {
 /// A running `weir serve`.
 pub struct Process {
     child: Child,
-    public: SocketAddr,
+    admin: SocketAddr,
     log: PathBuf,
 }
 
@@ -99,7 +101,7 @@ impl Collector {
             .kill_on_drop(true)
             .spawn()
             .expect("the program starts");
-        Process { child, public: self.public, log: self.log.clone() }
+        Process { child, admin: self.admin, log: self.log.clone() }
     }
 
     /// Starts and waits until it takes requests.
@@ -143,13 +145,15 @@ impl Started {
 }
 
 impl Process {
-    /// Waits until it takes requests; a program that ends instead has failed.
+    /// Waits until it answers; a program that ends instead has failed. Connections alone are no sign: it listens before
+    /// it is ready.
     pub async fn ready(&mut self) {
         eventually("the program is ready", async || {
             if let Some(status) = self.child.try_wait().expect("ours") {
                 panic!("the program ended with {status}:\n{}", tail(&self.log));
             }
-            TcpStream::connect(self.public).await.is_ok()
+            let Ok(stream) = TcpStream::connect(self.admin).await else { return false };
+            exchange(&mut BufReader::new(stream), "GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await.is_ok()
         })
         .await;
     }
