@@ -2,20 +2,19 @@
 
 use std::time::Duration;
 
-use crate::support::chance::Chance;
+use crate::support::chance::{Chance, rounds};
 use crate::support::clients::{Clients, Habits};
 use crate::support::program::Collector;
 use crate::support::server::{End, Server};
 use crate::support::{TestDatabase, eventually, first_source};
 
-/// `make soak` asks for more.
 const ROUNDS: u64 = 20;
 /// A round in which nothing was taken proves nothing.
 const TAKEN_PER_ROUND_MIN: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_and_nothing_doubled() {
-    let rounds = std::env::var("WEIR_CRASH_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().expect("a number"));
+    let rounds = rounds("WEIR_CRASH_ROUNDS", ROUNDS);
     let mut chance = Chance::told();
     let mut server = Server::new().await;
     let database = server.make_database(None).await;

@@ -61,7 +61,7 @@ async fn what_a_failover_forgets_is_sent_again() {
     record.until_exact(&follower.client).await;
     pair.collector.stop().await;
     let findings = record.until_exact(&follower.client).await;
-    eprintln!("failover: {} rows forgotten and sent again: {findings}", had - kept);
+    eprintln!("failover: 1 round, {} rows forgotten and sent again: {findings}", had - kept);
 }
 
 #[ignore = "a lane without work does not look whether its connection is still there"]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::support::chance::Chance;
+use crate::support::chance::{Chance, rounds};
 use crate::support::clients::{Clients, Habits};
 use crate::support::program::Collector;
 use crate::support::proxy::{At, Proxy, Step, Then};
@@ -57,7 +57,8 @@ async fn lost_answers_resets_and_delays_cost_nothing_and_double_nothing() {
     let mut chance = Chance::told();
     let (database, proxy, collector, _journal) = through_proxy(|config| config.flush.lanes = 2).await;
     let clients = Clients::start(&[collector.address], &collector.keys.secret_key, &Habits::default(), &mut chance);
-    for n in 0..FAULTS {
+    let faults = rounds("WEIR_LOST_ANSWERS_ROUNDS", FAULTS);
+    for n in 0..faults {
         let before = clients.taken();
         // Half of the faults are the one that matters most: the commit happened, and nobody heard.
         match n % 6 {
@@ -73,7 +74,7 @@ async fn lost_answers_resets_and_delays_cost_nothing_and_double_nothing() {
     collector.stop().await;
     let findings = record.until_exact(&database.client).await;
     assert_eq!(findings.doubted, 0, "clients notice nothing");
-    eprintln!("lost answers: {FAULTS} faults: {findings}");
+    eprintln!("lost answers: {faults} rounds: {findings}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

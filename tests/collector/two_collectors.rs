@@ -7,12 +7,12 @@ use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::support::chance::Chance;
+use crate::support::chance::{Chance, rounds};
 use crate::support::clients::{Clients, Habits, exchange};
 use crate::support::program::Collector;
 use crate::support::{TestDatabase, eventually, first_source, within};
 
-const CYCLES: usize = 3;
+const RESTARTS: u64 = 6;
 const ENOUGH: u64 = 300;
 /// Far more than an idle collector needs to end, and far less than the deadline in the way here.
 const AT_ONCE: Duration = Duration::from_secs(15);
@@ -26,10 +26,11 @@ async fn a_rolling_restart_loses_and_doubles_nothing() {
     let mut processes = [Some(collectors[0].start_ready().await), Some(collectors[1].start_ready().await)];
     let addresses = [collectors[0].public, collectors[1].public];
     let clients = Clients::start(&addresses, &key, &Habits::default(), &mut Chance::told());
-    for cycle in 0..2 * CYCLES {
+    let restarts = rounds("WEIR_RESTART_ROUNDS", RESTARTS);
+    for restart in 0..restarts {
         let before = clients.taken();
         eventually("clients are heard", async || clients.taken() > before + ENOUGH).await;
-        let n = cycle % 2;
+        let n = (restart % 2) as usize;
         processes[n].take().expect("it runs").terminate().await;
         let before = clients.taken();
         eventually("the other one takes over", async || clients.taken() > before + ENOUGH).await;
@@ -42,7 +43,7 @@ async fn a_rolling_restart_loses_and_doubles_nothing() {
     }
     // Answers may be lost: an idle connection can be closed just as its client begins to send.
     let findings = record.until_exact(&database.client).await;
-    eprintln!("rolling restart: {} restarts: {findings}", 2 * CYCLES);
+    eprintln!("rolling restart: {restarts} rounds: {findings}");
 }
 
 /// Idle connections, and one whose request never ends.

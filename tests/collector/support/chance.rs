@@ -39,3 +39,8 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 }
+
+/// How often a test does what it does: `make soak` asks for more by an environment variable.
+pub fn rounds(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |rounds| rounds.parse().expect("a number of rounds"))
+}
