@@ -9,6 +9,8 @@ use crate::support::server::{End, Server};
 use crate::support::{TestDatabase, eventually, first_source};
 
 const ROUNDS: u64 = 20;
+/// Long runs say now and then where they are.
+const ROUNDS_TOLD: u64 = 50;
 /// A round in which nothing was taken proves nothing.
 const TAKEN_PER_ROUND_MIN: u64 = 20;
 
@@ -20,12 +22,17 @@ async fn nothing_acknowledged_is_lost_and_nothing_doubled() {
     let database = server.make_database(None).await;
     let journal = tempfile::tempdir().expect("a directory");
     let key = first_source(&database.url).await.secret_key;
-    // Short, so that segments are deleted while the test runs.
-    let collector = Collector::new(&database.url, journal.path()).with("WEIR_JOURNAL__RETAIN_S", "1");
+    // No failover here: segments are deleted as soon as they are applied, between all the kills.
+    let collector = Collector::new(&database.url, journal.path()).with("WEIR_JOURNAL__RETAIN_S", "0");
     let mut process = collector.start_ready().await;
-    let clients = Clients::start(&[collector.public], &key, &Habits::default(), &mut chance);
+    // So many rows as a small machine stores while it recovers all the time.
+    let habits = Habits { pause: Duration::from_millis(10), ..Habits::default() };
+    let clients = Clients::start(&[collector.public], &key, &habits, &mut chance);
     let mut kills = [0; 3];
-    for _ in 0..rounds {
+    for round in 1..=rounds {
+        if round % ROUNDS_TOLD == 0 {
+            eprintln!("round {round}: {} events taken", clients.taken());
+        }
         let before = clients.taken();
         tokio::time::sleep(Duration::from_millis(chance.between(20, 500))).await;
         let enough = before + TAKEN_PER_ROUND_MIN;
@@ -68,11 +75,12 @@ async fn nothing_acknowledged_is_lost_and_nothing_doubled() {
     let record = clients.finish().await;
     let database: TestDatabase = server.database().await;
     record.until_exact(&database.client).await;
+    let segments = std::fs::read_dir(journal.path()).expect("readable").count();
     process.terminate().await;
     // Once more, when nothing can arrive any more.
     let findings = record.until_exact(&database.client).await;
     eprintln!(
-        "crash: {rounds} rounds ({} of the collector, {} of PostgreSQL, {} of both): {findings}",
+        "crash: {rounds} rounds ({} of the collector, {} of PostgreSQL, {} of both), {segments} files left: {findings}",
         kills[0], kills[1], kills[2]
     );
 }
