@@ -4,7 +4,7 @@ SHELL := bash
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench loadtest clean
+.PHONY: help run test soak lint bench loadtest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ run: ## build and start weir, with a PostgreSQL of its own (ARGS='--json')
 
 test: ## run all tests, installing what they need (ARGS are for cargo test)
 	@exec scripts/test $(ARGS)
+
+soak: ## run the long tests of the guarantee (WEIR_SOAK_MINUTES)
+	@exec scripts/soak
 
 lint: ## check formatting, clippy, licences and dependencies
 	@exec scripts/lint

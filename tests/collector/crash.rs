@@ -1,97 +1,86 @@
-//! The real program, killed at any moment: whoever heard `200` finds the row, once.
+//! The real program and a real PostgreSQL, killed at any moment: whoever heard `200` finds the row, once.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::{Child, Command};
+use crate::support::chance::{Chance, rounds};
+use crate::support::clients::{Clients, Habits};
+use crate::support::program::Collector;
+use crate::support::server::{End, Server};
+use crate::support::{TestDatabase, eventually, first_source};
 
-use crate::support::{TestDatabase, eventually, http};
-use weir::database::Database;
-use weir::sources;
-
-const ROUNDS: usize = 5;
-
-fn free_port() -> SocketAddr {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    free.local_addr().expect("bound")
-}
-
-fn serve(database: &TestDatabase, journal: &std::path::Path, public: SocketAddr, admin: SocketAddr) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_weir"))
-        .args(["serve", "--listen", &public.to_string(), "--admin-listen", &admin.to_string()])
-        .env("DATABASE_URL", &database.url)
-        .env("WEIR_JOURNAL__DIR", journal)
-        .env("WEIR_JOURNAL__SEGMENT_BYTES", "1048576")
-        .env("WEIR_FLUSH__INTERVAL_MS", "20")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("the program starts")
-}
+const ROUNDS: u64 = 20;
+/// Long runs say now and then where they are.
+const ROUNDS_TOLD: u64 = 50;
+/// A round in which nothing was taken proves nothing.
+const TAKEN_PER_ROUND_MIN: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_and_nothing_doubled() {
-    let database = TestDatabase::new().await;
+    let rounds = rounds("WEIR_CRASH_ROUNDS", ROUNDS);
+    let mut chance = Chance::told();
+    let mut server = Server::new().await;
+    let database = server.make_database(None).await;
     let journal = tempfile::tempdir().expect("a directory");
-    let mut settings = weir::Config::default().database;
-    database.url.clone_into(&mut settings.url);
-    let weir = Database::new(&settings, 1).expect("a valid URL");
-    weir::database::migrate::run(&weir).await.expect("migrated");
-    let key = sources::add(&weir, "web", &[]).await.expect("added").secret_key;
-    let (public, admin) = (free_port(), free_port());
-
-    let mut acknowledged = BTreeSet::new();
-    let mut next = 0;
-    for round in 0..ROUNDS {
-        let mut child = serve(&database, journal.path(), public, admin);
-        eventually("the program is ready", async || tokio::net::TcpStream::connect(public).await.is_ok()).await;
-        let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
-        let key = key.clone();
-        let client = tokio::spawn(async move {
-            let mut acknowledged = Vec::new();
-            let mut id = next;
-            while stopped.try_recv().is_err() {
-                // Sent until acknowledged: a retry after a cut connection must not double it.
-                let body = format!(r#"{{"name":"{id}","id":"{id}","timestamp":1700000000000}}"#);
-                if try_post(public, &key, &body).await {
-                    acknowledged.push(id);
-                    id += 1;
+    let key = first_source(&database.url).await.secret_key;
+    // No failover here: segments are deleted as soon as they are applied, between all the kills.
+    let collector = Collector::new(&database.url, journal.path()).with("WEIR_JOURNAL__RETAIN_S", "0");
+    let mut process = collector.start_ready().await;
+    // So many rows as a small machine stores while it recovers all the time.
+    let habits = Habits { pause: Duration::from_millis(10), ..Habits::default() };
+    let clients = Clients::start(&[collector.public], &key, &habits, &mut chance);
+    let mut kills = [0; 3];
+    for round in 1..=rounds {
+        if round % ROUNDS_TOLD == 0 {
+            eprintln!("round {round}: {} events taken", clients.taken());
+        }
+        let before = clients.taken();
+        tokio::time::sleep(Duration::from_millis(chance.between(20, 500))).await;
+        let enough = before + TAKEN_PER_ROUND_MIN;
+        eventually("clients are heard", async || clients.taken() > enough).await;
+        let how = if chance.happens(50) { End::Kill } else { End::Immediate };
+        let victims = chance.between(0, 2);
+        kills[victims as usize] += 1;
+        match victims {
+            0 => {
+                process.kill().await;
+                if chance.happens(30) {
+                    // Again, in the midst of reading what the first one left.
+                    let half_started = collector.start();
+                    tokio::time::sleep(Duration::from_millis(chance.between(0, 150))).await;
+                    half_started.kill().await;
+                }
+                process = collector.start_ready().await;
+            }
+            1 => {
+                server.end(how);
+                // Sometimes long enough for a few attempts, and always under load.
+                tokio::time::sleep(Duration::from_millis(chance.between(0, 400))).await;
+                server.start().await;
+            }
+            _ => {
+                server.end(how);
+                tokio::time::sleep(Duration::from_millis(chance.between(0, 50))).await;
+                process.kill().await;
+                // Either may be back first.
+                if chance.happens(50) {
+                    process = collector.start_ready().await;
+                    server.start().await;
+                } else {
+                    server.start().await;
+                    process = collector.start_ready().await;
                 }
             }
-            (acknowledged, id)
-        });
-        tokio::time::sleep(Duration::from_millis(150 + 170 * round as u64)).await;
-        child.kill().await.expect("ours to kill");
-        stop.send(()).expect("the client runs");
-        let (more, id) = client.await.expect("no panic");
-        acknowledged.extend(more);
-        next = id;
+        }
     }
-    let mut child = serve(&database, journal.path(), public, admin);
-    eventually("all is stored", async || {
-        let found = database.rows("select name from analytics.events").await;
-        let found: BTreeSet<i64> = found.iter().map(|name| name.parse().expect("a number")).collect();
-        acknowledged.is_subset(&found)
-    })
-    .await;
-    assert!(acknowledged.len() > ROUNDS, "too few: {}", acknowledged.len());
-    let doubled = "select count(*) from (select name from analytics.events group by name having count(*) > 1) twice";
-    assert_eq!(database.number(doubled).await, 0);
-    let unexplained = "select unexplained + pending from weir.accounting";
-    database.until(unexplained, 0).await;
-    child.kill().await.expect("ours to kill");
-}
-
-async fn try_post(address: SocketAddr, key: &str, body: &str) -> bool {
-    let request = format!(
-        "POST /v1/events?key={key} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
+    let record = clients.finish().await;
+    let database: TestDatabase = server.database().await;
+    record.until_exact(&database.client).await;
+    let segments = std::fs::read_dir(journal.path()).expect("readable").count();
+    process.terminate().await;
+    // Once more, when nothing can arrive any more.
+    let findings = record.until_exact(&database.client).await;
+    eprintln!(
+        "crash: {rounds} rounds ({} of the collector, {} of PostgreSQL, {} of both), {segments} files left: {findings}",
+        kills[0], kills[1], kills[2]
     );
-    match tokio::net::TcpStream::connect(address).await {
-        Ok(_) => http::raw(address, request.as_bytes()).await.starts_with(b"HTTP/1.1 200"),
-        Err(_) => false,
-    }
 }

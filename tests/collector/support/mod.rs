@@ -1,7 +1,14 @@
 //! What all integration tests stand on: a database of their own on the server that `scripts/with-postgres` started, a
 //! collector within the test's process, and HTTP in raw bytes.
 
+pub mod chance;
+pub mod clients;
 pub mod http;
+pub mod program;
+pub mod proxy;
+pub mod record;
+pub mod server;
+pub mod small_disk;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -48,6 +55,14 @@ pub async fn connect(url: &str) -> Client {
     client
 }
 
+/// What the collector says, shown with a failing test: `WEIR_LOG=debug` for more.
+pub fn show_log() {
+    let filter = std::env::var("WEIR_LOG").unwrap_or_else(|_| "warn".to_owned());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer();
+    // Another test of this process may have been first.
+    let _ = log.try_init();
+}
+
 static NEXT_DATABASE: AtomicU32 = AtomicU32::new(0);
 
 /// A fresh database, owned by a role that is nothing more than its owner.
@@ -59,11 +74,7 @@ pub struct TestDatabase {
 
 impl TestDatabase {
     pub async fn new() -> Self {
-        // What the collector says, shown with a failing test: WEIR_LOG=debug for more.
-        let filter = std::env::var("WEIR_LOG").unwrap_or_else(|_| "warn".to_owned());
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer();
-        // Another test of this process may have been first.
-        let _ = log.try_init();
+        show_log();
         let name = format!("weir_{}_{}", std::process::id(), NEXT_DATABASE.fetch_add(1, Ordering::Relaxed));
         let admin = connect(&superuser_url()).await;
         let role = format!("create role {name} login nosuperuser nocreatedb nocreaterole password 'secret'");
@@ -173,7 +184,7 @@ pub fn config(database_url: &str, journal: &std::path::Path) -> Config {
 impl TestCollector {
     /// Starts with the first source made, named `web`.
     pub async fn start(config: Config) -> Self {
-        let keys = first_keys(&config).await;
+        let keys = first_source(&config.database.url).await;
         Self::start_with(config, keys).await.expect("the collector starts")
     }
 
@@ -212,8 +223,11 @@ impl TestCollector {
     }
 }
 
-async fn first_keys(config: &Config) -> KeyPair {
-    let database = Database::new(&config.database, 1).expect("a valid URL");
+/// The keys of the source `web`, in a database brought up to date.
+pub async fn first_source(database_url: &str) -> KeyPair {
+    let mut settings = Config::default().database;
+    database_url.clone_into(&mut settings.url);
+    let database = Database::new(&settings, 1).expect("a valid URL");
     weir::database::migrate::run(&database).await.expect("migrated");
     sources::add(&database, "web", &[]).await.expect("source added")
 }
