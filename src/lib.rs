@@ -37,6 +37,7 @@ pub mod metrics;
 pub mod clock;
 pub mod config;
 pub mod disk;
+pub mod rate;
 pub mod run;
 
 pub mod cli;

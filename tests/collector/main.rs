@@ -3,17 +3,21 @@
 mod support;
 
 mod accounting;
+mod admin;
 mod answers;
 mod crash;
 mod duplicates;
 mod events;
+mod flood;
 mod geo;
+mod hostile;
 mod keys;
 mod limits;
 mod outage;
 mod partitions;
 mod pooling;
 mod quarantine;
+mod rates;
 mod roundtrip;
 mod tls;
 mod up;
