@@ -233,3 +233,24 @@ fn shutdown() -> io::Result<impl Future<Output = ()>> {
         });
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_rest() {
+        for (open_files, expected) in [
+            (None, 10_000),
+            (Some(1_000_000), 10_000),
+            (Some(10_640), 10_000),
+            (Some(10_639), 9_999),
+            (Some(1_024), 384),
+            (Some(100), 1),
+        ] {
+            let mut receive = config::Receive { connections_max: 10_000, ..config::Receive::default() };
+            limit_connections(&mut receive, open_files);
+            assert_eq!(receive.connections_max, expected, "{open_files:?}");
+        }
+    }
+}

@@ -83,8 +83,9 @@ impl Activity {
         let now_ms = self.now_ms();
         let has_lasted =
             |since_ms: u64, limit: Duration| Duration::from_millis(now_ms.saturating_sub(since_ms)) > limit;
-        if has_lasted(self.blocked_ms.load(Ordering::Relaxed), limits.idle_timeout) {
-            return Some(Overdue::NotReading);
+        let blocked_ms = self.blocked_ms.load(Ordering::Relaxed);
+        if blocked_ms != NOT_BLOCKED {
+            return has_lasted(blocked_ms, limits.idle_timeout).then_some(Overdue::NotReading);
         }
         let since_ms = self.since_ms.load(Ordering::Relaxed);
         if self.is(Phase::Head) {

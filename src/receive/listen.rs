@@ -27,6 +27,8 @@ use crate::metrics::ConnectionMetrics;
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// A request's head: URLs of pixels are long, cookies of the same host come along.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Answers that the kernel holds for a peer that does not read. It would go up to megabytes by itself.
+const UNREAD_BYTES_MAX: usize = 128 * 1024;
 
 /// What one listener allows.
 #[derive(Debug, Clone)]
@@ -64,6 +66,8 @@ pub async fn serve(
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
     let shedder = Shedder::default();
+    // Every connection takes it over. A system that refuses it works without.
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(&listener, UNREAD_BYTES_MAX);
     let mut builder = http1::Builder::new();
     // Without `pipeline_flush`: with it hyper keeps the answers to pipelined requests without any limit.
     builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);

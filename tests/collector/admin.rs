@@ -38,6 +38,13 @@ async fn with_a_token_only_health_is_open() {
         assert_eq!(status("/nothing", &header).await, 404);
     }
     assert_eq!(status(&format!("/metrics?token={TOKEN}"), "x: y").await, 401, "addresses are logged");
+    let healthcheck = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .arg("healthcheck")
+        .env("WEIR_ADMIN__LISTEN", collector.admin.to_string())
+        .current_dir(std::env::temp_dir())
+        .output();
+    let healthcheck = within("a healthcheck", healthcheck).await.expect("the program runs");
+    assert!(healthcheck.status.success(), "{}", String::from_utf8_lossy(&healthcheck.stderr));
     collector.stop().await;
 }
 
