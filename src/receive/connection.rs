@@ -179,3 +179,43 @@ impl AsyncWrite for Watched {
 
     // Not vectored: answers are small, and one copied buffer is written faster than a list of pieces.
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_is_read_again_as_soon_as_answers_go_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let mut peer = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("taken");
+        let (stream, _) = listener.accept().await.expect("accepted");
+        let activity = Arc::new(Activity::default());
+        let (mut reader, mut writer) = tokio::io::split(Watched::new(stream, Arc::clone(&activity)));
+        let writing = tokio::spawn(async move {
+            // More than every buffer on the way can hold.
+            writer.write_all(&vec![b'x'; 64 * 1024 * 1024]).await.expect("written");
+            writer
+        });
+        while !activity.is_blocked() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        peer.write_all(b"GET").await.expect("sent");
+        let mut bytes = [0; 3];
+        let early = tokio::time::timeout(Duration::from_millis(100), reader.read_exact(&mut bytes)).await;
+        assert!(early.is_err(), "a request was read while the peer did not read");
+        let reading = tokio::spawn(async move {
+            reader.read_exact(&mut bytes).await.expect("read");
+            bytes
+        });
+        tokio::task::yield_now().await;
+        let mut answers = vec![0; 64 * 1024 * 1024];
+        peer.read_exact(&mut answers).await.expect("read");
+        drop(writing.await.expect("no panic"));
+        let read = tokio::time::timeout(Duration::from_secs(30), reading).await;
+        assert_eq!(&read.expect("the reader is woken").expect("no panic"), b"GET");
+        assert!(!activity.is_blocked());
+    }
+}

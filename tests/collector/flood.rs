@@ -204,13 +204,14 @@ async fn who_never_reads_answers_is_cut_and_costs_little() {
     eventually("all are cut", async || {
         program.post().await;
         most = most.max(program.memory_bytes());
+        let bytes = most.saturating_sub(before) / PEERS;
+        assert!(bytes < 1024 * 1024, "{bytes} bytes a peer");
         program.metric(counter).await == PEERS as u64
     })
     .await;
     let sent = within("they see it", flooding.join_all()).await;
     let bytes = most.saturating_sub(before) / PEERS;
     println!("{bytes} bytes a peer, of which each sent {sent:?}");
-    assert!(bytes < 1024 * 1024, "{bytes} bytes a peer");
     program.stop().await;
 }
 

@@ -120,16 +120,15 @@ async fn a_key_is_limited_wherever_it_stands_and_costs_no_other_key() {
     check(&answer, "key_too_often", &["1 requests a second", "more events in one request", "key_requests_per_s"]);
     let header = format!("authorization: Bearer {}", collector.keys.secret_key);
     let body = format!(r#"{{"key":"{}","events":[{{"name":"a"}}]}}"#, collector.keys.secret_key);
-    let mut limited = 1;
+    let (mut by_header, mut by_body) = (0, 0);
     for _ in 0..BURST {
-        for answer in [
-            http::post(collector.address, "/v1/events", &[&header], BODY).await,
-            http::post(collector.address, "/v1/events", &[], body.as_bytes()).await,
-        ] {
-            limited += u64::from(answer.status == 429);
-        }
+        let answer = http::post(collector.address, "/v1/events", &[&header], BODY).await;
+        by_header += u64::from(answer.status == 429);
+        let answer = http::post(collector.address, "/v1/events", &[], body.as_bytes()).await;
+        by_body += u64::from(answer.status == 429);
     }
-    assert!(limited > BURST as u64, "{limited}");
+    assert!(by_header > 5 && by_body > 5, "{by_header} and {by_body} of {BURST}");
+    let limited = 1 + by_header + by_body;
     assert_eq!(metric(&collector, r#"weir_requests_refused_total{reason="key_too_often"}"#).await, limited);
     assert_eq!(collector.beacon(r#"{"name":"a"}"#, &[]).await.status, 200, "the public key is another one");
     assert_eq!(http::post(collector.address, "/v1/events?key=guess", &[], BODY).await.status, 401);
