@@ -20,7 +20,8 @@ ENV WEIR_DATA_DIR=/var/lib/weir WEIR_JOURNAL__DIR=/var/lib/weir/journal
 WORKDIR /var/lib/weir
 USER 10001:10001
 VOLUME /var/lib/weir
-EXPOSE 8080 8081
+# Metrics stay inside, on 127.0.0.1:8081: to scrape them, set WEIR_ADMIN__LISTEN=0.0.0.0:8081 and WEIR_ADMIN__TOKEN.
+EXPOSE 8080
 # By weir itself: the image has no curl.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["weir", "healthcheck"]
 ENTRYPOINT ["weir"]

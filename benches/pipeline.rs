@@ -78,7 +78,7 @@ impl Enriching {
                 places: Arc::new(Places::open(None).expect("no file")),
                 salts: Arc::new(Salts::new().expect("random bytes")),
             },
-            key: WriteKey { source: "web".into(), kind: KeyKind::Public, origins: Arc::default() },
+            key: WriteKey::new("web".into(), KeyKind::Public, Arc::default()),
             request: RequestFacts {
                 received_at: Timestamp::now(),
                 ip: Some(IpAddr::from([203, 0, 113, 7])),

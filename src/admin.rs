@@ -1,14 +1,18 @@
 //! The operator's listener: metrics and health. Not for the public.
+//!
+//! With a token set, whoever does not show it sees only whether the collector is well, which balancers ask for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use crate::accounting::Accounting;
 use crate::buffer::MemoryBudget;
@@ -101,14 +105,59 @@ impl Operator {
     }
 }
 
-/// The admin routes.
-pub fn router(operator: Arc<Operator>) -> Router {
-    Router::new()
+/// What anyone may ask.
+const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+
+/// The admin routes; an empty `token` is none.
+pub fn router(operator: Arc<Operator>, token: &str) -> Router {
+    let routes = Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .with_state(operator)
+        .with_state(operator);
+    if token.is_empty() {
+        return routes;
+    }
+    // Around everything, so that no route can be forgotten.
+    routes.fallback(not_found).layer(middleware::from_fn_with_state(TokenHash::of(token.as_bytes()), authorize))
+}
+
+/// The token is known and compared by its hash: how long that takes tells nothing about the token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    fn of(token: &[u8]) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+
+    fn is_shown_by(self, headers: &HeaderMap) -> bool {
+        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().split_at_checked(7));
+        shown.is_some_and(|(scheme, token)| {
+            scheme.eq_ignore_ascii_case(b"bearer ") && Self::of(token.trim_ascii()) == self
+        })
+    }
+}
+
+async fn authorize(State(token): State<TokenHash>, request: Request, next: Next) -> Response {
+    if OPEN.contains(&request.uri().path()) || token.is_shown_by(request.headers()) {
+        return next.run(request).await;
+    }
+    let refusal = Refusal { error: "unauthorized", reason: "send admin.token as `Authorization: Bearer TOKEN`" };
+    let mut response = json(StatusCode::UNAUTHORIZED, &refusal);
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+#[derive(Serialize)]
+struct Refusal {
+    error: &'static str,
+    reason: &'static str,
+}
+
+async fn not_found() -> StatusCode {
+    StatusCode::NOT_FOUND
 }
 
 async fn index() -> &'static str {

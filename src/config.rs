@@ -60,6 +60,12 @@ pub struct Receive {
     pub idle_timeout_s: u64,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Of one write key; 0: no limit.
+    pub key_requests_per_s: u32,
+    /// Of one network, /24 of IPv4 or /64 of IPv6, without a secret key; 0: no limit.
+    pub network_requests_per_s: u32,
+    /// Whether loopback and private networks have that limit, too.
+    pub limit_private_networks: bool,
     /// On shutdown: how long requests in flight may take.
     pub drain_timeout_s: u64,
 }
@@ -69,6 +75,31 @@ pub struct Receive {
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
     pub listen: SocketAddr,
+    /// What an operator shows as `Authorization: Bearer`. Empty: nothing, and the address must be a loopback one.
+    pub token: String,
+}
+
+impl Admin {
+    /// Shorter ones can be guessed.
+    const TOKEN_CHARS_MIN: usize = 16;
+
+    /// Refuses to be seen by everyone.
+    pub fn check_address(&self, address: SocketAddr) -> Result<(), ConfigError> {
+        if self.token.is_empty() && !address.ip().to_canonical().is_loopback() {
+            return Err(ConfigError::AdminWithoutToken(address));
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        // Anything else could not be sent in a header, and so would lock everyone out.
+        let is_fit =
+            self.token.len() >= Self::TOKEN_CHARS_MIN && self.token.bytes().all(|byte| byte.is_ascii_graphic());
+        if !self.token.is_empty() && !is_fit {
+            return Err(ConfigError::BadToken { least: Self::TOKEN_CHARS_MIN });
+        }
+        Ok(())
+    }
 }
 
 /// What of a visitor is kept. Applied before anything is written to disk.
@@ -179,6 +210,9 @@ impl Default for Receive {
             body_timeout_s: 15,
             idle_timeout_s: 75,
             trusted_proxies: Vec::new(),
+            key_requests_per_s: 10_000,
+            network_requests_per_s: 1_000,
+            limit_private_networks: false,
             drain_timeout_s: 10,
         }
     }
@@ -186,7 +220,7 @@ impl Default for Receive {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)) }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), token: String::new() }
     }
 }
 
@@ -235,6 +269,14 @@ pub enum ConfigError {
     Unreadable(Box<figment::Error>),
     #[error("{setting} is {value}: {reason}")]
     OutOfRange { setting: &'static str, value: String, reason: &'static str },
+    #[error(
+        "admin.listen is {0}, which others can reach, and admin.token is empty: set a token (WEIR_ADMIN__TOKEN, from \
+         `openssl rand -hex 32`, say), or listen on 127.0.0.1"
+    )]
+    AdminWithoutToken(SocketAddr),
+    // Without the token: errors are printed and logged.
+    #[error("admin.token has to be at least {least} characters of ASCII, without spaces")]
+    BadToken { least: usize },
 }
 
 impl Config {
@@ -262,6 +304,7 @@ impl Config {
                 Ok(())
             }
         };
+        self.admin.check()?;
         at_least("receive.connections_max", self.receive.connections_max as u64, 1, "nobody could connect")?;
         at_least("receive.body_bytes_max", self.receive.body_bytes_max as u64, 1024, "no event would fit")?;
         at_least(
@@ -336,5 +379,38 @@ mod tests {
         config.flush.lanes = 0;
         let error = config.check().expect_err("no lanes").to_string();
         assert!(error.contains("flush.lanes"), "{error}");
+    }
+
+    #[test]
+    fn the_admin_listener_is_private_or_has_a_token() {
+        let long = "0123456789abcdef";
+        for (listen, token, is_fine) in [
+            ("127.0.0.1:8081", "", true),
+            ("127.8.8.8:0", "", true),
+            ("[::1]:8081", "", true),
+            ("[::ffff:127.0.0.1]:8081", "", true),
+            ("0.0.0.0:8081", "", false),
+            ("[::]:8081", "", false),
+            ("10.0.0.1:8081", "", false),
+            ("[::ffff:10.0.0.1]:8081", "", false),
+            ("0.0.0.0:8081", long, true),
+            ("127.0.0.1:8081", long, true),
+            ("0.0.0.0:8081", &long[1..], false),
+            ("127.0.0.1:8081", &long[1..], false),
+            ("127.0.0.1:8081", "0123456789 abcdef", false),
+            ("127.0.0.1:8081", "0123456789abcdéf", false),
+            ("127.0.0.1:8081", "0123456789abcdef\n", false),
+        ] {
+            let mut config = Config::default();
+            config.admin.listen = listen.parse().expect("an address");
+            token.clone_into(&mut config.admin.token);
+            let checked = config.check().and_then(|()| config.admin.check_address(config.admin.listen));
+            assert_eq!(checked.is_ok(), is_fine, "{listen} {token:?}");
+            if let Err(error) = checked {
+                let error = error.to_string();
+                assert!(error.contains("admin.token"), "{error}");
+                assert!(token.is_empty() || !error.contains(token), "the token is told: {error}");
+            }
+        }
     }
 }

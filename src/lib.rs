@@ -38,6 +38,7 @@ pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod entropy;
+pub mod rate;
 pub mod run;
 
 pub mod cli;

@@ -21,17 +21,60 @@ pub struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     requests: Mutex<HashMap<(&'static str, u16), Counter>>,
+    requests_refused: Mutex<HashMap<&'static str, Counter>>,
     refused: Mutex<HashMap<&'static str, Counter>>,
     pub request_seconds: Histogram,
     pub received_bytes: Counter,
     pub mended_escapes: Counter,
-    pub connections: Gauge,
-    pub connections_refused: Counter,
+    pub connections: ConnectionMetrics,
     pub user_agent_hits: Counter,
     pub user_agent_misses: Counter,
     pub user_agent_skipped: Counter,
     pub journal: JournalMetrics,
     pub flush: FlushMetrics,
+}
+
+/// What becomes of connections on one listener.
+#[derive(Clone)]
+pub struct ConnectionMetrics {
+    pub open: Gauge,
+    /// Over the limit.
+    pub refused: Counter,
+    pub idle: Counter,
+    pub slow_head: Counter,
+    pub not_reading: Counter,
+    /// What came was not HTTP, or not clear.
+    pub malformed: Counter,
+}
+
+impl ConnectionMetrics {
+    /// Where nobody counts.
+    pub fn noop() -> Self {
+        let none = Counter::noop;
+        Self {
+            open: Gauge::noop(),
+            refused: none(),
+            idle: none(),
+            slow_head: none(),
+            not_reading: none(),
+            malformed: none(),
+        }
+    }
+
+    fn new(register: &Register<'_>) -> Self {
+        let cut = |reason| {
+            let help = "Connections that the collector closed, by reason.";
+            register.labelled("weir_connections_cut_total", help, "reason", reason)
+        };
+        Self {
+            open: register.gauge("weir_connections", "Open connections on the public listener."),
+            refused: register.counter("weir_connections_refused_total", "Connections answered 503, over the limit."),
+            idle: cut("idle"),
+            slow_head: cut("slow_head"),
+            not_reading: cut("not_reading"),
+            malformed: cut("malformed"),
+        }
+    }
 }
 
 /// What the journal thread reports.
@@ -78,6 +121,7 @@ impl Metrics {
         let register = Register(&recorder);
         let metrics = Self {
             requests: Mutex::default(),
+            requests_refused: Mutex::default(),
             refused: Mutex::default(),
             request_seconds: register.histogram("weir_request_seconds", "From a request's head to its answer."),
             received_bytes: register.counter("weir_received_bytes_total", "Bytes of request bodies, as sent."),
@@ -85,9 +129,7 @@ impl Metrics {
                 "weir_mended_escapes_total",
                 "NULs and lone surrogates in events, replaced by U+FFFD because PostgreSQL cannot hold them.",
             ),
-            connections: register.gauge("weir_connections", "Open connections on the public listener."),
-            connections_refused: register
-                .counter("weir_connections_refused_total", "Connections closed at once, over the limit."),
+            connections: ConnectionMetrics::new(&register),
             user_agent_hits: register.labelled(
                 "weir_user_agent_cache_total",
                 "User agents by how they were known.",
@@ -132,18 +174,27 @@ impl Metrics {
         counter.increment(1);
     }
 
+    /// Counts one request that failed whole.
+    pub fn request_refused(&self, reason: &'static str) {
+        let help = "Requests of which nothing was taken, by the error that was answered.";
+        self.count_reason(&self.requests_refused, "weir_requests_refused_total", help, reason);
+    }
+
     /// Counts one event that was not taken.
     pub fn refused(&self, reason: &'static str) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let counter = refused.entry(reason).or_insert_with(|| {
-            Register(&self.recorder).labelled(
-                "weir_events_refused_total",
-                "Events not taken, by reason.",
-                "reason",
-                reason,
-            )
-        });
-        counter.increment(1);
+        self.count_reason(&self.refused, "weir_events_refused_total", "Events not taken, by reason.", reason);
+    }
+
+    fn count_reason(
+        &self,
+        counters: &Mutex<HashMap<&'static str, Counter>>,
+        name: &'static str,
+        help: &'static str,
+        reason: &'static str,
+    ) {
+        let mut counters = counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let register = || Register(&self.recorder).labelled(name, help, "reason", reason);
+        counters.entry(reason).or_insert_with(register).increment(1);
     }
 
     /// Sets a gauge that is read from elsewhere at the time of the scrape.

@@ -31,10 +31,9 @@ use crate::flush::postgres::Postgres;
 use crate::housekeeping::Housekeeping;
 use crate::journal::writer::{DiskFailed, Writer, WriterParts};
 use crate::journal::{Durability, Handle, OpenError, SegmentFeed, WriterConfig, recover};
-use crate::metrics::Metrics;
+use crate::metrics::{ConnectionMetrics, Metrics};
 use crate::receive::body::BodyLimits;
-use crate::receive::listen::ConnectionMetrics;
-use crate::receive::{self, Collector, Limits};
+use crate::receive::{self, Collector, Limits, Rates};
 use crate::sources::WriteKeys;
 
 /// After the requests: what is left in the journal may take this long to reach the database. The rest stays there.
@@ -86,6 +85,8 @@ pub enum RunError {
     Patterns(#[from] PatternsError),
     #[error("the operating system gave no random bytes: {0}")]
     Random(#[from] getrandom::Error),
+    #[error("the admin listener has no address: {0}")]
+    Listener(std::io::Error),
     #[error("a thread could not be started: {0}")]
     Spawn(std::io::Error),
     #[error("{0}")]
@@ -214,6 +215,8 @@ impl Running {
     /// Makes everything, brings the database up to date, and begins to serve.
     pub async fn start(config: Config, listeners: Listeners, world: World) -> Result<Self, RunError> {
         config.check()?;
+        // The socket counts, not what the settings say of it.
+        config.admin.check_address(listeners.admin.local_addr().map_err(RunError::Listener)?)?;
         let database = Database::new(&config.database, HOUSEKEEPING_CONNECTIONS)?;
         let places = Arc::new(Places::open(config.enrich.geo_database.clone())?);
         let salts = Arc::new(Salts::new()?);
@@ -279,6 +282,7 @@ impl Running {
             journal: core.journal.clone(),
             memory,
             limits: body_limits(&config.receive),
+            rates: Rates::new(&config.receive),
             trusted_proxies: config.receive.trusted_proxies.clone(),
             clock: world.clock,
             metrics: Arc::clone(&metrics),
@@ -286,11 +290,10 @@ impl Running {
         let limits = connection_limits(&config.receive);
         let admin_limits =
             Limits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: ADMIN_DRAIN, ..limits.clone() };
-        let counted =
-            ConnectionMetrics { open: metrics.connections.clone(), refused: metrics.connections_refused.clone() };
-        let uncounted = ConnectionMetrics { open: metrics::Gauge::noop(), refused: metrics::Counter::noop() };
+        let counted = metrics.connections.clone();
+        let uncounted = ConnectionMetrics::noop();
         let public = receive::routes::router(collector);
-        let admin = admin::router(Arc::clone(&operator));
+        let admin = admin::router(Arc::clone(&operator), &config.admin.token);
         Ok(Self {
             journal: core.journal,
             operator,

@@ -16,6 +16,7 @@ use tokio_postgres::types::Type;
 
 use crate::database::{Database, DatabaseError};
 use crate::disk::write_private;
+use crate::rate::Bucket;
 
 const READ: &str = include_str!("sources/read.sql");
 const ADD: &str = include_str!("sources/add.sql");
@@ -53,12 +54,27 @@ impl KeyKind {
 }
 
 /// A key's owner and rights.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct WriteKey {
     pub source: Arc<str>,
     pub kind: KeyKind,
     /// Origins that browsers may send from; empty: any.
     pub origins: Arc<[String]>,
+    /// What it has used of its rate. A key that is read anew begins anew.
+    pub bucket: Bucket,
+}
+
+/// Of what the database says; the bucket is this process's own.
+impl PartialEq for WriteKey {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.source, self.kind, &self.origins) == (&other.source, other.kind, &other.origins)
+    }
+}
+
+impl WriteKey {
+    pub fn new(source: Arc<str>, kind: KeyKind, origins: Arc<[String]>) -> Self {
+        Self { source, kind, origins, bucket: Bucket::default() }
+    }
 }
 
 type KeyHash = [u8; 32];
@@ -99,7 +115,7 @@ impl WriteKeys {
         };
         let key = |key: Copied| {
             let kind = if key.is_secret { KeyKind::Secret } else { KeyKind::Public };
-            (key.hash, Arc::new(WriteKey { source: key.source.into(), kind, origins: key.origins.into() }))
+            (key.hash, Arc::new(WriteKey::new(key.source.into(), kind, key.origins.into())))
         };
         self.keys.store(Arc::new(copied.into_iter().map(key).collect()));
         true
@@ -138,7 +154,7 @@ impl WriteKeys {
             let kind = if row.try_get::<_, &str>("kind")? == "secret" { KeyKind::Secret } else { KeyKind::Public };
             let source: &str = row.try_get("source")?;
             let origins: Vec<String> = row.try_get("origins")?;
-            keys.insert(hash, Arc::new(WriteKey { source: source.into(), kind, origins: origins.into() }));
+            keys.insert(hash, Arc::new(WriteKey::new(source.into(), kind, origins.into())));
         }
         if **self.keys.load() != keys {
             self.remember(&keys);

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Listen;
 use crate::cluster::{Cluster, Search};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::database::{Database, migrate};
 use crate::disk::write_private;
 use crate::run::{Listeners, Running, World};
@@ -21,6 +21,8 @@ use crate::sources::{self, KeyPair, SourceError};
 
 /// The source that `weir up` makes.
 const FIRST_SOURCE: &str = "web";
+/// Files that are no connections: refusals, the journal's segments, the database, operators.
+const OTHER_FILES: usize = 640;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -36,10 +38,11 @@ struct Ready<'a> {
 pub async fn up(mut config: Config, data_dir: &Path, listen: &Listen, json: bool) -> anyhow::Result<()> {
     // Before anything is started: a second signal must always get through.
     let shutdown = shutdown()?;
+    check(&config, listen)?;
     // Others may pass through, so that PostgreSQL's own user reaches its directory; what is inside is private.
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(data_dir);
     made.with_context(|| data_dir.display().to_string())?;
-    raise_open_files();
+    limit_connections(&mut config.receive, raise_open_files());
     config.journal.dir = journal_dir(&config, data_dir);
     let geo = data_dir.join("geo");
     if config.enrich.geo_database.is_none() && geo.is_dir() {
@@ -148,9 +151,10 @@ Ctrl-C stops.
 }
 
 /// Starts in production.
-pub async fn serve(config: Config, listen: &Listen) -> anyhow::Result<()> {
+pub async fn serve(mut config: Config, listen: &Listen) -> anyhow::Result<()> {
     let shutdown = shutdown()?;
-    raise_open_files();
+    check(&config, listen)?;
+    limit_connections(&mut config.receive, raise_open_files());
     let public = bind(listen.listen.unwrap_or(config.receive.listen)).await?;
     let admin = bind(listen.admin_listen.unwrap_or(config.admin.listen)).await?;
     let (url, admin_url) = (url_of(&public)?, url_of(&admin)?);
@@ -159,12 +163,30 @@ pub async fn serve(config: Config, listen: &Listen) -> anyhow::Result<()> {
     Ok(running.until(shutdown).await?)
 }
 
-/// Takes all the file descriptors that the system allows: each connection is one, and so is each journal segment.
-fn raise_open_files() {
+/// Before anything is bound or started: what is asked for has to be possible, and safe.
+fn check(config: &Config, listen: &Listen) -> anyhow::Result<()> {
+    config.check()?;
+    Ok(config.admin.check_address(listen.admin_listen.unwrap_or(config.admin.listen))?)
+}
+
+/// Takes all the file descriptors that the system allows, and says how many: each connection is one, and so is each
+/// journal segment.
+fn raise_open_files() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // What cannot be raised stays; connections are then refused earlier, which is counted.
+    // What cannot be raised stays.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    getrlimit(Resource::Nofile).current
+}
+
+/// A connection over the limit is told so; one that finds no file descriptor would wait in silence.
+fn limit_connections(receive: &mut config::Receive, open_files_max: Option<u64>) {
+    let Some(open_files_max) = open_files_max else { return };
+    let room = usize::try_from(open_files_max).unwrap_or(usize::MAX).saturating_sub(OTHER_FILES).max(1);
+    if room < receive.connections_max {
+        tracing::warn!(open_files_max, "receive.connections_max is cut to {room}: raise the limit of open files");
+        receive.connections_max = room;
+    }
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -217,4 +239,25 @@ fn shutdown() -> io::Result<impl Future<Output = ()>> {
             std::process::exit(130);
         });
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_rest() {
+        for (open_files, expected) in [
+            (None, 10_000),
+            (Some(1_000_000), 10_000),
+            (Some(10_640), 10_000),
+            (Some(10_639), 9_999),
+            (Some(1_024), 384),
+            (Some(100), 1),
+        ] {
+            let mut receive = config::Receive { connections_max: 10_000, ..config::Receive::default() };
+            limit_connections(&mut receive, open_files);
+            assert_eq!(receive.connections_max, expected, "{open_files:?}");
+        }
+    }
 }

@@ -29,7 +29,7 @@ fn request() -> RequestFacts<'static> {
 }
 
 fn key(kind: KeyKind) -> WriteKey {
-    WriteKey { source: "web".into(), kind, origins: Arc::new([]) }
+    WriteKey::new("web".into(), kind, Arc::new([]))
 }
 
 fn row_with(

@@ -1,13 +1,14 @@
 //! What a client is told: the one place where outcomes become status codes.
 //!
-//! `400`, `401`, `403`, `413`, `415`: permanent, sending the same again will not help. `408`, `503`: send it again, with
-//! `Retry-After`. A success can only be made from the journal's proof that the sync has happened.
+//! `400`, `401`, `403`, `413`, `415`: permanent, sending the same again will not help. `408`, `429`, `503`: send it
+//! again, with `Retry-After`. A success can only be made from the journal's proof that the sync has happened.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::rates::{Sender, TooOften};
 use crate::decode::{DecodeError, Refusal};
 use crate::journal::{Durability, Durable, JournalError};
 
@@ -85,6 +86,10 @@ pub enum RequestError {
     Broken,
     #[error("too much in flight: send again shortly")]
     Overloaded,
+    #[error("{0}")]
+    TooOften(TooOften),
+    #[error("the transfer encoding is not understood; send a content-length, or only `chunked`")]
+    WrongTransferEncoding,
     #[error("not taken: {0}")]
     Journal(#[from] JournalError),
     #[error("{0}")]
@@ -95,19 +100,24 @@ impl RequestError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Decode(DecodeError::TooManyEvents(_)) | Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Decode(_) | Self::BadCompression(_) | Self::Broken | Self::Refused(_) => StatusCode::BAD_REQUEST,
+            Self::Decode(_)
+            | Self::BadCompression(_)
+            | Self::Broken
+            | Self::WrongTransferEncoding
+            | Self::Refused(_) => StatusCode::BAD_REQUEST,
             Self::NoKey | Self::UnknownKey => StatusCode::UNAUTHORIZED,
             Self::WrongOrigin(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::WrongContentType(_) | Self::WrongEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Overloaded | Self::Journal(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    /// The word for machines.
-    fn code(&self) -> &'static str {
+    /// The word for machines, and the `reason` in metrics.
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Decode(DecodeError::TooManyEvents(_)) => "too_many_events",
             Self::Decode(_) => "malformed",
@@ -123,6 +133,9 @@ impl RequestError {
             Self::TooSlow(_) => "too_slow",
             Self::Broken => "broken",
             Self::Overloaded => "overloaded",
+            Self::TooOften(TooOften { sender: Sender::Key, .. }) => "key_too_often",
+            Self::TooOften(TooOften { sender: Sender::Network(_), .. }) => "network_too_often",
+            Self::WrongTransferEncoding => "wrong_transfer_encoding",
             Self::Journal(JournalError::QueueFull) => "queue_full",
             Self::Journal(JournalError::JournalFull) => "journal_full",
             Self::Journal(JournalError::Disk(_)) => "disk",
@@ -141,6 +154,7 @@ impl RequestError {
             // A full journal drains by megabytes a second once the database is back.
             Self::Journal(JournalError::JournalFull | JournalError::Disk(_)) => Some(10),
             Self::Journal(JournalError::DatabaseAway) => Some(5),
+            Self::TooOften(too_often) => Some(too_often.retry_after_s()),
             _ => None,
         }
     }
@@ -160,7 +174,7 @@ impl IntoResponse for RequestError {
         if matches!(self, Self::NoKey | Self::UnknownKey) {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if matches!(self, Self::TooLarge(_) | Self::TooSlow(_) | Self::Overloaded) {
+        if matches!(self, Self::TooLarge(_) | Self::TooSlow(_) | Self::Overloaded | Self::WrongTransferEncoding) {
             // The rest of the body is not worth reading.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -14,10 +14,12 @@ use crate::buffer::Reservation;
 
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// Windows of 8 MB, the most that RFC 9659 allows for HTTP. A frame could otherwise ask for 128 MB of memory.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Output is taken in steps of this size, each reserved first: a bomb is noticed after at most one step too many.
 const INFLATE_STEP_BYTES: usize = 64 * 1024;
 
-/// How much of a body that is too large is still read, and for how long, so that its sender hears why.
+/// How much of a body that is not wanted is still read, and for how long, so that its sender hears why.
 const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -51,8 +53,9 @@ pub async fn read(
     if raw.starts_with(GZIP_MAGIC) {
         inflate(flate2::read::MultiGzDecoder::new(raw.as_ref()), limits.inflated_bytes_max, memory)
     } else if raw.starts_with(ZSTD_MAGIC) {
-        let decoder = zstd::stream::read::Decoder::new(raw.as_ref());
-        let decoder = decoder.map_err(|error| RequestError::BadCompression(error.to_string()))?;
+        let bad = |error: io::Error| RequestError::BadCompression(error.to_string());
+        let mut decoder = zstd::stream::read::Decoder::new(raw.as_ref()).map_err(bad)?;
+        decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(bad)?;
         inflate(decoder, limits.inflated_bytes_max, memory)
     } else {
         Ok(raw)
@@ -69,7 +72,7 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), RequestError> {
 }
 
 /// Reads on for a while and forgets it: a client that is still sending would lose the answer with its connection.
-async fn drain(mut body: Body) {
+pub async fn drain(mut body: Body) {
     let forget = async {
         let mut left = DRAIN_BYTES_MAX;
         while let Some(Ok(frame)) = body.frame().await {

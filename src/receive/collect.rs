@@ -17,6 +17,7 @@ use super::body::{self, BodyLimits};
 use super::client_ip::client_ip;
 use super::credentials;
 use super::listen::Peer;
+use super::rates::Rates;
 use crate::buffer::{MemoryBudget, Reservation};
 use crate::clock::{Clock, Day};
 use crate::decode::{DecodeError, Decoded, mend_escapes, native, pixel};
@@ -38,9 +39,17 @@ pub struct Collector {
     pub journal: Handle,
     pub memory: MemoryBudget,
     pub limits: BodyLimits,
+    pub rates: Rates,
     pub trusted_proxies: Vec<IpNet>,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
+}
+
+/// What is known of a sender before the body is read.
+struct KnownSender {
+    ip: Option<IpAddr>,
+    /// Absent where the body is to name it.
+    key: Option<Arc<WriteKey>>,
 }
 
 /// A request's events as rows.
@@ -56,24 +65,26 @@ impl Collector {
     /// `POST /v1/events`.
     pub async fn events(&self, request: Request) -> Result<Response, RequestError> {
         let (parts, body) = request.into_parts();
+        let (body, sender) = self.admit_body(&parts, body).await?;
         let mut memory = self.memory.reservation();
         let body = self.body(&parts.headers, body, &mut memory).await?;
         let text = self.text(&body)?;
         let decoded = native::decode(&text, is_ndjson(&parts.headers))?;
-        let key = self.key(&parts, &decoded)?;
-        let rows = self.rows(decoded, &key, &parts, &mut memory).await?;
+        let key = self.key(sender.key, &parts.headers, &decoded)?;
+        let rows = self.rows(decoded, &key, &parts.headers, sender.ip, &mut memory).await?;
         self.keep(rows, &key, memory).await
     }
 
     /// `POST /v1/validate`: what would be stored of each event, nothing kept.
     pub async fn validate(&self, request: Request) -> Result<(Vec<Map<String, Value>>, Vec<Rejected>), RequestError> {
         let (parts, body) = request.into_parts();
+        let (body, sender) = self.admit_body(&parts, body).await?;
         let mut memory = self.memory.reservation();
         let body = self.body(&parts.headers, body, &mut memory).await?;
         let text = self.text(&body)?;
         let decoded = native::decode(&text, is_ndjson(&parts.headers))?;
-        let key = self.key(&parts, &decoded)?;
-        let rows = self.rows(decoded, &key, &parts, &mut memory).await?;
+        let key = self.key(sender.key, &parts.headers, &decoded)?;
+        let rows = self.rows(decoded, &key, &parts.headers, sender.ip, &mut memory).await?;
         let mut stored = Vec::with_capacity(rows.events.len());
         let mut at = 0;
         for event in &rows.events {
@@ -87,21 +98,48 @@ impl Collector {
     /// `GET /v1/pixel.gif`: one event in the query.
     pub async fn pixel(&self, request: Request) -> Result<StatusCode, RequestError> {
         let (parts, _) = request.into_parts();
+        let sender = self.admit(&parts)?;
         let mut memory = self.memory.reservation();
         let referer = parts.headers.get(header::REFERER).and_then(|value| value.to_str().ok());
         let json = pixel::to_json(parts.uri.query().unwrap_or_default(), referer);
         let decoded = native::decode(&json, false)?;
-        let key = self.key(&parts, &decoded)?;
+        let key = self.key(sender.key, &parts.headers, &decoded)?;
         if let Some(Err(refusal)) = decoded.events.first() {
             self.metrics.refused(refusal.label());
             return Err(refusal.clone().into());
         }
-        let rows = self.rows(decoded, &key, &parts, &mut memory).await?;
+        let rows = self.rows(decoded, &key, &parts.headers, sender.ip, &mut memory).await?;
         if rows.events.is_empty() {
             return Ok(StatusCode::OK);
         }
         let ack = self.submit(rows.tuples, rows.events, rows.days, &key, memory).await?;
         Ok(success(&ack.durable))
+    }
+
+    /// What a request's head tells: who sends, whether that key is in force, and not too often.
+    fn admit(&self, parts: &Parts) -> Result<KnownSender, RequestError> {
+        let ip = parts.extensions.get::<Peer>().map(|peer| self.client_ip(peer.0.ip(), &parts.headers));
+        let key = match credentials::of_request(&parts.headers, parts.uri.query()) {
+            Some(named) => credentials::check(&self.keys, Some(&named), &parts.headers).map(Some),
+            None => Ok(None),
+        };
+        // Guesses at keys are counted, too.
+        self.rates.check(ip, key.as_ref().ok().and_then(Option::as_deref)).map_err(RequestError::TooOften)?;
+        Ok(KnownSender { ip, key: key? })
+    }
+
+    async fn admit_body(
+        &self,
+        parts: &Parts,
+        body: axum::body::Body,
+    ) -> Result<(axum::body::Body, KnownSender), RequestError> {
+        match self.admit(parts) {
+            Ok(sender) => Ok((body, sender)),
+            Err(error) => {
+                body::drain(body).await;
+                Err(error)
+            }
+        }
     }
 
     async fn body(
@@ -123,19 +161,30 @@ impl Collector {
         Ok(text)
     }
 
-    fn key(&self, parts: &Parts, decoded: &Decoded<'_>) -> Result<Arc<WriteKey>, RequestError> {
-        let named = credentials::of_request(&parts.headers, parts.uri.query());
-        credentials::check(&self.keys, named.as_deref().or(decoded.key.as_deref()), &parts.headers)
+    /// The key that the head named, else the one in the body.
+    fn key(
+        &self,
+        named: Option<Arc<WriteKey>>,
+        headers: &HeaderMap,
+        decoded: &Decoded<'_>,
+    ) -> Result<Arc<WriteKey>, RequestError> {
+        if let Some(key) = named {
+            return Ok(key);
+        }
+        let key = credentials::check(&self.keys, decoded.key.as_deref(), headers)?;
+        self.rates.check_key(&key).map_err(RequestError::TooOften)?;
+        Ok(key)
     }
 
     async fn rows(
         &self,
         decoded: Decoded<'_>,
         key: &WriteKey,
-        parts: &Parts,
+        headers: &HeaderMap,
+        ip: Option<IpAddr>,
         memory: &mut Reservation,
     ) -> Result<Rows, RequestError> {
-        let request = self.facts(parts);
+        let request = self.facts(headers, ip);
         let mut rows = Rows {
             tuples: Vec::new(),
             events: SmallVec::new(),
@@ -175,10 +224,9 @@ impl Collector {
         Ok(rows)
     }
 
-    fn facts<'p>(&self, parts: &'p Parts) -> RequestFacts<'p> {
-        let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-        let is_set = |name| parts.headers.get(name).is_some_and(|value| value == "1");
-        let ip = parts.extensions.get::<Peer>().map(|peer| self.client_ip(peer.0.ip(), &parts.headers));
+    fn facts<'h>(&self, headers: &'h HeaderMap, ip: Option<IpAddr>) -> RequestFacts<'h> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let is_set = |name| headers.get(name).is_some_and(|value| value == "1");
         RequestFacts {
             received_at: self.clock.now(),
             ip,

@@ -3,32 +3,32 @@
 //! Hyper's own timeout for request heads also runs while a connection idles between requests, and costs a timer each
 //! request. Here each connection notes what it is doing, and is looked at once a second.
 
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::{HeaderMap, header};
+use axum::response::IntoResponse;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use metrics::{Counter, Gauge};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-/// How often a connection's timeouts are checked; they are that inexact.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+use super::answer::RequestError;
+use super::connection::{Activity, Overdue, Phase, Watched, overdue};
+use super::shed::Shedder;
+use crate::metrics::ConnectionMetrics;
+
 /// Pause after `accept` failed, which it does when file descriptors run out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// A request's head: URLs of pixels are long, cookies of the same host come along.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Answers that the kernel holds for a peer that does not read. It would go up to megabytes by itself.
+const UNREAD_BYTES_MAX: usize = 128 * 1024;
 
 /// What one listener allows.
 #[derive(Debug, Clone)]
@@ -44,13 +44,15 @@ pub struct Limits {
 
 /// The address at the other end of the connection, in each request's extensions.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer(pub std::net::SocketAddr);
 
-/// Where connections are counted.
-#[derive(Clone)]
-pub struct ConnectionMetrics {
-    pub open: Gauge,
-    pub refused: Counter,
+fn count(metrics: &ConnectionMetrics, overdue: Overdue) {
+    let counter = match overdue {
+        Overdue::Idle => &metrics.idle,
+        Overdue::SlowHead => &metrics.slow_head,
+        Overdue::NotReading => &metrics.not_reading,
+    };
+    counter.increment(1);
 }
 
 /// Serves `router` until `shutdown`, then lets requests in flight finish.
@@ -63,14 +65,24 @@ pub async fn serve(
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
+    let shedder = Shedder::default();
+    // Every connection takes it over. A system that refuses it works without.
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(&listener, UNREAD_BYTES_MAX);
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX).pipeline_flush(true);
+    // Without `pipeline_flush`: with it hyper keeps the answers to pipelined requests without any limit.
+    builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);
+    let mut can_accept = true;
     loop {
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
+                Ok(accepted) => {
+                    can_accept = true;
+                    accepted
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections");
+                    if std::mem::take(&mut can_accept) {
+                        tracing::warn!(%error, "cannot accept connections");
+                    }
                     tokio::time::sleep(ACCEPT_RETRY).await;
                     continue;
                 }
@@ -79,34 +91,45 @@ pub async fn serve(
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
             metrics.refused.increment(1);
+            shedder.refuse(stream);
             continue;
         };
         // Answers are small and waited for. A socket that refuses the option works without it.
         let _ = stream.set_nodelay(true);
         let activity = Arc::new(Activity::default());
         let service = {
-            let (router, activity) = (router.clone(), Arc::clone(&activity));
+            let (router, activity, malformed) = (router.clone(), Arc::clone(&activity), metrics.malformed.clone());
             hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
                 activity.set(Phase::Answering);
                 request.extensions_mut().insert(Peer(peer));
-                let answer = router.clone().call(request);
+                let answer = is_clearly_framed(request.headers()).then(|| router.clone().call(request));
+                if answer.is_none() {
+                    malformed.increment(1);
+                }
                 let activity = Arc::clone(&activity);
                 async move {
-                    let answer = answer.await;
+                    let answer = match answer {
+                        Some(answer) => answer.await,
+                        None => Ok(RequestError::WrongTransferEncoding.into_response()),
+                    };
                     activity.set(Phase::Idle);
                     answer
                 }
             })
         };
-        let io = TokioIo::new(Watched { stream, activity: Arc::clone(&activity) });
+        let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
         let connection = graceful.watch(builder.serve_connection(io, service));
         let (limits, metrics) = (limits.clone(), metrics.clone());
         metrics.open.increment(1.0);
         tokio::spawn(async move {
             tokio::select! {
-                // A peer that breaks off is no news.
-                _ = connection => {}
-                () = overdue(&activity, &limits) => {}
+                ended = connection => {
+                    // A peer that breaks off is no news.
+                    if ended.is_err_and(|error| error.is_parse()) {
+                        metrics.malformed.increment(1);
+                    }
+                }
+                overdue = overdue(&activity, &limits) => count(&metrics, overdue),
             }
             metrics.open.decrement(1.0);
             drop(slot);
@@ -118,103 +141,14 @@ pub async fn serve(
     }
 }
 
-/// What a connection is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Phase {
-    Idle = 0,
-    Head = 1,
-    Answering = 2,
-}
-
-/// The phase of one connection and since when it lasts.
-#[derive(Debug)]
-struct Activity {
-    phase: AtomicU8,
-    since_ms: AtomicU64,
-    opened: Instant,
-}
-
-impl Default for Activity {
-    fn default() -> Self {
-        // A fresh connection owes a request just as one that has begun to send it.
-        Self { phase: AtomicU8::new(Phase::Head as u8), since_ms: AtomicU64::new(0), opened: Instant::now() }
-    }
-}
-
-impl Activity {
-    fn now_ms(&self) -> u64 {
-        self.opened.elapsed().as_millis() as u64
-    }
-
-    fn set(&self, phase: Phase) {
-        self.since_ms.store(self.now_ms(), Ordering::Relaxed);
-        self.phase.store(phase as u8, Ordering::Relaxed);
-    }
-
-    fn received(&self) {
-        if self.phase.load(Ordering::Relaxed) == Phase::Idle as u8 {
-            self.set(Phase::Head);
-        }
-    }
-
-    fn is_overdue(&self, limits: &Limits) -> bool {
-        let lasted = Duration::from_millis(self.now_ms().saturating_sub(self.since_ms.load(Ordering::Relaxed)));
-        match self.phase.load(Ordering::Relaxed) {
-            phase if phase == Phase::Idle as u8 => lasted > limits.idle_timeout,
-            phase if phase == Phase::Head as u8 => lasted > limits.header_timeout,
-            // Reading the body and answering have their own timeouts.
-            _ => false,
-        }
-    }
-}
-
-async fn overdue(activity: &Activity, limits: &Limits) {
-    let mut tick = tokio::time::interval(CHECK_INTERVAL);
-    while !activity.is_overdue(limits) {
-        tick.tick().await;
-    }
-}
-
-/// A stream that tells when a new request begins to arrive.
-struct Watched {
-    stream: TcpStream,
-    activity: Arc<Activity>,
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.activity.received();
-        }
-        result
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+/// Whether everyone on the way takes the body to end at the same place: it has a length, or is plainly `chunked`.
+///
+/// Hyper also takes lists that end in `chunked`; a proxy that does not would have sent it something else than it read.
+fn is_clearly_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
     }
 }

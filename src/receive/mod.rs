@@ -4,9 +4,14 @@ pub mod answer;
 pub mod body;
 pub mod client_ip;
 pub mod collect;
+mod connection;
 pub mod credentials;
+mod head;
 pub mod listen;
+pub mod rates;
 pub mod routes;
+mod shed;
 
 pub use collect::Collector;
 pub use listen::{Limits, serve};
+pub use rates::Rates;

@@ -46,7 +46,7 @@ pub fn router(collector: Arc<Collector>) -> Router {
 
 async fn events(State(collector): State<Arc<Collector>>, request: Request) -> Response {
     let started = Instant::now();
-    let response = collector.events(request).await.into_response();
+    let response = collector.events(request).await.unwrap_or_else(|error| refused(&collector, error));
     collector.metrics.request_seconds.record(started.elapsed());
     counted(&collector, "/v1/events", response)
 }
@@ -59,7 +59,7 @@ async fn validate(State(collector): State<Arc<Collector>>, request: Request) -> 
     }
     let response = match collector.validate(request).await {
         Ok((events, rejected)) => json(StatusCode::OK, &Valid { events, rejected }),
-        Err(error) => error.into_response(),
+        Err(error) => refused(&collector, error),
     };
     counted(&collector, "/v1/validate", response)
 }
@@ -70,7 +70,7 @@ async fn pixel(State(collector): State<Arc<Collector>>, request: Request) -> Res
             let headers = [(header::CONTENT_TYPE, "image/gif"), (header::CACHE_CONTROL, "no-store")];
             (status, headers, PIXEL).into_response()
         }
-        Err(error) => error.into_response(),
+        Err(error) => refused(&collector, error),
     };
     counted(&collector, "/v1/pixel.gif", response)
 }
@@ -99,11 +99,16 @@ async fn script(State(collector): State<Arc<Collector>>, headers: HeaderMap) -> 
 }
 
 async fn not_found(State(collector): State<Arc<Collector>>) -> Response {
-    counted(&collector, "other", RequestError::NotFound.into_response())
+    counted(&collector, "other", refused(&collector, RequestError::NotFound))
 }
 
 async fn wrong_method(State(collector): State<Arc<Collector>>, method: Method) -> Response {
-    counted(&collector, "other", RequestError::WrongMethod(method.to_string()).into_response())
+    counted(&collector, "other", refused(&collector, RequestError::WrongMethod(method.to_string())))
+}
+
+fn refused(collector: &Collector, error: RequestError) -> Response {
+    collector.metrics.request_refused(error.code());
+    error.into_response()
 }
 
 fn counted(collector: &Collector, route: &'static str, response: Response) -> Response {

@@ -33,7 +33,7 @@ async fn slow_heads_slow_bodies_and_idle_connections_are_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_over_the_limit_are_closed_and_counted() {
+async fn connections_over_the_limit_are_told_why_closed_and_counted() {
     let (_database, collector, _journal) = collector(|config| config.receive.connections_max = 2).await;
     let mut held = Vec::new();
     for _ in 0..2 {
@@ -43,7 +43,10 @@ async fn connections_over_the_limit_are_closed_and_counted() {
         stream.read_exact(&mut byte).await.expect("answered");
         held.push(stream);
     }
-    assert_eq!(http::raw(collector.address, b"GET /w.js HTTP/1.1\r\nhost: a\r\n\r\n").await, b"");
+    let answer = http::get(collector.address, "/w.js", &[]).await;
+    assert_eq!((answer.status, &answer.json()["error"]), (503, &"too_many_connections".into()));
+    assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("1"), Some("close")));
+    assert!(answer.json()["reason"].as_str().is_some_and(|reason| reason.contains("room")), "{}", answer.text());
     let metrics = http::get(collector.admin, "/metrics", &[]).await.text();
     assert!(metrics.contains("weir_connections_refused_total 1"), "{metrics}");
     drop(held);

@@ -3,14 +3,17 @@
 mod support;
 
 mod accounting;
+mod admin;
 mod answers;
 mod crash;
 mod duplicates;
 mod durability;
 mod events;
 mod failover;
+mod flood;
 mod full_disk;
 mod geo;
+mod hostile;
 mod keys;
 mod limits;
 mod lost_answers;
@@ -19,6 +22,7 @@ mod partitions;
 mod poison;
 mod pooling;
 mod quarantine;
+mod rates;
 mod roundtrip;
 mod tls;
 mod two_collectors;
