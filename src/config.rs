@@ -210,7 +210,7 @@ impl Default for Receive {
             body_timeout_s: 15,
             idle_timeout_s: 75,
             trusted_proxies: Vec::new(),
-            key_requests_per_s: 10_000,
+            key_requests_per_s: 100_000,
             network_requests_per_s: 1_000,
             limit_private_networks: false,
             drain_timeout_s: 10,

@@ -28,6 +28,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const STOPPED_RETRY: Duration = Duration::from_secs(15);
 /// How often an idle lane looks whether a retained segment can go.
 const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+/// How often an idle lane asks whether the database still has what was committed last: behind a pooler a failover shows
+/// in nothing else.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 /// Senders that wait for a commit hear `503` after so many failures in a row.
 const WAITED_FOR_FAILURES_MAX: u32 = 3;
 
@@ -99,6 +102,8 @@ pub struct Lane<S: Store> {
     retained: Retained,
     backoff: Duration,
     failures_in_a_row: u32,
+    /// When the database was last heard of what is committed.
+    confirmed_at: Instant,
 }
 
 impl<S: Store> Lane<S> {
@@ -113,6 +118,7 @@ impl<S: Store> Lane<S> {
             retained: Retained::default(),
             backoff: BACKOFF_FIRST,
             failures_in_a_row: 0,
+            confirmed_at: Instant::now(),
         }
     }
 
@@ -137,18 +143,14 @@ impl<S: Store> Lane<S> {
                 if self.shared.closing.is_cancelled() {
                     return;
                 }
-                tokio::select! {
-                    biased;
-                    () = self.wait() => {}
-                    () = self.shared.closing.cancelled() => {}
-                }
+                self.idle().await;
                 continue;
             };
             let is_sealed = segment.progress.is_sealed() || segment.progress.is_closed();
             let has_work = segment.backlog_bytes() > 0 || self.ledger.is_none();
             if !has_work && !is_sealed {
                 self.state.oldest_ms.store(0, Ordering::Relaxed);
-                self.wait().await;
+                self.idle().await;
                 continue;
             }
             if segment.backlog_bytes() > 0 {
@@ -162,12 +164,39 @@ impl<S: Store> Lane<S> {
         }
     }
 
-    async fn wait(&self) {
+    /// Nothing is to be done: waits for work, and looks now and then whether the database is still the one it was.
+    async fn idle(&mut self) {
+        let was_closing = self.shared.closing.is_cancelled();
         tokio::select! {
             biased;
-            () = self.feed.bell.notified() => {}
+            () = self.feed.bell.notified() => return,
+            () = self.shared.closing.cancelled(), if !was_closing => return,
             () = sleep(TIDY_INTERVAL) => {}
         }
+        if let Err(error) = self.confirm().await {
+            self.recover_from(error).await;
+        }
+    }
+
+    async fn confirm(&mut self) -> Result<(), FlushError> {
+        let last = match (self.feed.front(), &self.ledger) {
+            (Some(segment), Some(ledger)) => Some((segment.id, ledger.position)),
+            _ => self.retained.newest().map(|kept| (kept.segment.id, kept.ledger.position)),
+        };
+        let Some((segment, position)) = last else { return Ok(()) };
+        let Some(session) = self.session.as_mut().filter(|session| session.is_open()) else {
+            return self.connect().await;
+        };
+        if self.confirmed_at.elapsed() < CONFIRM_INTERVAL {
+            return Ok(());
+        }
+        let applied = within(&self.shared, session.open(segment, &self.shared.node)).await?;
+        self.confirmed_at = Instant::now();
+        if applied.position != position {
+            tracing::warn!("the database has forgotten commits: they are sent again");
+            self.look_back();
+        }
+        Ok(())
     }
 
     /// Lets rows gather for one interval, unless there are plenty, or someone waits for the commit, or no more will come.
@@ -253,6 +282,7 @@ impl<S: Store> Lane<S> {
             senders.committed();
         }
         self.ledger = Some(row);
+        self.confirmed_at = Instant::now();
         self.state.commits.fetch_add(1, Ordering::Relaxed);
         if segment.backlog_bytes() == 0 {
             self.state.oldest_ms.store(0, Ordering::Relaxed);
@@ -299,6 +329,7 @@ impl<S: Store> Lane<S> {
 
     async fn connect(&mut self) -> Result<(), FlushError> {
         self.session = Some(within(&self.shared, self.store.connect()).await?);
+        self.confirmed_at = Instant::now();
         self.look_back();
         Ok(())
     }

@@ -91,6 +91,10 @@ impl Connection {
 impl Session for Connection {
     type Transaction<'a> = Flush<'a>;
 
+    fn is_open(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| !client.is_closed())
+    }
+
     async fn open(&mut self, segment: Uuid, node: &str) -> Result<Applied, FlushError> {
         let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
             [(&segment, Type::UUID), (&node, Type::TEXT)];

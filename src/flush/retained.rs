@@ -36,6 +36,11 @@ impl Retained {
         self.kept.front().filter(|kept| is_short_of_room || is_over(kept))
     }
 
+    /// The one applied last.
+    pub fn newest(&self) -> Option<&Kept> {
+        self.kept.back()
+    }
+
     /// The oldest is no longer needed: deletes its file, or puts it aside if something in it could not be read.
     pub fn release(&mut self, disk: &dyn Disk, journal: &JournalState) {
         let Some(Kept { segment, .. }) = self.kept.pop_front() else { return };

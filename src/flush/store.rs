@@ -50,6 +50,9 @@ pub trait Session {
     where
         Self: 'a;
 
+    /// Whether the other end is still there, as far as can be told without asking it.
+    fn is_open(&self) -> bool;
+
     /// The segment's row of the ledger, made if it is new.
     async fn open(&mut self, segment: Uuid, node: &str) -> Result<Applied, FlushError>;
 

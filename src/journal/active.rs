@@ -48,6 +48,12 @@ pub(super) enum NoSegment {
     Disk(io::Error),
 }
 
+/// Whether the disk, or the share of it that we may use, is full.
+fn is_out_of_space(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::NOSPC, Errno::DQUOT].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 impl ActiveSegments {
     pub fn new(
         disk: Arc<dyn Disk>,
@@ -74,7 +80,9 @@ impl ActiveSegments {
             if !self.state.has_room_for(bytes) {
                 return Err(NoSegment::Full);
             }
-            let active = self.create(bytes).map_err(NoSegment::Disk)?;
+            let created = self.create(bytes);
+            self.state.set_disk_full(created.as_ref().is_err_and(is_out_of_space));
+            let active = created.map_err(NoSegment::Disk)?;
             self.state.added(bytes);
             self.lanes[lane].feed.push(Arc::clone(&active.segment));
             self.lanes[lane].active = Some(active);

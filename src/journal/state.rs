@@ -21,6 +21,8 @@ pub struct JournalState {
     refused_ms: AtomicU64,
     /// With `durability = "database"`: nothing can be promised just now.
     is_database_refusing: AtomicBool,
+    /// The last segment could not be made for want of space.
+    is_disk_full: AtomicBool,
     forked_segments: AtomicU64,
     early_releases: AtomicU64,
 }
@@ -36,6 +38,7 @@ impl JournalState {
             started: Instant::now(),
             refused_ms: AtomicU64::new(0),
             is_database_refusing: AtomicBool::new(false),
+            is_disk_full: AtomicBool::new(false),
             forked_segments: AtomicU64::new(0),
             early_releases: AtomicU64::new(0),
         }
@@ -69,11 +72,15 @@ impl JournalState {
 
     /// Whether applied segments should go before their time.
     pub fn is_short_of_room(&self) -> bool {
-        self.bytes() + SPARE_SEGMENTS * self.segment_bytes > self.bytes_max
+        self.is_disk_full.load(Ordering::Relaxed) || self.bytes() + SPARE_SEGMENTS * self.segment_bytes > self.bytes_max
+    }
+
+    pub(super) fn set_disk_full(&self, is_full: bool) {
+        self.is_disk_full.store(is_full, Ordering::Relaxed);
     }
 
     fn is_full(&self) -> bool {
-        self.bytes() + self.segment_bytes > self.bytes_max
+        self.is_disk_full.load(Ordering::Relaxed) || self.bytes() + self.segment_bytes > self.bytes_max
     }
 
     pub(super) fn has_room_for(&self, bytes: u64) -> bool {
@@ -125,6 +132,8 @@ impl JournalState {
     }
 
     pub(crate) fn removed(&self, bytes: u64) {
+        // A balancer that sends nothing to a full collector would never let it find out.
+        self.set_disk_full(false);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.segments.fetch_sub(1, Ordering::Relaxed);
     }

@@ -64,7 +64,6 @@ async fn what_a_failover_forgets_is_sent_again() {
     eprintln!("failover: 1 round, {} rows forgotten and sent again: {findings}", had - kept);
 }
 
-#[ignore = "a lane without work does not look whether its connection is still there"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_is_noticed_while_nothing_comes() {
     let mut pair = Pair::start().await;

@@ -280,6 +280,10 @@ impl Connection {
 impl Session for Connection {
     type Transaction<'a> = Flush<'a>;
 
+    fn is_open(&self) -> bool {
+        self.server.0.borrow().epoch == self.epoch
+    }
+
     async fn open(&mut self, segment: Uuid, _node: &str) -> Result<Applied, FlushError> {
         self.call().await?;
         let mut server = self.server.0.borrow_mut();
