@@ -24,6 +24,8 @@ use crate::sources::WriteKeys;
 const TICK: Duration = Duration::from_secs(1);
 const KEYS_TICKS: u64 = 2;
 const PLACES_TICKS: u64 = 10;
+/// The report is repeated although nothing has changed: a failover may have forgotten it.
+const REPORT_TICKS: u64 = 10;
 /// Salts, partitions.
 const DAILY_TICKS: u64 = 60;
 
@@ -101,6 +103,9 @@ impl Housekeeping {
             count += 1;
             if count.is_multiple_of(PLACES_TICKS) {
                 self.reload_places().await;
+            }
+            if count.is_multiple_of(REPORT_TICKS) {
+                self.reported.clear();
             }
             let today = day_of(self.shared.clock.now());
             let is_daily = count.is_multiple_of(DAILY_TICKS) || today != day;

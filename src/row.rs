@@ -388,6 +388,17 @@ mod tests {
     }
 
     #[test]
+    fn every_version_has_its_columns() {
+        let mut before = 0;
+        for version in 1..=ROW_VERSION {
+            let columns = columns(version).len();
+            assert!(columns > before, "columns are only ever appended");
+            before = columns;
+        }
+        assert_eq!(before, COLUMNS.len());
+    }
+
+    #[test]
     fn a_cut_tuple_is_told() {
         let mut bytes = Vec::new();
         sample().encode(&mut bytes);

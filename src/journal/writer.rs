@@ -194,22 +194,13 @@ impl Writer {
         }
         let promise = self.promise();
         self.build(&promise);
-        match self.write(&promise) {
-            Ok(()) => {
-                self.failures_in_a_row = 0;
-                self.state.taken();
-            }
-            Err(error) => {
-                self.state.refused();
-                self.refuse(&promise, &error);
-                if let JournalError::Disk(reason) = error
-                    && self.failures_in_a_row >= FAILURES_IN_A_ROW_MAX
-                {
-                    return Err(DiskFailed(reason));
-                }
-            }
+        let Err(error) = self.write(&promise) else { return Ok(is_open) };
+        self.state.refused();
+        self.refuse(&promise, &error);
+        match error {
+            JournalError::Disk(reason) if self.failures_in_a_row >= FAILURES_IN_A_ROW_MAX => Err(DiskFailed(reason)),
+            _ => Ok(is_open),
         }
-        Ok(is_open)
     }
 
     /// Notes the batch's ids and counts what it promises.
@@ -293,6 +284,9 @@ impl Writer {
             self.segments.give_up();
             return Err(self.failed(&error));
         }
+        // Before anyone is answered: who has heard of success may look.
+        self.failures_in_a_row = 0;
+        self.state.taken();
         let end = offset + frame_bytes;
         if self.durability == Durability::Database {
             let senders = Senders::new(self.batch.drain(..));

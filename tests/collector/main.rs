@@ -14,6 +14,7 @@ mod flood;
 mod full_disk;
 mod geo;
 mod hostile;
+mod journal_files;
 mod keys;
 mod limits;
 mod lost_answers;

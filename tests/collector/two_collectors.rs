@@ -196,10 +196,12 @@ async fn a_journal_copied_in_use_is_known_as_a_fork() {
     let second = Collector::new(&database.url, &copied).start_ready_here().await;
     second.post(&key, r#"{"name":"e","id":"e"}"#).await;
     eventually("the fork is told", async || {
-        second.collector.metric("weir_flush_stopped_lanes").await == Some(1.0)
+        second.collector.metric("weir_journal_forked_segments").await == Some(1.0)
             && second.collector.log().contains("a journal was copied or restored")
     })
     .await;
+    // Only that segment is set aside.
+    database.until("select count(*) from analytics.events where name = 'e'", 1).await;
     first.post(&key, r#"{"name":"f"}"#).await;
     database.until("select count(*) from analytics.events where name = 'f'", 1).await;
     let doubled = "select count(*) from (select name from analytics.events group by name having count(*) > 1) twice";
