@@ -14,6 +14,8 @@ use crate::buffer::Reservation;
 
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// A frame may demand a window of 128 MB before it says anything; RFC 9659 allows HTTP 8 MB.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Output is taken in steps of this size, each reserved first: a bomb is noticed after at most one step too many.
 const INFLATE_STEP_BYTES: usize = 64 * 1024;
 
@@ -52,7 +54,8 @@ pub async fn read(
         inflate(flate2::read::MultiGzDecoder::new(raw.as_ref()), limits.inflated_bytes_max, memory)
     } else if raw.starts_with(ZSTD_MAGIC) {
         let decoder = zstd::stream::read::Decoder::new(raw.as_ref());
-        let decoder = decoder.map_err(|error| RequestError::BadCompression(error.to_string()))?;
+        let mut decoder = decoder.map_err(|error| RequestError::BadCompression(error.to_string()))?;
+        decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| RequestError::BadCompression(error.to_string()))?;
         inflate(decoder, limits.inflated_bytes_max, memory)
     } else {
         Ok(raw)
@@ -166,6 +169,18 @@ mod tests {
         let mut cut = gzip(b"hello");
         cut.truncate(12);
         assert!(matches!(read_one(cut, "", &budget).await, Err(RequestError::BadCompression(_))));
+    }
+
+    #[tokio::test]
+    async fn a_zstd_window_that_http_does_not_allow_is_refused() {
+        let budget = MemoryBudget::new(10_000_000);
+        for (window_log, is_fine) in [(ZSTD_WINDOW_LOG_MAX, true), (ZSTD_WINDOW_LOG_MAX + 1, false)] {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("memory");
+            encoder.window_log(window_log).expect("a window");
+            encoder.write_all(b"hello").expect("memory");
+            let result = read_one(encoder.finish().expect("memory"), "zstd", &budget).await;
+            assert_eq!(result.is_ok(), is_fine, "{result:?}");
+        }
     }
 
     #[tokio::test]
