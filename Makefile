@@ -4,7 +4,7 @@ SHELL := bash
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench loadtest clean
+.PHONY: help run test lint fuzz bench loadtest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ test: ## run all tests, installing what they need (ARGS are for cargo test)
 
 lint: ## check formatting, clippy, licences and dependencies
 	@exec scripts/lint
+
+fuzz: ## look for inputs that break something (ARGS='SECONDS TARGET...')
+	@exec scripts/fuzz $(ARGS)
 
 bench: ## run the micro-benchmarks
 	@. scripts/lib.sh && need_rust

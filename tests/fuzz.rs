@@ -16,7 +16,7 @@ use mutate::Random;
 use targets::TARGETS;
 
 /// Mutations of a target: all targets together then take some seconds.
-const RUNS: u64 = 20_000;
+const RUNS: u64 = 10_000;
 /// A mutation of a user agent costs as much as twenty others.
 const COSTLY: u64 = 20;
 /// Fixed, so that a failure can be met again.

@@ -39,11 +39,11 @@ static USER_AGENTS: LazyLock<UserAgents> = LazyLock::new(|| {
 
 /// Any text is parsed in bounded time, and says only what a text column can hold.
 pub fn user_agent(data: &[u8]) {
-    let text = String::from_utf8_lossy(data);
-    let text = text[..text.floor_char_boundary(TEXT_BYTES_MAX)].replace('\0', "\u{fffd}");
+    let text = String::from_utf8_lossy(data).replace('\0', "\u{fffd}");
+    let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
     let agents = &*USER_AGENTS;
     let started = Instant::now();
-    let agent = RUNTIME.block_on(agents.look_up(&text));
+    let agent = RUNTIME.block_on(agents.look_up(text));
     assert!(started.elapsed() < PARSE_MAX, "{:?} for {text:?}", started.elapsed());
     assert_eq!(agent.is_some(), !text.is_empty());
     for text in agent.iter().flat_map(|agent| [&agent.browser, &agent.browser_version, &agent.os, &agent.os_version]) {
