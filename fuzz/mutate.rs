@@ -1,6 +1,6 @@
 //! A plain mutator: what libFuzzer does blindly, from a seed, wherever Rust runs.
 
-/// SplitMix64: short, seeded by any number, and good enough to choose bytes.
+/// `SplitMix64`: short, seeded by any number, and good enough to choose bytes.
 pub struct Random(u64);
 
 impl Random {
