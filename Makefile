@@ -4,7 +4,7 @@ SHELL := bash
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak lint bench loadtest clean
+.PHONY: help run test soak fuzz lint bench loadtest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ soak: ## run the long tests of the guarantee (WEIR_SOAK_MINUTES)
 
 lint: ## check formatting, clippy, licences and dependencies
 	@exec scripts/lint
+
+fuzz: ## look for inputs that break something (ARGS='SECONDS TARGET...')
+	@exec scripts/fuzz $(ARGS)
 
 bench: ## run the micro-benchmarks
 	@. scripts/lib.sh && need_rust

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json::scan;
@@ -42,7 +42,9 @@ pub fn decode(body: &str, lines: bool) -> Result<Decoded<'_>, DecodeError> {
         Ok(outer) => outer,
         // The envelope may be far longer and deeper than one event may be: look whether it is one.
         Err(refusal) => match serde_json::from_str::<Envelope<'_>>(text) {
-            Ok(Envelope { key, events: Some(events) }) => return decode_array(events.get(), key.map(|key| key.0)),
+            Ok(Envelope { key, events: Some(events) }) if events.get().starts_with('[') => {
+                return decode_array(events.get(), key.and_then(text_of));
+            }
             Ok(_) => {
                 return Ok(Decoded { key: None, events: vec![Err(refusal)] });
             }
@@ -55,12 +57,44 @@ pub fn decode(body: &str, lines: bool) -> Result<Decoded<'_>, DecodeError> {
     Ok(Decoded { key: outer.key.clone(), events: vec![finish(outer, None)] })
 }
 
-#[derive(serde::Deserialize)]
+/// The two members of an envelope that matter; of equal names the last counts, as everywhere.
+#[derive(Default)]
 struct Envelope<'a> {
-    #[serde(borrow, default)]
-    key: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    key: Option<&'a RawValue>,
     events: Option<&'a RawValue>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(EnvelopeVisitor)
+    }
+}
+
+struct EnvelopeVisitor;
+
+impl<'de> Visitor<'de> for EnvelopeVisitor {
+    type Value = Envelope<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an event or an object with events")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
+        let mut envelope = Envelope::default();
+        while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
+            match name.as_ref() {
+                "key" => envelope.key = Some(map.next_value()?),
+                "events" => envelope.events = Some(map.next_value()?),
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(envelope)
+    }
+}
+
+/// The text of a value that may be anything.
+fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
+    MaybeText.deserialize(&mut serde_json::Deserializer::from_str(raw.get())).ok()?.filter(|text| !text.is_empty())
 }
 
 fn decode_array<'a>(text: &'a str, key: Option<Cow<'a, str>>) -> Result<Decoded<'a>, DecodeError> {
@@ -321,6 +355,21 @@ mod tests {
     fn an_envelope_may_be_longer_than_an_event() {
         let body = format!(r#"{{"key":"k","events":[{}]}}"#, vec![r#"{"name":"a","title":"t"}"#; 5_000].join(","));
         assert_eq!(decode(&body, false).expect("an envelope").events.len(), 5_000);
+    }
+
+    #[test]
+    fn a_long_envelope_is_read_as_a_short_one() {
+        let pad = format!("{}{}", "[".repeat(40), "]".repeat(40));
+        for (members, expected) in [
+            (r#""key":{},"events":[{"name":"a"},7]"#, &["ok", "not_an_object"][..]),
+            (r#""events":[7],"events":[{"name":"a"}]"#, &["ok"]),
+            (r#""events":7,"name":"a""#, &["too_deep"]),
+        ] {
+            let body = format!(r#"{{{members},"pad":{pad}}}"#);
+            let decoded = decode(&body, false).expect("JSON");
+            let label = |event: &Result<_, Refusal>| event.as_ref().map_or_else(Refusal::label, |_| "ok");
+            assert_eq!(decoded.events.iter().map(label).collect::<Vec<_>>(), expected, "{members}");
+        }
     }
 
     #[test]

@@ -8,11 +8,13 @@ pub mod user_agent;
 pub mod visitor;
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use crate::clock::{Day, day_of};
 use crate::config::{IpPolicy, Privacy, SignalPolicy, UserAgentPolicy};
@@ -251,59 +253,70 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The column's JSON. Where the client's context has a member of the same name as one that weir did not know, the
-    /// latter moves into `extra`; nothing is thrown away.
+    /// The column's JSON. What has a name that the client's context uses too moves into `extra`; nothing is thrown away.
     fn write(&self, event: &Event<'_>) -> Option<String> {
         let own = event.context.map(RawValue::get).map(inside).filter(|members| !members.is_empty());
-        let mut json = String::from("{");
-        let mut member = |name: &str, value: &str| {
-            if json.len() > 1 {
-                json.push(',');
+        let derived = self.derived();
+        let has_others = !(derived.is_empty() && event.extra.is_empty());
+        let taken = if own.is_some() && has_others { own_names(event.context) } else { BTreeSet::new() };
+        let is_unknown = |name: &str| event.extra.iter().any(|(unknown, _)| unknown == name);
+        let (mut members, mut hidden) = (Members::default(), Members::default());
+        for (name, value) in &derived {
+            let is_hidden = taken.contains(*name) || is_unknown(name);
+            if is_hidden { &mut hidden } else { &mut members }.add(name, value);
+        }
+        for (name, value) in &event.extra {
+            if taken.contains(name.as_ref()) { &mut hidden } else { &mut members }.add(name, value.get());
+        }
+        if !hidden.0.is_empty() {
+            let mut name = "extra".to_owned();
+            while taken.contains(&name) || is_unknown(&name) {
+                name.push('_');
             }
-            json.push_str(&quoted(name));
-            json.push(':');
-            json.push_str(value);
-        };
-        if let Some(raw) = self.timestamp {
-            member("timestamp", raw.get());
+            members.add(&name, &hidden.object());
         }
-        if let Some(raw) = self.sent_at {
-            member("sent_at", raw.get());
+        if let Some(own) = own {
+            members.add_all(own);
         }
-        if let Some(user_agent) = self.user_agent {
-            member("user_agent", &quoted(user_agent));
+        (!members.0.is_empty()).then(|| members.object())
+    }
+
+    /// What weir itself puts there.
+    fn derived(&self) -> SmallVec<[(&'static str, Cow<'_, str>); 4]> {
+        let mut derived = SmallVec::new();
+        for (name, raw) in [("timestamp", self.timestamp), ("sent_at", self.sent_at)] {
+            derived.extend(raw.map(|raw| (name, raw.get().into())));
         }
+        derived.extend(self.user_agent.map(|user_agent| ("user_agent", quoted(user_agent).into())));
         if !self.click_ids.is_empty() {
-            let ids: Vec<String> =
-                self.click_ids.iter().map(|(name, id)| format!("{}:{}", quoted(name), quoted(id))).collect();
-            member("click_ids", &format!("{{{}}}", ids.join(",")));
+            let mut ids = Members::default();
+            self.click_ids.iter().for_each(|(name, id)| ids.add(name, &quoted(id)));
+            derived.push(("click_ids", ids.object().into()));
         }
-        if own.is_none() {
-            for (name, value) in &event.extra {
-                member(name, value.get());
-            }
-        } else if !event.extra.is_empty() {
-            let names = own_names(event.context);
-            let (clash, free): (Vec<_>, Vec<_>) =
-                event.extra.iter().partition(|(name, _)| names.iter().any(|own| own == name));
-            for (name, value) in free {
-                member(name, value.get());
-            }
-            if !clash.is_empty() {
-                let clash: Vec<String> =
-                    clash.iter().map(|(name, value)| format!("{}:{}", quoted(name), value.get())).collect();
-                member("extra", &format!("{{{}}}", clash.join(",")));
-            }
+        derived
+    }
+}
+
+/// The members of a JSON object that is being written.
+#[derive(Default)]
+struct Members(String);
+
+impl Members {
+    fn add(&mut self, name: &str, value: &str) {
+        self.add_all(&quoted(name));
+        self.0.push(':');
+        self.0.push_str(value);
+    }
+
+    fn add_all(&mut self, members: &str) {
+        if !self.0.is_empty() {
+            self.0.push(',');
         }
-        // The client's own members come last: of two equal names `jsonb` keeps the last.
-        if let Some(members) = own {
-            if json.len() > 1 {
-                json.push(',');
-            }
-            json.push_str(members);
-        }
-        json.push('}');
-        (json.len() > 2).then_some(json)
+        self.0.push_str(members);
+    }
+
+    fn object(&self) -> String {
+        format!("{{{}}}", self.0)
     }
 }
 
@@ -312,8 +325,8 @@ fn inside(object: &str) -> &str {
     object.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim_ascii()
 }
 
-fn own_names(context: Option<&RawValue>) -> Vec<String> {
-    let members = context.map(|raw| serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(raw.get()));
+fn own_names(context: Option<&RawValue>) -> BTreeSet<String> {
+    let members = context.map(|raw| serde_json::from_str::<BTreeMap<String, &RawValue>>(raw.get()));
     members.and_then(Result::ok).map(|members| members.into_keys().collect()).unwrap_or_default()
 }
 

@@ -1,5 +1,7 @@
 //! Rows as they come out, read back from their tuples.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Map, Value, json};
 
 use super::*;
@@ -87,6 +89,35 @@ fn nothing_is_thrown_away() {
         json!({"user_agent":"curl/8","click_ids":{"gclid":"G"},"colour":"red","extra":{"size":[1]},"size":2,"os":"x"})
     );
     assert_eq!(row_of(r#"{"name":"a","context":{}}"#)["context"], json!({"user_agent":"curl/8"}));
+}
+
+#[test]
+fn names_that_are_taken_hide_nothing() {
+    let row = row_of(
+        r#"{"name":"a","url":"/?gclid=G","timestamp":1,"a":2,"extra_":3,"click_ids":4,
+            "context":{"a":5,"extra":6,"timestamp":7,"user_agent":8}}"#,
+    );
+    assert_eq!(
+        row["context"],
+        json!({"a":5,"extra":6,"timestamp":7,"user_agent":8,"extra_":3,"click_ids":4,
+               "extra__":{"timestamp":1,"a":2,"user_agent":"curl/8","click_ids":{"gclid":"G"}}})
+    );
+}
+
+#[test]
+fn names_are_looked_up_and_not_compared_each_with_each() {
+    // More than an event may have, so that it is a matter of a second or of minutes.
+    let names = |first: usize| (first..first + 60_000).map(|name| name.to_string());
+    let own: Vec<String> = names(40_000).map(|name| format!(r#""{name}":1"#)).collect();
+    let own = RawValue::from_string(format!("{{{}}}", own.join(","))).expect("JSON");
+    let value = RawValue::from_string("2".to_owned()).expect("JSON");
+    let extra = names(10_000).map(|name| (name.into(), &*value)).collect();
+    let event = Event { context: Some(&own), extra, ..Event::default() };
+    let started = Instant::now();
+    let context = Context { timestamp: None, sent_at: None, user_agent: None, click_ids: &[] }.write(&event);
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    let context: Value = serde_json::from_str(&context.expect("members")).expect("JSON");
+    assert_eq!((&context["10000"], &context["40000"], &context["extra"]["40000"]), (&json!(2), &json!(1), &json!(2)));
 }
 
 #[test]

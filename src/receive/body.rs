@@ -172,6 +172,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_zstd_window_that_http_does_not_allow_is_refused() {
+        let budget = MemoryBudget::new(10_000_000);
+        for (window_log, is_fine) in [(ZSTD_WINDOW_LOG_MAX, true), (ZSTD_WINDOW_LOG_MAX + 1, false)] {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("memory");
+            encoder.window_log(window_log).expect("a window");
+            encoder.write_all(b"hello").expect("memory");
+            let result = read_one(encoder.finish().expect("memory"), "zstd", &budget).await;
+            assert_eq!(result.is_ok(), is_fine, "{result:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn bombs_stop_at_the_limit_and_give_their_memory_back() {
         let budget = MemoryBudget::new(10_000_000);
         let zeros = vec![0; 50_000_000];

@@ -1,15 +1,26 @@
-//! Any event that is accepted comes back from SELECT as it was sent. Nothing that the generator makes may be refused.
+//! Any event that is accepted comes back from SELECT as it was sent. Nothing that the generator makes may be refused; and
+//! nothing that fuzzing has found and the collector accepts may be refused by PostgreSQL.
+
+#[path = "../../fuzz/mutate.rs"]
+mod mutate;
+
+use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config as RunnerConfig, TestRunner};
 use serde_json::{Map, Value, json};
 
-use crate::support::collector;
+use crate::support::{collector, http};
+use mutate::Random;
 
 /// Enough to meet every kind of text and number; a row each, in batches.
 const EVENTS: usize = 1_500;
 const BATCH: usize = 100;
+/// Inputs of the fuzzers' corpus, changed a little: enough to meet every kind again, few enough for some seconds.
+const MUTATIONS: usize = 300;
+/// Fixed, so that a failure can be met again.
+const SEED: u64 = 7;
 
 /// Text of every sort: quotes, escapes, controls, other planes; never empty, which counts as absent.
 fn text() -> impl Strategy<Value = String> {
@@ -139,5 +150,46 @@ async fn what_is_accepted_comes_back_equal() {
             assert!(equal(&mended(value), &found), "{name}: sent {value}, found {found}");
         }
     }
+    collector.stop().await;
+}
+
+/// What the fuzzer of the native decoder found worth keeping.
+fn corpus() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let files = std::fs::read_dir(fuzz.join("corpus/native")).expect("a corpus");
+    let mut paths: Vec<_> = files.map(|entry| entry.expect("readable").path()).collect();
+    paths.sort();
+    let inputs = paths.iter().map(|path| std::fs::read(path).expect("readable")).collect();
+    let dictionary = std::fs::read_to_string(fuzz.join("dictionary.txt")).expect("a dictionary");
+    (inputs, mutate::dictionary(&dictionary))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_takes_whatever_is_accepted() {
+    let (database, collector, _journal) = collector(|_| {}).await;
+    let (mut inputs, dictionary) = corpus();
+    let mut random = Random::new(SEED);
+    let mutations: Vec<_> = (0..MUTATIONS).map(|_| mutate::mutate(&mut random, &inputs, &dictionary)).collect();
+    inputs.extend(mutations);
+    let mut accepted = 0;
+    for input in &inputs {
+        // Server, browser, and lines.
+        for (key, kind) in [
+            (&collector.keys.secret_key, "application/json"),
+            (&collector.keys.public_key, "text/plain"),
+            (&collector.keys.secret_key, "application/x-ndjson"),
+        ] {
+            let headers = [&*format!("authorization: Bearer {key}"), &*format!("content-type: {kind}")];
+            let answer = http::post(collector.address, "/v1/events", &headers, input).await;
+            assert!(matches!(answer.status, 200 | 400 | 413), "{}: {}", answer.text(), input.escape_ascii());
+            accepted += answer.json()["accepted"].as_i64().unwrap_or_default();
+        }
+    }
+    assert!(accepted > 0);
+    let at_rest =
+        format!("select (accepted = {accepted} and pending = 0 and unexplained = 0)::int::bigint from weir.accounting");
+    database.until(&at_rest, 1).await;
+    let refused = database.rows("select sqlstate, message from weir.quarantine").await;
+    assert!(refused.is_empty(), "of {accepted} events: {refused:?}");
     collector.stop().await;
 }
