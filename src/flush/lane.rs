@@ -235,7 +235,7 @@ impl<S: Store> Lane<S> {
         }
         if self.ledger.is_none() {
             let applied = within(&self.shared, session.open(segment.id, &self.shared.node)).await?;
-            let row = LedgerRow::of(segment, applied)?;
+            let row = LedgerRow::of(segment, applied, &self.shared.journal)?;
             self.shared.report().moved(None, Some(&row));
             segment.applied(row.position.offset);
             self.ledger = Some(row);
@@ -250,6 +250,8 @@ impl<S: Store> Lane<S> {
             frames => frames?,
         };
         if frames.is_empty() {
+            // Damage at the end is no work that is left.
+            segment.progress.set_applied_to(frames.to);
             // Sealed before it was read to its end: then that is the end.
             if is_sealed {
                 self.retire();

@@ -4,7 +4,7 @@ use super::FlushError;
 use super::store::{Applied, Position, SourceCounts};
 use crate::accounting::Accounting;
 use crate::journal::segment::{Chain, Frames};
-use crate::journal::{Durability, Segment};
+use crate::journal::{Durability, JournalState, Segment};
 
 /// A segment's row in the ledger, as this lane last saw it.
 #[derive(Debug, Clone)]
@@ -15,13 +15,18 @@ pub struct LedgerRow {
 
 impl LedgerRow {
     /// Checks that the ledger speaks of this very file.
-    pub fn of(segment: &Segment, applied: Applied) -> Result<Self, FlushError> {
+    pub fn of(segment: &Segment, applied: Applied, journal: &JournalState) -> Result<Self, FlushError> {
         let Position { offset, chain } = applied.position;
         let is_ours = match segment.chain_to(offset) {
-            Chain::Known(own) => own == chain && offset <= segment.progress.synced_to(),
+            Chain::Known(own) if own == chain && offset <= segment.progress.synced_to() => true,
             // The id is 128 random bits under a checksum of its own: what is left of the file is still this file.
             Chain::Unknown => true,
-            Chain::NoFrame => false,
+            // Bits that have rotted since the file was read look like another file.
+            Chain::Known(_) | Chain::NoFrame => {
+                let damaged = segment.find_damage(offset);
+                journal.damaged(damaged);
+                damaged > 0
+            }
         };
         if !is_ours {
             return Err(FlushError::Fork(segment.id));

@@ -17,6 +17,9 @@ use super::scan::{next_frame, read_tolerantly};
 use super::submission::Senders;
 use crate::disk::DiskFile;
 
+/// Read at once when a file is checked.
+const CHECK_BYTES: usize = 1024 * 1024;
+
 /// A segment: written by the journal thread up to `synced_to`, applied by one lane up to `applied_to`.
 pub struct Segment {
     pub id: Uuid,
@@ -174,6 +177,19 @@ impl Segment {
         damaged.push(from..next);
         damaged.sort_by_key(|range| range.start);
         next - from
+    }
+
+    /// Reads every frame before `to`, and notes what is damaged: the number of such bytes.
+    pub fn find_damage(&self, to: u64) -> u64 {
+        let (mut at, mut damaged) = (0, 0);
+        while at < to {
+            match self.read(at, CHECK_BYTES) {
+                Ok(frames) if frames.is_empty() => break,
+                Ok(frames) => at = frames.to,
+                Err(_) => damaged += self.step_over(self.readable_from(at)),
+            }
+        }
+        damaged
     }
 
     /// The chain of checksums over the frames before `to`.

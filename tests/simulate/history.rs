@@ -55,6 +55,7 @@ pub struct History {
     promised: BTreeSet<Uuid>,
     /// Promised, and then the disk itself was lost: the guarantee ends there.
     excused: BTreeSet<Uuid>,
+    is_damaged: bool,
     poison: BTreeSet<Uuid>,
     named: Vec<Event>,
     durability: Durability,
@@ -99,6 +100,7 @@ impl History {
             sent: BTreeMap::new(),
             promised: BTreeSet::new(),
             excused: BTreeSet::new(),
+            is_damaged: false,
             poison: BTreeSet::new(),
             named: Vec::new(),
             durability,
@@ -318,6 +320,8 @@ impl History {
         if frames.is_empty() {
             return;
         }
+        // The books of what lay there are lost as well.
+        self.is_damaged = true;
         let (offset, length, ids) = &frames[self.random.below(frames.len() as u64) as usize];
         self.excused.extend(ids);
         disk.flip(path, offset * 8 + self.random.below(*length as u64 * 8) as usize);
@@ -394,7 +398,7 @@ impl History {
         }
         assert_eq!(stored, tables.rows.values().map(|count| u64::from(*count)).sum::<u64>(), "P3: rows and ledger");
         assert_eq!(quarantined, tables.quarantine.values().map(|count| u64::from(*count)).sum::<u64>(), "P3");
-        let has_lost = !self.excused.is_empty();
+        let has_lost = self.is_damaged || !self.excused.is_empty();
         for node in self.nodes.iter().filter(|_| !has_lost) {
             let Some(process) = &node.process else { continue };
             for (source, balance) in process.balance() {
