@@ -113,8 +113,7 @@ impl Block {
             places: Arc::new(Places::open(None)?),
             salts: Arc::new(Salts::new()?),
         };
-        let key =
-            WriteKey { source: traffic.site.source.as_str().into(), kind: KeyKind::Public, origins: Arc::default() };
+        let key = WriteKey::new(traffic.site.source.as_str().into(), KeyKind::Public, Arc::default());
         let mut stream = traffic.stream(COPY_STREAM);
         let mut block = Self { bytes: Vec::new(), starts: Vec::new() };
         while block.bytes.len() < bytes_max {
