@@ -158,13 +158,13 @@ mod tests {
         WriteKey::new("web".into(), kind, Arc::new([]))
     }
 
-    fn ip(text: &str) -> Option<IpAddr> {
-        Some(text.parse().expect("an address"))
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
     }
 
     /// Each `n` from a network of its own.
-    fn stranger(n: u32) -> Option<IpAddr> {
-        Some(std::net::Ipv6Addr::from((0x2001_0db8_u128 << 96) | (u128::from(n) << 64)).into())
+    fn stranger(n: u32) -> IpAddr {
+        std::net::Ipv6Addr::from((0x2001_0db8_u128 << 96) | (u128::from(n) << 64)).into()
     }
 
     #[test]
@@ -177,10 +177,10 @@ mod tests {
         ] {
             let rates = rates(0, 1, false);
             for _ in 0..10 {
-                rates.check(ip(first), None).expect("the burst");
+                rates.check(Some(ip(first)), None).expect("the burst");
             }
-            assert_eq!(rates.check(ip(first), None).expect_err("too often").retry_after_s(), 1);
-            assert_eq!(rates.check(ip(second), None).is_err(), are_one, "{first} {second}");
+            assert_eq!(rates.check(Some(ip(first)), None).expect_err("too often").retry_after_s(), 1);
+            assert_eq!(rates.check(Some(ip(second)), None).is_err(), are_one, "{first} {second}");
         }
     }
 
@@ -188,16 +188,17 @@ mod tests {
     fn a_secret_key_exempts_its_network_and_neighbours_are_not_limited() {
         let rates = rates(0, 1, false);
         for _ in 0..100 {
-            rates.check(ip("203.0.113.1"), Some(&key(KeyKind::Secret))).expect("exempt");
+            rates.check(Some(ip("203.0.113.1")), Some(&key(KeyKind::Secret))).expect("exempt");
             rates.check(None, None).expect("nobody to count");
             for neighbour in
                 ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.1.1", "100.64.0.1", "::1", "fd00::1"]
             {
-                rates.check(ip(neighbour), None).expect(neighbour);
+                rates.check(Some(ip(neighbour)), None).expect(neighbour);
             }
         }
         for stranger in ["100.63.0.1", "100.128.0.1", "172.32.0.1", "2001:db8::1"] {
-            let refused = (0..100).filter(|_| rates.check(ip(stranger), Some(&key(KeyKind::Public))).is_err()).count();
+            let refused =
+                (0..100).filter(|_| rates.check(Some(ip(stranger)), Some(&key(KeyKind::Public))).is_err()).count();
             assert!(refused > 80, "{stranger}: {refused}");
         }
     }
@@ -206,9 +207,9 @@ mod tests {
     fn a_network_over_its_limit_does_not_use_up_the_key() {
         let rates = rates(2, 1, true);
         let key = key(KeyKind::Public);
-        let refused = (0..1_000).filter(|_| rates.check(ip("127.0.0.1"), Some(&key)).is_err()).count();
+        let refused = (0..1_000).filter(|_| rates.check(Some(ip("127.0.0.1")), Some(&key)).is_err()).count();
         assert!(refused >= 980, "{refused}");
-        rates.check(ip("203.0.113.1"), Some(&key)).expect("the key has room");
+        rates.check(Some(ip("203.0.113.1")), Some(&key)).expect("the key has room");
         let error = (0..20).find_map(|_| rates.check_key(&key).err()).expect("the key's own limit");
         assert_eq!(error.sender, Sender::Key);
     }
@@ -217,7 +218,7 @@ mod tests {
     fn strangers_without_number_take_a_table_of_bounded_size() {
         let rates = rates(0, 1, false);
         for n in 0..100_000_u32 {
-            rates.check(stranger(n), None).expect("its first");
+            rates.check(Some(stranger(n)), None).expect("its first");
         }
         assert!(rates.networks.len() <= 100, "{}", rates.networks.len());
     }
@@ -227,8 +228,8 @@ mod tests {
         let rates = rates(0, 1, false);
         let mut refused = 0;
         for n in 0..10_000_u32 {
-            refused += u32::from(rates.check(ip("203.0.113.1"), None).is_err());
-            let _ = rates.check(stranger(n), None);
+            refused += u32::from(rates.check(Some(ip("203.0.113.1")), None).is_err());
+            let _ = rates.check(Some(stranger(n)), None);
         }
         assert!(refused > 9_900, "{refused}");
     }
