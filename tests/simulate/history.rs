@@ -26,6 +26,7 @@ const STEPS_MORE: u64 = 120;
 const REST_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Which faults a history may have.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 struct Weather {
     power_cuts: bool,
     disk_errors: bool,
@@ -129,8 +130,8 @@ impl History {
             }
             80..=85 => self.kill(at).await,
             86..=88 => self.stop(at).await,
-            89..=93 => self.trouble_database().await,
-            94..=96 => self.trouble_disk(at).await,
+            89..=93 => self.trouble_database(),
+            94..=96 => self.trouble_disk(at),
             97 => {
                 let ms = self.random.below(7_200_000) as i64 - 3_600_000;
                 self.nodes[at].machine.clock.jump(ms);
@@ -151,8 +152,8 @@ impl History {
     }
 
     async fn send(&mut self, at: usize) {
-        for _ in 0..1 + self.random.below(3) {
-            let events = (0..1 + self.random.below(3)).map(|_| self.event(at)).collect::<Vec<_>>();
+        for _ in 0..=self.random.below(3) {
+            let events = (0..=self.random.below(3)).map(|_| self.event(at)).collect::<Vec<_>>();
             let node = &mut self.nodes[at];
             let Some(process) = &mut node.process else { return };
             if let Ok(answer) = process.submit(&events) {
@@ -236,14 +237,14 @@ impl History {
         }
     }
 
-    async fn trouble_database(&mut self) {
+    fn trouble_database(&mut self) {
         let often = |on: bool, permille: u64| if on { permille } else { 0 };
         match self.random.below(6) {
             0 => self.database.set_up(self.random.coin()),
             1 => self.database.crash(),
             2 if self.weather.failovers => {
                 // The answer to a commit takes a moment, and from then on it is retained.
-                self.database.fail_over(RETAIN - Duration::from_secs(1));
+                self.database.fail_over(RETAIN.saturating_sub(Duration::from_secs(1)));
             }
             3 if self.weather.schema => self.database.set_schema_broken(self.random.coin()),
             _ => {
@@ -258,7 +259,7 @@ impl History {
         }
     }
 
-    async fn trouble_disk(&mut self, at: usize) {
+    fn trouble_disk(&mut self, at: usize) {
         if !self.weather.disk_errors {
             return;
         }
@@ -366,7 +367,7 @@ impl History {
     }
 
     async fn come_to_rest(&self) {
-        let is_at_rest = |node: &Node| node.process.as_ref().is_some_and(|process| process.is_at_rest());
+        let is_at_rest = |node: &Node| node.process.as_ref().is_some_and(Process::is_at_rest);
         while !self.nodes.iter().all(is_at_rest) {
             sleep(Duration::from_secs(1)).await;
         }

@@ -16,7 +16,7 @@ use weir::accounting::Settled;
 use weir::database::DatabaseError;
 use weir::flush::FlushError;
 use weir::flush::batch::promised;
-use weir::flush::store::{Applied, Counts, Position, Session, SourceCounts, Store, Transaction};
+use weir::flush::store::{Applied, Position, Session, SourceCounts, Store, Transaction};
 use weir::journal::segment::Frames;
 use weir::row;
 
@@ -425,9 +425,11 @@ impl Transaction for Flush<'_> {
         self.call().await?;
         assert!(!self.pending().moves.is_empty(), "P5: rows are sorted out before the fence is taken");
         let mut counts = promised(frames);
-        counts.values_mut().for_each(|counts| counts.settled.stored = 0);
+        for counts in counts.values_mut() {
+            counts.settled.stored = 0;
+        }
         for (source, id) in ids(frames) {
-            let outcome = &mut counts.entry(source).or_insert_with(Counts::default).settled;
+            let outcome = &mut counts.entry(source).or_default().settled;
             if self.is_poison(id) {
                 outcome.quarantined += 1;
                 self.pending().quarantine.push(id);

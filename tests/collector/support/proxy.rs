@@ -13,7 +13,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// An SSLRequest has this in the place of a protocol version.
+/// An `SSLRequest` has this in the place of a protocol version.
 const SSL_REQUEST: &[u8] = &80_877_103_u32.to_be_bytes();
 /// Type and length, which counts itself.
 const HEADER_BYTES: usize = 5;
