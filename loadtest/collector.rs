@@ -12,6 +12,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use weir::journal::Durability;
+
 use crate::client::Connection;
 use crate::machine;
 
@@ -35,7 +37,12 @@ pub struct Collector {
 
 impl Collector {
     /// Starts `weir serve` with the default settings, working in a new directory below `parent`.
-    pub async fn start(program: &Path, database_url: &str, parent: &Path) -> anyhow::Result<Self> {
+    pub async fn start(
+        program: &Path,
+        database_url: &str,
+        parent: &Path,
+        durability: Durability,
+    ) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("loadtest-").tempdir_in(parent)?;
         let log = dir.path().join("weir.log");
         let mut command = Command::new(program);
@@ -50,6 +57,7 @@ impl Collector {
             .env("WEIR_LOG_FORMAT", "json")
             // All load has one key. The limit is checked all the same, but is never reached.
             .env("WEIR_RECEIVE__KEY_REQUESTS_PER_S", "1000000000")
+            .env("WEIR_JOURNAL__DURABILITY", serde_json::to_value(durability)?.as_str().unwrap_or_default())
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

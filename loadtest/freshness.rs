@@ -46,7 +46,7 @@ pub async fn probe(
         let sent = stream.write(Shape::Single, &mut request);
         let started = Instant::now();
         let (status, _) = connection.exchange(&request).await?;
-        ensure!(status == 200, "a probe was answered {status}");
+        ensure!(matches!(status, 200 | 202), "a probe was answered {status}");
         let id = sent.event_ids(&traffic.site.source).next().context("a single event")?;
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(sent.at_ms().cast_unsigned());
         while !client.query_one(&query, &[&id, &at]).await?.try_get(0)? {

@@ -7,6 +7,7 @@
 //! ```text
 //! bare            requests as fast as they are answered, to an axum handler that reads the body and answers 204
 //! copy            the same events' tuples by COPY BINARY from memory, over as many connections as weir has lanes
+//! memory          `single` with `journal.durability = "memory"`, answered 202: what group commit costs
 //! single, batch   weir as a process of its own, with its default settings, on an empty table
 //! ..., half       the same at half the rate at which rows landed, on a schedule: latency counts from when a request was
 //!                 due, whether or not the generator could send it then
@@ -35,6 +36,7 @@ use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use weir::database::migrate;
+use weir::journal::Durability;
 
 use crate::database::Database;
 use crate::measure::{Bench, WeirResult};
@@ -82,6 +84,8 @@ enum Phase {
     Bare,
     Copy,
     Single,
+    /// `single` once more with `journal.durability = "memory"`: what group commit costs.
+    Memory,
     Batch,
 }
 
@@ -210,6 +214,11 @@ async fn round(args: &Args, bench: &Bench) -> anyhow::Result<Round> {
         let (full, half) = both(bench, "single", Shape::Single).await?;
         (round.single, round.single_scheduled) = (Some(full), Some(half));
     }
+    if is_asked(Phase::Memory) {
+        let memory = bench.weir(Shape::Single, None, Durability::Memory).await.context("single, in memory")?;
+        eprintln!("  single, memory {:>9.0} events/s", memory.accepted_per_second);
+        round.memory = Some(memory);
+    }
     if is_asked(Phase::Batch) {
         let (full, half) = both(bench, "batch", Shape::Batch(args.batch_events)).await?;
         (round.batch, round.batch_scheduled) = (Some(full), Some(half));
@@ -219,10 +228,11 @@ async fn round(args: &Args, bench: &Bench) -> anyhow::Result<Round> {
 
 /// Full speed, then half of what reached the tables.
 async fn both(bench: &Bench, name: &str, shape: Shape) -> anyhow::Result<(WeirResult, WeirResult)> {
-    let full = bench.weir(shape, None).await.with_context(|| format!("{name}, at full speed"))?;
+    let full = bench.weir(shape, None, Durability::Journal).await.with_context(|| format!("{name}, at full speed"))?;
     eprintln!("  {name:<14} {:>9.0} events/s, {:.0} rows/s landed", full.accepted_per_second, full.landed_per_second);
     let pace = SCHEDULED_SHARE * full.landed_per_second / f64::from(shape.events());
-    let half = bench.weir(shape, Some(pace)).await.with_context(|| format!("{name}, on a schedule"))?;
+    let half =
+        bench.weir(shape, Some(pace), Durability::Journal).await.with_context(|| format!("{name}, on a schedule"))?;
     eprintln!(
         "  {:<14} {:>9.0} events/s, freshness at most {:.0} ms",
         format!("{name}, half"),

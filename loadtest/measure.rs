@@ -10,6 +10,8 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use weir::journal::Durability;
+
 use crate::client::{self, Load, Outcome, Pace};
 use crate::collector::Collector;
 use crate::database::Database;
@@ -139,10 +141,11 @@ impl Bench {
     }
 
     /// The collector, in a new process on an empty table.
-    pub async fn weir(&self, shape: Shape, pace: Option<f64>) -> anyhow::Result<WeirResult> {
-        let collector = Collector::start(&self.weir, &self.database.url, &self.dir).await?;
+    pub async fn weir(&self, shape: Shape, pace: Option<f64>, durability: Durability) -> anyhow::Result<WeirResult> {
+        let collector = Collector::start(&self.weir, &self.database.url, &self.dir, durability).await?;
         let client = self.database.client().await?;
-        let full = self.load(collector.public, shape, 200);
+        let success = if durability == Durability::Memory { 202 } else { 200 };
+        let full = self.load(collector.public, shape, success);
         self.warm_up(&full, &client).await?;
 
         let load = Load {

@@ -11,6 +11,7 @@ pub struct Round {
     pub copy_rows_per_second: Option<f64>,
     pub single: Option<WeirResult>,
     pub single_scheduled: Option<WeirResult>,
+    pub memory: Option<WeirResult>,
     pub batch: Option<WeirResult>,
     pub batch_scheduled: Option<WeirResult>,
 }
@@ -33,9 +34,10 @@ type Value<R> = fn(&R) -> f64;
 /// A phase's column.
 type Column = fn(&Round) -> Option<&WeirResult>;
 
-const COLUMNS: [(&str, Column); 4] = [
+const COLUMNS: [(&str, Column); 5] = [
     ("single", |round| round.single.as_ref()),
     ("single, half", |round| round.single_scheduled.as_ref()),
+    ("memory", |round| round.memory.as_ref()),
     ("batch", |round| round.batch.as_ref()),
     ("batch, half", |round| round.batch_scheduled.as_ref()),
 ];
@@ -122,6 +124,13 @@ impl Report {
             [self.median(|round| {
                 let (single, bare) = (round.single.as_ref()?, round.bare.as_ref()?);
                 Some(single.requests_per_second / bare.requests_per_second)
+            })],
+        );
+        line(
+            "single with sync / in memory",
+            2,
+            [self.median(|round| {
+                Some(round.single.as_ref()?.requests_per_second / round.memory.as_ref()?.requests_per_second)
             })],
         );
         line(

@@ -22,6 +22,10 @@ const SETTLE: &str = include_str!("sql/ledger_settle.sql");
 /// Waiting longer for a ledger row means that someone else holds it: better start over.
 const LOCK_TIMEOUT_MS: u32 = 10_000;
 
+/// Should a collector vanish without a word, its ledger row must not stay locked for hours. Longer than the collector
+/// itself would wait: a COMMIT that is only late shall arrive.
+const IDLE_GRACE_MS: u128 = 12_000;
+
 /// The database that lanes flush into.
 pub struct Postgres {
     database: Database,
@@ -119,10 +123,12 @@ impl Session for Connection {
 
     async fn begin(&mut self) -> Result<Flush<'_>, FlushError> {
         let statement_ms = self.statement_timeout_ms;
+        let idle_ms = statement_ms + IDLE_GRACE_MS;
         let transaction = self.client()?.transaction().await?;
         transaction
             .batch_execute(&format!(
-                "set local lock_timeout = {LOCK_TIMEOUT_MS}; set local statement_timeout = {statement_ms}"
+                "set local lock_timeout = {LOCK_TIMEOUT_MS}; set local statement_timeout = {statement_ms};
+                 set local idle_in_transaction_session_timeout = {idle_ms}"
             ))
             .await?;
         Ok(Flush { transaction })

@@ -77,6 +77,7 @@ async fn a_full_database_disk_delays_and_quarantines_nothing() {
     eventually("events are taken all the same", async || clients.taken() > taken + 500).await;
     let metrics = http::get(collector.admin, "/metrics", &[]).await.text();
     assert!(metrics.contains("weir_flush_stopped_lanes 0"), "no person is needed");
+    assert!(metrics.contains("weir_flush_careful_total 0"), "no row is at fault");
     let record = clients.finish().await;
     std::fs::remove_file(filler).expect("ours");
     record.until_exact(&database.client).await;

@@ -140,3 +140,16 @@ async fn rows_that_stall_halfway_are_sent_again_once() {
     database.until_accounted(200, 200, 0, 0).await;
     collector.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_never_ends_does_not_stop_the_lane_for_ever() {
+    let (database, proxy, collector, _journal) =
+        through_proxy(|config| config.database.statement_timeout_s = STATEMENT_TIMEOUT_S).await;
+    let never = CancellationToken::new();
+    proxy.arm(At::Commit, Then::Hold(never.clone()));
+    assert_eq!(collector.post(r#"[{"name":"a"},{"name":"b"}]"#).await.status, 200);
+    database.until_stored(2).await;
+    never.cancel();
+    database.until_accounted(2, 2, 0, 0).await;
+    collector.stop().await;
+}

@@ -43,3 +43,21 @@ async fn good_rows_beside_poison_arrive_soon() {
     eprintln!("poison: {poison} of {} rows, all good ones stored after {took:?}", good + poison);
     collector.stop().await;
 }
+
+/// Refuses at COMMIT what COPY took.
+const DEFERRED: &str = "create function no_poison() returns trigger language plpgsql as $$
+    begin
+        if new.name like 'poison%' then raise exception 'poison' using errcode = '23514'; end if;
+        return null;
+    end $$;
+    create constraint trigger no_poison after insert on analytics.events
+        deferrable initially deferred for each row execute function no_poison()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_refused_only_at_commit_costs_no_other() {
+    let (database, collector, _journal) = collector(|_| {}).await;
+    database.client.batch_execute(DEFERRED).await.expect("added");
+    assert_eq!(collector.post(r#"[{"name":"good"},{"name":"poison"},{"name":"fine"}]"#).await.status, 200);
+    database.until_accounted(3, 2, 0, 1).await;
+    collector.stop().await;
+}
