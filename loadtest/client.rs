@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::traffic::{Sent, Shape, Stream, Traffic};
 
@@ -45,7 +46,20 @@ pub struct Load {
     pub first_stream: u32,
     pub pace: Pace,
     pub duration: Duration,
+    /// Any other answer is a refusal.
     pub expected_status: u16,
+    pub control: Arc<Control>,
+}
+
+/// What others may see of a load while it lasts, and say to it.
+#[derive(Debug, Default)]
+pub struct Control {
+    /// Latencies are kept apart by the section in which a request was due.
+    pub section: AtomicUsize,
+    /// Events with the expected answer so far.
+    pub answered: AtomicU64,
+    /// Ends a load on a schedule: what is due until then is still sent.
+    pub stop: CancellationToken,
 }
 
 /// What came of it.
@@ -57,9 +71,15 @@ pub struct Outcome {
     pub started: Instant,
     /// From the first request to the last answer.
     pub elapsed: Duration,
-    /// Microseconds from the moment when a request was due to its answer.
+    /// By section.
+    pub timing: Vec<Timing>,
+}
+
+/// In microseconds, up to a minute, to three digits.
+pub struct Timing {
+    /// From the moment when a request was due to its answer.
     pub latency: Histogram<u64>,
-    /// Microseconds by which the generator itself was late.
+    /// By which the generator itself was late: part of the above.
     pub lateness: Histogram<u64>,
 }
 
@@ -145,8 +165,8 @@ struct Turn {
     started: Instant,
     /// Requests begun.
     begun: AtomicU64,
-    /// Requests that a schedule holds.
-    planned: u64,
+    /// Requests that there will be.
+    planned: AtomicU64,
     due: Semaphore,
 }
 
@@ -159,18 +179,24 @@ async fn drive(load: Load) -> anyhow::Result<Outcome> {
         Pace::Full { events_max } => events_max / u64::from(load.shape.events()),
         Pace::Schedule { requests_per_second } => (requests_per_second * load.duration.as_secs_f64()) as u64,
     };
-    let turn =
-        Arc::new(Turn { started: Instant::now(), begun: AtomicU64::new(0), planned, due: Semaphore::new(0), load });
+    let turn = Arc::new(Turn {
+        started: Instant::now(),
+        begun: AtomicU64::new(0),
+        planned: AtomicU64::new(planned),
+        due: Semaphore::new(0),
+        load,
+    });
     if let Pace::Schedule { requests_per_second } = turn.load.pace {
         let turn = Arc::clone(&turn);
-        thread::Builder::new().name("loadtest-pacer".to_owned()).spawn(move || release(&turn, requests_per_second))?;
+        let pacer = move || release(&turn, planned, requests_per_second);
+        thread::Builder::new().name("loadtest-pacer".to_owned()).spawn(pacer)?;
     }
     let mut tasks = JoinSet::new();
     for (number, connection) in (turn.load.first_stream..).zip(connections) {
         let stream = turn.load.traffic.stream(number);
         tasks.spawn(converse(Arc::clone(&turn), connection, stream));
     }
-    let mut outcome = Outcome::new(turn.started)?;
+    let mut outcome = Outcome::new(turn.started);
     while let Some(part) = tasks.join_next().await {
         outcome.add(part??)?;
     }
@@ -179,22 +205,23 @@ async fn drive(load: Load) -> anyhow::Result<Outcome> {
 }
 
 /// Lets requests go when they are due, and at the end everyone.
-fn release(turn: &Turn, requests_per_second: f64) {
+fn release(turn: &Turn, planned: u64, requests_per_second: f64) {
     let mut released = 0;
-    while released < turn.planned {
+    while released < planned && !turn.load.control.stop.is_cancelled() {
         let due = (turn.started.elapsed().as_secs_f64() * requests_per_second) as u64 + 1;
-        let due = due.min(turn.planned);
+        let due = due.min(planned);
         turn.due.add_permits((due - released) as usize);
         released = due;
         thread::sleep(PACER_INTERVAL);
     }
+    turn.planned.store(released, Ordering::Release);
     turn.due.add_permits(turn.load.connections as usize);
 }
 
 /// One connection's requests, one after the other.
 async fn converse(turn: Arc<Turn>, mut connection: Connection, mut stream: Stream) -> anyhow::Result<Outcome> {
     let load = &turn.load;
-    let mut outcome = Outcome::new(turn.started)?;
+    let mut outcome = Outcome::new(turn.started);
     let mut request = Vec::new();
     loop {
         if matches!(load.pace, Pace::Schedule { .. }) {
@@ -203,7 +230,7 @@ async fn converse(turn: Arc<Turn>, mut connection: Connection, mut stream: Strea
             return Ok(outcome);
         }
         let index = turn.begun.fetch_add(1, Ordering::Relaxed);
-        if index >= turn.planned {
+        if index >= turn.planned.load(Ordering::Acquire) {
             return Ok(outcome);
         }
         let due = match load.pace {
@@ -212,16 +239,18 @@ async fn converse(turn: Arc<Turn>, mut connection: Connection, mut stream: Strea
                 Some(turn.started + Duration::from_secs_f64(index as f64 / requests_per_second))
             }
         };
+        let section = load.control.section.load(Ordering::Relaxed);
         let sent = stream.write(load.shape, &mut request);
         if let Some(due) = due {
-            outcome.lateness.saturating_record(micros(due.elapsed()));
+            outcome.timing(section)?.lateness.saturating_record(micros(due.elapsed()));
         }
         let exchange = tokio::time::timeout(ANSWER_TIMEOUT, connection.exchange(&request));
         let (status, body) = exchange.await.context("no answer in time")??;
         if let Some(due) = due {
-            outcome.latency.saturating_record(micros(due.elapsed()));
+            outcome.timing(section)?.latency.saturating_record(micros(due.elapsed()));
         }
         if status == load.expected_status {
+            load.control.answered.fetch_add(u64::from(sent.events), Ordering::Relaxed);
             outcome.answered.push(sent);
         } else {
             outcome.refuse(status, 1, || String::from_utf8_lossy(body).into_owned());
@@ -234,17 +263,16 @@ fn micros(duration: Duration) -> u64 {
 }
 
 impl Outcome {
-    fn new(started: Instant) -> anyhow::Result<Self> {
-        // Up to a minute, to three digits.
-        let histogram = || Histogram::new_with_bounds(1, 60_000_000, 3);
-        Ok(Self {
-            answered: Vec::new(),
-            refused: BTreeMap::new(),
-            started,
-            elapsed: Duration::ZERO,
-            latency: histogram()?,
-            lateness: histogram()?,
-        })
+    fn new(started: Instant) -> Self {
+        Self { answered: Vec::new(), refused: BTreeMap::new(), started, elapsed: Duration::ZERO, timing: Vec::new() }
+    }
+
+    fn timing(&mut self, section: usize) -> anyhow::Result<&mut Timing> {
+        while self.timing.len() <= section {
+            let histogram = || Histogram::new_with_bounds(1, 60_000_000, 3);
+            self.timing.push(Timing { latency: histogram()?, lateness: histogram()? });
+        }
+        Ok(&mut self.timing[section])
     }
 
     fn refuse(&mut self, status: u16, times: u64, text: impl FnOnce() -> String) {
@@ -256,8 +284,11 @@ impl Outcome {
         for (status, (times, text)) in part.refused {
             self.refuse(status, times, || text);
         }
-        self.latency.add(part.latency)?;
-        self.lateness.add(part.lateness)?;
+        for (section, part) in part.timing.into_iter().enumerate() {
+            let timing = self.timing(section)?;
+            timing.latency.add(part.latency)?;
+            timing.lateness.add(part.lateness)?;
+        }
         Ok(())
     }
 }

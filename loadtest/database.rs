@@ -50,6 +50,26 @@ impl Database {
         connect(&self.url).await
     }
 
+    /// Cuts everyone off and lets nobody in, until [`Self::open`].
+    pub async fn shut(&self) -> anyhow::Result<()> {
+        let name = self.allow_connections(false).await?;
+        let kick = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1";
+        self.superuser.query(kick, &[&name]).await?;
+        Ok(())
+    }
+
+    pub async fn open(&self) -> anyhow::Result<()> {
+        self.allow_connections(true).await?;
+        Ok(())
+    }
+
+    /// The database's name.
+    async fn allow_connections(&self, allowed: bool) -> anyhow::Result<String> {
+        let name = Url::parse(&self.url)?.username().to_owned();
+        self.superuser.batch_execute(&format!("alter database {name} allow_connections {allowed}")).await?;
+        Ok(name)
+    }
+
     /// Gives each phase the same start: no rows, and a checkpoint just done.
     pub async fn clean(&self, table: &str) -> anyhow::Result<()> {
         let truncate = format!("truncate {table}");

@@ -13,7 +13,7 @@ const SYNC_PROBE_BYTES: usize = 8 * 1024;
 const SYNC_PROBES: u32 = 200;
 
 /// Processor time used so far.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu {
     pub user: Duration,
     pub system: Duration,

@@ -7,11 +7,16 @@
 //! ```text
 //! bare            requests as fast as they are answered, to an axum handler that reads the body and answers 204
 //! copy            the same events' tuples by COPY BINARY from memory, over as many connections as weir has lanes
-//! memory          `single` with `journal.durability = "memory"`, answered 202: what group commit costs
 //! single, batch   weir as a process of its own, with its default settings, on an empty table
 //! ..., half       the same at half the rate at which rows landed, on a schedule: latency counts from when a request was
 //!                 due, whether or not the generator could send it then
+//! memory          `single` with `journal.durability = "memory"`, where only 202 counts as a success: what group commit
+//!                 costs. Beside `single`, before it in every second round
+//! outage          single events on a schedule, while PostgreSQL goes away and comes back; meanwhile batches on a schedule
+//!                 make a backlog. How fast it is caught up with, beside raw COPY; and what the single events notice
 //! ```
+//!
+//! `--sabotage lose-one` (or `double-one`, `invent-one`) harms the rows before they are compared: the test must fail.
 
 mod client;
 mod collector;
@@ -20,10 +25,12 @@ mod database;
 mod freshness;
 mod machine;
 mod measure;
+mod outage;
 mod peers;
 mod random;
 mod report;
 mod traffic;
+mod usage;
 mod verify;
 
 use std::path::PathBuf;
@@ -40,8 +47,10 @@ use weir::journal::Durability;
 
 use crate::database::Database;
 use crate::measure::{Bench, WeirResult};
+use crate::outage::{OutageResult, Plan};
 use crate::report::{Report, Round};
 use crate::traffic::{Shape, Site, Traffic};
+use crate::verify::Sabotage;
 
 /// The bare server must not lose by its allocator.
 #[global_allocator]
@@ -68,6 +77,18 @@ struct Args {
     /// Only these phases; those on a schedule come with their own.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Phase>,
+    /// How long PostgreSQL is away in the phase `outage`.
+    #[arg(long, default_value_t = 15)]
+    outage_seconds: u64,
+    /// In batches, while it is away: the backlog. An event takes some 450 bytes.
+    #[arg(long, default_value_t = 50_000)]
+    outage_events_per_second: u32,
+    /// One by one, before, while and after it is away.
+    #[arg(long, default_value_t = 1_000)]
+    live_events_per_second: u32,
+    /// Harm the rows before they are compared with what was answered: shows that the test can fail.
+    #[arg(long, value_enum)]
+    sabotage: Option<Sabotage>,
     /// Where to write all figures of all rounds.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -79,14 +100,15 @@ struct Args {
     dir: Option<PathBuf>,
 }
 
+/// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Phase {
     Bare,
     Copy,
     Single,
-    /// `single` once more with `journal.durability = "memory"`: what group commit costs.
     Memory,
     Batch,
+    Outage,
 }
 
 #[tokio::main]
@@ -109,7 +131,7 @@ fn told(result: anyhow::Result<()>) -> ExitCode {
 
 async fn run(args: Args) -> anyhow::Result<()> {
     ensure!(
-        args.rounds > 0 && args.seconds > 0 && args.connections > 0 && args.batch_events > 0,
+        args.rounds > 0 && args.seconds > 0 && args.connections > 0 && args.batch_events > 0 && args.outage_seconds > 0,
         "rounds, seconds, connections and events of a batch begin at 1"
     );
     let mut terminate = signal(SignalKind::terminate())?;
@@ -167,6 +189,7 @@ async fn measure(args: &Args, database: Database, weir: PathBuf, dir: PathBuf) -
         connections: args.connections,
         duration: Duration::from_secs(args.seconds),
         streams: AtomicU32::new(0),
+        sabotage: args.sabotage,
         dir,
     };
     let mut report = Report {
@@ -181,7 +204,7 @@ async fn measure(args: &Args, database: Database, weir: PathBuf, dir: PathBuf) -
     };
     for number in 1..=args.rounds {
         eprintln!("round {number} of {}", args.rounds);
-        report.rounds.push(round(args, &bench).await?);
+        report.rounds.push(round(args, &bench, number).await?);
     }
     Ok(report)
 }
@@ -197,7 +220,7 @@ async fn prepare(database: &Database) -> anyhow::Result<Site> {
     Ok(Site { source: SOURCE.to_owned(), public_key: keys.public_key, secret_key: keys.secret_key })
 }
 
-async fn round(args: &Args, bench: &Bench) -> anyhow::Result<Round> {
+async fn round(args: &Args, bench: &Bench, number: u32) -> anyhow::Result<Round> {
     let is_asked = |phase| args.only.is_empty() || args.only.contains(&phase);
     let mut round = Round::default();
     if is_asked(Phase::Bare) {
@@ -206,30 +229,44 @@ async fn round(args: &Args, bench: &Bench) -> anyhow::Result<Round> {
         round.bare = Some(bare);
     }
     if is_asked(Phase::Copy) {
-        let rows = bench.copy().await.context("raw COPY")?;
-        eprintln!("  copy           {rows:>9.0} rows/s");
-        round.copy_rows_per_second = Some(rows);
+        let copy = bench.copy().await.context("raw COPY")?;
+        eprintln!("  copy           {:>9.0} rows/s", copy.rows_per_second);
+        round.copy = Some(copy);
+    }
+    // Whatever the machine does more of as time goes on meets both alike.
+    let is_memory_first = number.is_multiple_of(2);
+    if is_asked(Phase::Memory) && is_memory_first {
+        round.memory = Some(memory(bench).await?);
     }
     if is_asked(Phase::Single) {
-        let (full, half) = both(bench, "single", Shape::Single).await?;
-        (round.single, round.single_scheduled) = (Some(full), Some(half));
+        round.single = Some(full(bench, "single", Shape::Single).await?);
     }
-    if is_asked(Phase::Memory) {
-        let memory = bench.weir(Shape::Single, None, Durability::Memory).await.context("single, in memory")?;
-        eprintln!("  single, memory {:>9.0} events/s", memory.accepted_per_second);
-        round.memory = Some(memory);
+    if is_asked(Phase::Memory) && !is_memory_first {
+        round.memory = Some(memory(bench).await?);
+    }
+    if let Some(single) = &round.single {
+        round.single_scheduled = Some(half(bench, "single", Shape::Single, single).await?);
     }
     if is_asked(Phase::Batch) {
-        let (full, half) = both(bench, "batch", Shape::Batch(args.batch_events)).await?;
-        (round.batch, round.batch_scheduled) = (Some(full), Some(half));
+        let shape = Shape::Batch(args.batch_events);
+        let batch = full(bench, "batch", shape).await?;
+        round.batch_scheduled = Some(half(bench, "batch", shape, &batch).await?);
+        round.batch = Some(batch);
+    }
+    if is_asked(Phase::Outage) {
+        round.outage = Some(outage(args, bench).await?);
     }
     Ok(round)
 }
 
-/// Full speed, then half of what reached the tables.
-async fn both(bench: &Bench, name: &str, shape: Shape) -> anyhow::Result<(WeirResult, WeirResult)> {
+async fn full(bench: &Bench, name: &str, shape: Shape) -> anyhow::Result<WeirResult> {
     let full = bench.weir(shape, None, Durability::Journal).await.with_context(|| format!("{name}, at full speed"))?;
     eprintln!("  {name:<14} {:>9.0} events/s, {:.0} rows/s landed", full.accepted_per_second, full.landed_per_second);
+    Ok(full)
+}
+
+/// Half of what reached the tables at full speed.
+async fn half(bench: &Bench, name: &str, shape: Shape, full: &WeirResult) -> anyhow::Result<WeirResult> {
     let pace = SCHEDULED_SHARE * full.landed_per_second / f64::from(shape.events());
     let half =
         bench.weir(shape, Some(pace), Durability::Journal).await.with_context(|| format!("{name}, on a schedule"))?;
@@ -239,5 +276,26 @@ async fn both(bench: &Bench, name: &str, shape: Shape) -> anyhow::Result<(WeirRe
         half.accepted_per_second,
         half.freshness_ms_max
     );
-    Ok((full, half))
+    Ok(half)
+}
+
+async fn memory(bench: &Bench) -> anyhow::Result<WeirResult> {
+    let memory = bench.weir(Shape::Single, None, Durability::Memory).await.context("single, in memory")?;
+    eprintln!("  single, memory {:>9.0} events/s, answered 202", memory.accepted_per_second);
+    Ok(memory)
+}
+
+async fn outage(args: &Args, bench: &Bench) -> anyhow::Result<OutageResult> {
+    let plan = Plan {
+        away: Duration::from_secs(args.outage_seconds),
+        batch_events: args.batch_events,
+        batch_events_per_second: f64::from(args.outage_events_per_second),
+        live_events_per_second: f64::from(args.live_events_per_second),
+    };
+    let outage = bench.outage(&plan).await.context("outage")?;
+    eprintln!(
+        "  outage         {:>9.0} rows/s while catching up with {:.0} MiB, memory {:.0} to {:.0} MiB while away",
+        outage.catch_up_rows_per_second, outage.backlog_mib, outage.memory_away_min_mib, outage.memory_away_max_mib
+    );
+    Ok(outage)
 }

@@ -3,31 +3,28 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use weir::journal::Durability;
 
-use crate::client::{self, Load, Outcome, Pace};
+use crate::client::{self, Load, Outcome, Pace, Timing};
 use crate::collector::Collector;
 use crate::database::Database;
 use crate::freshness;
 use crate::machine;
 use crate::peers::{self, Bare};
 use crate::traffic::{Sent, Shape, Traffic};
-use crate::verify;
+use crate::usage::{Cores, Usage};
+use crate::verify::{self, Sabotage};
 
 /// Fills the caches: each user agent is parsed once, each connection has grown its buffers.
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Events of one phase: what is behind in PostgreSQL waits in the journal, which must not fill up.
 const EVENTS_MAX: u64 = 4_000_000;
-
-/// Kernel threads that write back and log use less than this.
-const DISTURBED_CORES: f64 = 0.15;
 
 /// Everything that phases share.
 pub struct Bench {
@@ -39,6 +36,7 @@ pub struct Bench {
     pub connections: u32,
     pub duration: Duration,
     pub streams: AtomicU32,
+    pub sabotage: Option<Sabotage>,
 }
 
 /// The bare handler.
@@ -47,6 +45,16 @@ pub struct BareResult {
     pub requests_per_second: f64,
     pub cpu_us_per_request: f64,
     pub cpu_user_us_per_request: f64,
+    pub cores: Cores,
+}
+
+/// Raw COPY.
+#[derive(Debug, Serialize)]
+pub struct CopyResult {
+    pub rows_per_second: f64,
+    /// Of one row's tuple.
+    pub row_bytes: f64,
+    pub cores: Cores,
 }
 
 /// The collector under one load.
@@ -61,12 +69,7 @@ pub struct WeirResult {
     /// The collector's own, all of it: receiving, journal, and flushing.
     pub cpu_us_per_event: f64,
     pub cpu_user_us_per_event: f64,
-    /// Cores that others used meanwhile. All but the first two disturb the measurement.
-    pub generator_cores: f64,
-    pub postgres_cores: f64,
-    pub other_cores: f64,
-    /// Share of the time that the hypervisor gave to others.
-    pub steal: f64,
+    pub cores: Cores,
     pub memory_mib: f64,
     pub memory_peak_mib: f64,
     pub events_per_frame: f64,
@@ -96,11 +99,11 @@ pub struct Latency {
 }
 
 impl Bench {
-    fn streams(&self, count: u32) -> u32 {
+    pub(crate) fn streams(&self, count: u32) -> u32 {
         self.streams.fetch_add(count, Ordering::Relaxed)
     }
 
-    fn load(&self, address: std::net::SocketAddr, shape: Shape, expected_status: u16) -> Load {
+    pub(crate) fn load(&self, address: std::net::SocketAddr, shape: Shape, expected_status: u16) -> Load {
         Load {
             traffic: Arc::clone(&self.traffic),
             address,
@@ -110,7 +113,12 @@ impl Bench {
             pace: Pace::Full { events_max: EVENTS_MAX },
             duration: self.duration,
             expected_status,
+            control: Arc::default(),
         }
+    }
+
+    pub(crate) fn usage(&self, subject: Option<u32>) -> anyhow::Result<Usage> {
+        Usage::now(subject, self.database.server_pid)
     }
 
     /// The bare handler at full speed.
@@ -119,25 +127,30 @@ impl Bench {
         let load = self.load(bare.address, Shape::Single, 204);
         let warm_up = Load { duration: WARM_UP, ..load.clone() };
         client::run(warm_up).await?;
-        let before = machine::process_cpu(bare.pid)?;
+        let before = self.usage(Some(bare.pid))?;
         let outcome = client::run(load).await?;
-        let cpu = machine::process_cpu(bare.pid)?.since(before);
+        let used = self.usage(Some(bare.pid))?.since(&before);
         bare.stop().await?;
         refuse_refusals(&outcome)?;
         let requests = outcome.answered.len() as f64;
         Ok(BareResult {
             requests_per_second: requests / outcome.elapsed.as_secs_f64(),
-            cpu_us_per_request: micros(cpu.total()) / requests,
-            cpu_user_us_per_request: micros(cpu.user) / requests,
+            cpu_us_per_request: micros(used.subject.total()) / requests,
+            cpu_user_us_per_request: micros(used.subject.user) / requests,
+            cores: used.cores(),
         })
     }
 
-    /// Raw COPY at full speed: rows a second.
-    pub async fn copy(&self) -> anyhow::Result<f64> {
+    /// Raw COPY at full speed.
+    pub async fn copy(&self) -> anyhow::Result<CopyResult> {
+        let copy = peers::Copy::prepare(&self.database, &self.traffic).await?;
         self.database.clean(peers::COPY_TABLE).await?;
-        let rows = peers::copy(&self.database, &self.traffic, self.duration).await?;
+        let before = self.usage(None)?;
+        let row_bytes = copy.row_bytes();
+        let rows_per_second = copy.run(self.duration).await?;
+        let used = self.usage(None)?.since(&before);
         self.database.clean(peers::COPY_TABLE).await?;
-        Ok(rows)
+        Ok(CopyResult { rows_per_second, row_bytes, cores: used.cores() })
     }
 
     /// The collector, in a new process on an empty table.
@@ -163,28 +176,22 @@ impl Bench {
             self.streams(1),
             stop.clone(),
         ));
-        let usage = Usage::now(collector.pid, self.database.server_pid)?;
+        let usage = self.usage(Some(collector.pid))?;
         let outcome = client::run(load).await?;
         stop.cancel();
         let memory = machine::process_memory_mib(collector.pid)?;
         verify::wait_for_commit(&client, committed + outcome.events()).await?;
         let landed = outcome.started.elapsed();
-        let used = Usage::now(collector.pid, self.database.server_pid)?.since(&usage);
+        let used = self.usage(Some(collector.pid))?.since(&usage);
         let freshness = probe.await??;
 
         refuse_refusals(&outcome)?;
         let mut answered: Vec<Sent> = outcome.answered.clone();
         answered.extend(&freshness.answered);
         verify::wait_for_commit(&client, committed + events(&answered)).await?;
-        verify::check(&client, &answered, &self.traffic.site.source)
-            .await
-            .context("the events that were sent are not the events that were stored")?;
+        self.verify(&client, &answered).await?;
         let counted = Counted::between(&counted, &collector.metrics().await?);
         let mut remarks = counted.remarks();
-        let disturbed = used.cores(used.others());
-        if disturbed > DISTURBED_CORES {
-            remarks.push(format!("other programs took {disturbed:.2} cores: measure again on an idle machine"));
-        }
         remarks.extend(collector.stop().await?);
 
         let count = outcome.events() as f64;
@@ -196,12 +203,9 @@ impl Bench {
             requests_per_second: outcome.answered.len() as f64 / seconds,
             accepted_per_second: count / seconds,
             landed_per_second: count / landed.as_secs_f64(),
-            cpu_us_per_event: micros(used.collector.total()) / count,
-            cpu_user_us_per_event: micros(used.collector.user) / count,
-            generator_cores: used.cores(used.generator),
-            postgres_cores: used.cores(used.postgres),
-            other_cores: used.cores(used.others()),
-            steal: used.cores(used.steal),
+            cpu_us_per_event: micros(used.subject.total()) / count,
+            cpu_user_us_per_event: micros(used.subject.user) / count,
+            cores: used.cores(),
             memory_mib: memory.0,
             memory_peak_mib: memory.1,
             events_per_frame: events(&answered) as f64 / counted.get("weir_journal_frames_total"),
@@ -210,12 +214,22 @@ impl Bench {
             flush_ms_mean: counted.mean_ms("weir_flush_seconds"),
             freshness_ms_p50: took_ms.get(took_ms.len() / 2).copied().unwrap_or(f64::NAN),
             freshness_ms_max: took_ms.last().copied().unwrap_or(f64::NAN),
-            latency: pace.map(|pace| Latency::of(pace, &outcome.latency, &outcome.lateness)),
+            latency: pace.zip(outcome.timing.first()).map(|(pace, timing)| Latency::of(pace, timing)),
             remarks,
         })
     }
 
-    async fn warm_up(&self, load: &Load, client: &tokio_postgres::Client) -> anyhow::Result<()> {
+    /// Whether exactly these events are stored; all of them have been committed.
+    pub(crate) async fn verify(&self, client: &tokio_postgres::Client, answered: &[Sent]) -> anyhow::Result<()> {
+        if let Some(sabotage) = self.sabotage {
+            sabotage.commit(client).await.context("sabotage")?;
+        }
+        verify::check(client, answered, &self.traffic.site.source)
+            .await
+            .context("the events that were sent are not the events that were stored")
+    }
+
+    pub(crate) async fn warm_up(&self, load: &Load, client: &tokio_postgres::Client) -> anyhow::Result<()> {
         let committed = verify::committed(client).await?;
         let warm_up = Load { duration: WARM_UP, ..load.clone() };
         let outcome = client::run(warm_up).await?;
@@ -225,11 +239,11 @@ impl Bench {
     }
 }
 
-fn events(answered: &[Sent]) -> u64 {
+pub(crate) fn events(answered: &[Sent]) -> u64 {
     answered.iter().map(|sent| u64::from(sent.events)).sum()
 }
 
-fn refuse_refusals(outcome: &Outcome) -> anyhow::Result<()> {
+pub(crate) fn refuse_refusals(outcome: &Outcome) -> anyhow::Result<()> {
     if let Some((status, (times, text))) = outcome.refused.first_key_value() {
         bail!("{times} requests were answered {status}, the first: {text}");
     }
@@ -240,13 +254,14 @@ fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
-fn millis(duration: Duration) -> f64 {
+pub(crate) fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
 impl Latency {
-    fn of(requests_per_second: f64, latency: &Histogram<u64>, lateness: &Histogram<u64>) -> Self {
-        let at = |histogram: &Histogram<u64>, quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+    pub(crate) fn of(requests_per_second: f64, Timing { latency, lateness }: &Timing) -> Self {
+        let at =
+            |histogram: &hdrhistogram::Histogram<u64>, quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
         Self {
             requests_per_second,
             p50_ms: at(latency, 0.5),
@@ -260,59 +275,11 @@ impl Latency {
     }
 }
 
-/// Who used the processors, up to a moment or over a time.
-struct Usage {
-    at: Instant,
-    elapsed: Duration,
-    collector: machine::Cpu,
-    generator: Duration,
-    postgres: Duration,
-    machine: Duration,
-    steal: Duration,
-}
-
-impl Usage {
-    fn now(collector: u32, postgres: u32) -> anyhow::Result<Self> {
-        let (machine, steal) = machine::machine_cpu()?;
-        Ok(Self {
-            at: Instant::now(),
-            elapsed: Duration::ZERO,
-            collector: machine::process_cpu(collector)?,
-            generator: machine::process_cpu(std::process::id())?.total(),
-            postgres: machine::family_cpu(postgres)?,
-            machine,
-            steal,
-        })
-    }
-
-    fn since(self, before: &Self) -> Self {
-        Self {
-            at: self.at,
-            elapsed: self.at - before.at,
-            collector: self.collector.since(before.collector),
-            generator: self.generator.saturating_sub(before.generator),
-            postgres: self.postgres.saturating_sub(before.postgres),
-            machine: self.machine.saturating_sub(before.machine),
-            steal: self.steal.saturating_sub(before.steal),
-        }
-    }
-
-    /// Kernel threads, and programs that have nothing to do with this.
-    fn others(&self) -> Duration {
-        let known = self.collector.total() + self.generator + self.postgres;
-        self.machine.saturating_sub(known)
-    }
-
-    fn cores(&self, time: Duration) -> f64 {
-        time.as_secs_f64() / self.elapsed.as_secs_f64()
-    }
-}
-
 /// The collector's own metrics, as differences.
-struct Counted(std::collections::BTreeMap<String, f64>);
+pub(crate) struct Counted(std::collections::BTreeMap<String, f64>);
 
 impl Counted {
-    fn between(
+    pub(crate) fn between(
         before: &std::collections::BTreeMap<String, f64>,
         after: &std::collections::BTreeMap<String, f64>,
     ) -> Self {
@@ -320,7 +287,7 @@ impl Counted {
         Self(after.iter().map(difference).collect())
     }
 
-    fn get(&self, name: &str) -> f64 {
+    pub(crate) fn get(&self, name: &str) -> f64 {
         self.0.get(name).copied().unwrap_or(0.0)
     }
 
@@ -329,7 +296,7 @@ impl Counted {
     }
 
     /// What should not have happened.
-    fn remarks(&self) -> Vec<String> {
+    pub(crate) fn remarks(&self) -> Vec<String> {
         [
             "weir_flush_retries_total",
             "weir_flush_careful_total",

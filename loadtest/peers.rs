@@ -20,6 +20,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
+use tokio_postgres::Client;
 use weir::Config;
 use weir::decode::native;
 use weir::enrich::place::Places;
@@ -171,42 +172,68 @@ pub async fn create_copy_table(database: &Database) -> anyhow::Result<()> {
     Ok(database.client().await?.batch_execute(&statements).await?)
 }
 
-/// Copies for `duration` over as many connections as weir has lanes, in transactions of weir's size; rows a second.
-pub async fn copy(database: &Database, traffic: &Arc<Traffic>, duration: Duration) -> anyhow::Result<f64> {
-    let flush = Config::default().flush;
-    let block = Arc::new(Block::build(traffic, flush.bytes_max).await?);
-    let mut clients = Vec::new();
-    for _ in 0..flush.lanes {
-        clients.push(database.client().await?);
+/// COPY over as many connections as weir has lanes, in transactions of weir's size.
+pub struct Copy {
+    block: Arc<Block>,
+    clients: Vec<Client>,
+}
+
+impl Copy {
+    /// Of one tuple.
+    pub fn row_bytes(&self) -> f64 {
+        self.block.bytes.len() as f64 / self.block.starts.len() as f64
     }
-    let columns: Vec<&str> = row::COLUMNS.iter().map(|(name, _)| *name).collect();
-    let statement = format!("copy {COPY_TABLE} ({}) from stdin (format binary)", columns.join(", "));
-    let started = Instant::now();
-    let mut lanes = JoinSet::new();
-    for (number, mut client) in (0..).zip(clients) {
-        let (block, statement) = (Arc::clone(&block), statement.clone());
-        lanes.spawn(async move {
-            let mut random = Random::new(number);
-            let mut rows = 0;
-            while started.elapsed() < duration {
-                let mut bytes = block.renewed(&mut random);
-                let transaction = client.transaction().await?;
-                let mut sink = pin!(transaction.copy_in::<_, Bytes>(&statement).await?);
-                sink.feed(Bytes::from_static(COPY_HEADER)).await?;
-                while !bytes.is_empty() {
-                    let length = bytes.len().min(COPY_CHUNK_BYTES);
-                    sink.feed(bytes.split_to(length)).await?;
-                }
-                sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
-                rows += sink.finish().await?;
-                transaction.commit().await?;
-            }
-            anyhow::Ok(rows)
-        });
+
+    pub async fn prepare(database: &Database, traffic: &Arc<Traffic>) -> anyhow::Result<Self> {
+        let flush = Config::default().flush;
+        let mut clients = Vec::new();
+        for _ in 0..flush.lanes {
+            clients.push(database.client().await?);
+        }
+        Ok(Self { block: Arc::new(Block::build(traffic, flush.bytes_max).await?), clients })
     }
+
+    /// Copies for `duration`; rows a second.
+    pub async fn run(self, duration: Duration) -> anyhow::Result<f64> {
+        let columns: Vec<&str> = row::COLUMNS.iter().map(|(name, _)| *name).collect();
+        let statement = format!("copy {COPY_TABLE} ({}) from stdin (format binary)", columns.join(", "));
+        let deadline = Instant::now() + duration;
+        let started = Instant::now();
+        let mut lanes = JoinSet::new();
+        for (number, client) in (0..).zip(self.clients) {
+            let (block, statement) = (Arc::clone(&self.block), statement.clone());
+            lanes.spawn(async move { copy_until(deadline, client, &block, &statement, number).await });
+        }
+        let mut rows = 0;
+        while let Some(lane) = lanes.join_next().await {
+            rows += lane??;
+        }
+        Ok(rows as f64 / started.elapsed().as_secs_f64())
+    }
+}
+
+/// One lane; rows copied.
+async fn copy_until(
+    deadline: Instant,
+    mut client: Client,
+    block: &Block,
+    statement: &str,
+    seed: u64,
+) -> anyhow::Result<u64> {
+    let mut random = Random::new(seed);
     let mut rows = 0;
-    while let Some(lane) = lanes.join_next().await {
-        rows += lane??;
+    while Instant::now() < deadline {
+        let mut bytes = block.renewed(&mut random);
+        let transaction = client.transaction().await?;
+        let mut sink = pin!(transaction.copy_in::<_, Bytes>(statement).await?);
+        sink.feed(Bytes::from_static(COPY_HEADER)).await?;
+        while !bytes.is_empty() {
+            let length = bytes.len().min(COPY_CHUNK_BYTES);
+            sink.feed(bytes.split_to(length)).await?;
+        }
+        sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
+        rows += sink.finish().await?;
+        transaction.commit().await?;
     }
-    Ok(rows as f64 / started.elapsed().as_secs_f64())
+    Ok(rows)
 }

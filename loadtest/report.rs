@@ -2,18 +2,21 @@
 
 use serde::Serialize;
 
-use crate::measure::{BareResult, Latency, WeirResult};
+use crate::measure::{BareResult, CopyResult, Latency, WeirResult};
+use crate::outage::OutageResult;
+use crate::usage::Cores;
 
 /// One round's results; what was left out is absent.
 #[derive(Debug, Default, Serialize)]
 pub struct Round {
     pub bare: Option<BareResult>,
-    pub copy_rows_per_second: Option<f64>,
+    pub copy: Option<CopyResult>,
     pub single: Option<WeirResult>,
     pub single_scheduled: Option<WeirResult>,
     pub memory: Option<WeirResult>,
     pub batch: Option<WeirResult>,
     pub batch_scheduled: Option<WeirResult>,
+    pub outage: Option<OutageResult>,
 }
 
 /// Everything that `--json` writes.
@@ -44,14 +47,14 @@ const COLUMNS: [(&str, Column); 5] = [
 
 const LINES: [(&str, usize, Value<WeirResult>); 17] = [
     ("requests/s", 0, |result| result.requests_per_second),
-    ("events answered 200/s", 0, |result| result.accepted_per_second),
+    ("events answered/s", 0, |result| result.accepted_per_second),
     ("rows landed/s", 0, |result| result.landed_per_second),
     ("weir's CPU, us an event", 2, |result| result.cpu_us_per_event),
     ("  of it in user mode", 2, |result| result.cpu_user_us_per_event),
-    ("generator, cores", 2, |result| result.generator_cores),
-    ("PostgreSQL, cores", 2, |result| result.postgres_cores),
-    ("other programs, cores", 2, |result| result.other_cores),
-    ("stolen by the hypervisor", 2, |result| result.steal),
+    ("generator, cores", 2, |result| result.cores.generator),
+    ("PostgreSQL, cores", 2, |result| result.cores.postgres),
+    ("other programs, cores", 2, |result| result.cores.others),
+    ("stolen by the hypervisor", 2, |result| result.cores.stolen),
     ("memory, MiB", 0, |result| result.memory_mib),
     ("memory at its peak, MiB", 0, |result| result.memory_peak_mib),
     ("events a group commit", 1, |result| result.events_per_frame),
@@ -60,6 +63,51 @@ const LINES: [(&str, usize, Value<WeirResult>); 17] = [
     ("flush, ms", 1, |result| result.flush_ms_mean),
     ("freshness p50, ms", 0, |result| result.freshness_ms_p50),
     ("freshness max, ms", 0, |result| result.freshness_ms_max),
+];
+
+const OUTAGE_LINES: [(&str, usize, Value<OutageResult>); 15] = [
+    ("backlog, events", 0, |outage| outage.backlog_events as f64),
+    ("backlog in the journal, MiB", 0, |outage| outage.backlog_mib),
+    ("memory before, MiB", 1, |outage| outage.memory_before_mib),
+    ("  away, lowest", 1, |outage| outage.memory_away_min_mib),
+    ("  away, highest", 1, |outage| outage.memory_away_max_mib),
+    ("  catching up, highest", 1, |outage| outage.memory_catch_up_max_mib),
+    ("from the return to the first row, s", 2, |outage| outage.first_row_s),
+    ("  until caught up, s", 2, |outage| outage.caught_up_s),
+    ("catching up, rows/s", 0, |outage| outage.catch_up_rows_per_second),
+    ("  counted from the return, rows/s", 0, |outage| outage.return_rows_per_second),
+    ("  weir, cores", 2, |outage| outage.cores.subject),
+    ("  generator, cores", 2, |outage| outage.cores.generator),
+    ("  PostgreSQL, cores", 2, |outage| outage.cores.postgres),
+    ("  other programs, cores", 2, |outage| outage.cores.others),
+    ("  stolen by the hypervisor", 2, |outage| outage.cores.stolen),
+];
+
+/// A section of the live traffic through an outage.
+type Section = fn(&OutageResult) -> &Latency;
+
+const SECTIONS: [(&str, Section); 3] =
+    [("before", |outage| &outage.before), ("away", |outage| &outage.away), ("catching up", |outage| &outage.catch_up)];
+
+/// What two figures of one round have to do with each other: name, the bar if it has one, and the ratio.
+type Ratio = (&'static str, Option<f64>, fn(&Round) -> Option<f64>);
+
+const RATIOS: [Ratio; 5] = [
+    ("weir single / bare, requests/s", None, |round| {
+        Some(round.single.as_ref()?.requests_per_second / round.bare.as_ref()?.requests_per_second)
+    }),
+    ("single with sync / in memory", Some(0.9), |round| {
+        Some(round.single.as_ref()?.requests_per_second / round.memory.as_ref()?.requests_per_second)
+    }),
+    ("weir batch / raw COPY, rows/s", None, |round| {
+        Some(round.batch.as_ref()?.landed_per_second / round.copy.as_ref()?.rows_per_second)
+    }),
+    ("catching up / raw COPY, rows/s", Some(0.8), |round| {
+        Some(round.outage.as_ref()?.catch_up_rows_per_second / round.copy.as_ref()?.rows_per_second)
+    }),
+    ("  counted from the return", None, |round| {
+        Some(round.outage.as_ref()?.return_rows_per_second / round.copy.as_ref()?.rows_per_second)
+    }),
 ];
 
 const LATENCY_LINES: [(&str, Value<Latency>); 7] = [
@@ -103,7 +151,9 @@ impl Report {
         line("bare axum handler, requests/s", 0, [bare(|bare| bare.requests_per_second)]);
         line("  its CPU, us a request", 2, [bare(|bare| bare.cpu_us_per_request)]);
         line("  of it in user mode", 2, [bare(|bare| bare.cpu_user_us_per_request)]);
-        line("raw COPY of the same rows, rows/s", 0, [self.median(|round| round.copy_rows_per_second)]);
+        let copy = |value: Value<CopyResult>| self.median(|round| round.copy.as_ref().map(value));
+        line("raw COPY of the same rows, rows/s", 0, [copy(|copy| copy.rows_per_second)]);
+        line("  bytes a row", 0, [copy(|copy| copy.row_bytes)]);
         print!("\n{:<34}", "weir");
         for (name, _) in COLUMNS {
             print!("{name:>14}");
@@ -117,35 +167,71 @@ impl Report {
             let medians = COLUMNS.map(|(_, column)| self.median(|round| column(round)?.latency.as_ref().map(value)));
             line(name, 2, medians);
         }
+        self.print_outage();
         println!();
-        line(
-            "weir single / bare, requests/s",
-            2,
-            [self.median(|round| {
-                let (single, bare) = (round.single.as_ref()?, round.bare.as_ref()?);
-                Some(single.requests_per_second / bare.requests_per_second)
-            })],
-        );
-        line(
-            "single with sync / in memory",
-            2,
-            [self.median(|round| {
-                Some(round.single.as_ref()?.requests_per_second / round.memory.as_ref()?.requests_per_second)
-            })],
-        );
-        line(
-            "weir batch / raw COPY, rows/s",
-            2,
-            [self.median(|round| Some(round.batch.as_ref()?.landed_per_second / round.copy_rows_per_second?))],
-        );
+        for ratio in RATIOS {
+            self.print_ratio(ratio);
+        }
         for (number, round) in (1..).zip(&self.rounds) {
-            for (name, column) in COLUMNS {
-                for remark in column(round).iter().flat_map(|result| &result.remarks) {
-                    println!("remark: round {number}, {name}: {remark}");
-                }
+            for (phase, remark) in round.remarks() {
+                println!("remark: round {number}, {phase}: {remark}");
             }
         }
-        println!("\nEvery event answered 200 is one row, and every row was answered 200.");
+        println!("\nEvery event answered 200 (in the phase memory, 202) is one row, and every row was answered so.");
+    }
+
+    fn print_outage(&self) {
+        if self.rounds.iter().all(|round| round.outage.is_none()) {
+            return;
+        }
+        println!("\nPostgreSQL goes away and comes back");
+        for (name, digits, value) in OUTAGE_LINES {
+            line(name, digits, [self.median(|round| round.outage.as_ref().map(value))]);
+        }
+        print!("{:<34}", "live traffic");
+        for (name, _) in SECTIONS {
+            print!("{name:>14}");
+        }
+        println!();
+        for (name, value) in LATENCY_LINES {
+            let medians =
+                SECTIONS.map(|(_, section)| self.median(|round| round.outage.as_ref().map(section).map(value)));
+            line(name, 2, medians);
+        }
+    }
+
+    /// The median, and what it is the median of.
+    fn print_ratio(&self, (name, bar, ratio): Ratio) {
+        let rounds: Vec<f64> = self.rounds.iter().filter_map(ratio).collect();
+        let texts: Vec<String> = rounds.iter().map(|ratio| number(*ratio, 2)).collect();
+        let Some(median) = median(rounds) else { return };
+        print!("{name:<34}{:>14}  of {}", number(median, 2), texts.join(" "));
+        match bar {
+            Some(bar) if median < bar => println!("  BELOW the bar of {bar}"),
+            Some(bar) => println!("  (bar: {bar})"),
+            None => println!(),
+        }
+    }
+}
+
+impl Round {
+    fn cores(&self) -> impl Iterator<Item = (&'static str, Cores)> {
+        let peers =
+            [("bare", self.bare.as_ref().map(|bare| bare.cores)), ("copy", self.copy.as_ref().map(|copy| copy.cores))];
+        let weir = COLUMNS.map(|(name, column)| (name, column(self).map(|result| result.cores)));
+        let outage = ("outage", self.outage.as_ref().map(|outage| outage.cores));
+        peers.into_iter().chain(weir).chain([outage]).filter_map(|(phase, cores)| Some((phase, cores?)))
+    }
+
+    /// Which phases were disturbed, and what the collector complained of.
+    fn remarks(&self) -> Vec<(&'static str, String)> {
+        let disturbed = self.cores().filter_map(|(phase, cores)| Some((phase, cores.remark()?)));
+        let complaints = COLUMNS.into_iter().filter_map(|(phase, column)| Some((phase, &column(self)?.remarks)));
+        let of_outage = self.outage.as_ref().map(|outage| ("outage", &outage.remarks));
+        let told = complaints.chain(of_outage);
+        disturbed
+            .chain(told.flat_map(|(phase, remarks)| remarks.iter().map(move |remark| (phase, remark.clone()))))
+            .collect()
     }
 }
 

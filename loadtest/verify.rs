@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
+use clap::ValueEnum;
 use futures_util::StreamExt;
 use tokio_postgres::Client;
 use tokio_postgres::binary_copy::BinaryCopyOutStream;
@@ -20,6 +21,36 @@ const ACCOUNTING_TIMEOUT: Duration = Duration::from_secs(15);
 const ACCOUNTING_POLL_INTERVAL: Duration = Duration::from_millis(250);
 const EXAMPLES_SHOWN: usize = 3;
 
+/// Harm done to the rows just before they are compared: the test must fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sabotage {
+    /// Deletes a row.
+    LoseOne,
+    /// Stores a row once more; on another day, because no day takes an id twice.
+    DoubleOne,
+    /// Stores a row that nobody sent.
+    InventOne,
+}
+
+impl Sabotage {
+    pub async fn commit(self, client: &Client) -> anyhow::Result<()> {
+        const EVENTS: &str = "analytics.events";
+        let copy_with = |changes: &str| {
+            format!("insert into {EVENTS} select (jsonb_populate_record(e, {changes})).* from {EVENTS} e limit 1")
+        };
+        let statement = match self {
+            Self::LoseOne => format!(
+                "delete from {EVENTS} where (event_id, occurred_at) in (select event_id, occurred_at from {EVENTS} limit 1)"
+            ),
+            Self::DoubleOne => copy_with("jsonb_build_object('occurred_at', e.occurred_at + interval '1 day')"),
+            Self::InventOne => copy_with("jsonb_build_object('event_id', gen_random_uuid())"),
+        };
+        let rows = client.execute(&statement, &[]).await?;
+        ensure!(rows == 1, "the sabotage changed {rows} rows");
+        Ok(())
+    }
+}
+
 /// Events that the ledger knows to be committed, ever.
 pub async fn committed(client: &Client) -> anyhow::Result<u64> {
     let query = "select coalesce(sum(accepted), 0)::bigint from weir.ledger_sources";
@@ -29,22 +60,28 @@ pub async fn committed(client: &Client) -> anyhow::Result<u64> {
 
 /// Waits until the ledger has counted `target` events.
 pub async fn wait_for_commit(client: &Client, target: u64) -> anyhow::Result<()> {
-    let deadline = Instant::now() + LANDING_TIMEOUT;
+    let started = Instant::now();
     loop {
         let events = committed(client).await?;
         if events >= target {
             return Ok(());
         }
-        ensure!(
-            Instant::now() < deadline,
-            "only {events} of {target} events had reached the database after {} s",
-            LANDING_TIMEOUT.as_secs()
-        );
+        not_too_late(started, events, target)?;
         tokio::time::sleep(LANDING_POLL_INTERVAL).await;
     }
 }
 
-/// Compares the events answered with `200` with the rows, one by one; then asks the accounting.
+/// Gives up when landing takes too long.
+pub fn not_too_late(started: Instant, events: u64, target: u64) -> anyhow::Result<()> {
+    ensure!(
+        started.elapsed() < LANDING_TIMEOUT,
+        "only {events} of {target} events had reached the database after {} s",
+        LANDING_TIMEOUT.as_secs()
+    );
+    Ok(())
+}
+
+/// Compares the events answered with a success with the rows, one by one; then asks the accounting.
 pub async fn check(client: &Client, answered: &[Sent], source: &str) -> anyhow::Result<()> {
     let mut sent: Vec<Uuid> = answered.iter().flat_map(|sent| sent.event_ids(source)).collect();
     sent.sort_unstable();
@@ -79,16 +116,19 @@ fn compare(sent: &[Uuid], stored: &[Uuid]) -> anyhow::Result<()> {
     let missing = lacks(sent, stored);
     let unknown = lacks(stored, sent);
     let twice: Vec<Uuid> = stored.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
-    let told: Vec<String> =
-        [("answered 200 but not stored", missing), ("stored but never answered 200", unknown), ("stored twice", twice)]
-            .into_iter()
-            .filter(|(_, ids)| !ids.is_empty())
-            .map(|(what, ids)| {
-                let examples: Vec<String> = ids.iter().take(EXAMPLES_SHOWN).map(ToString::to_string).collect();
-                format!("{} {what} (as {})", ids.len(), examples.join(", "))
-            })
-            .collect();
-    bail!("of {} events answered 200 and {} rows: {}", sent.len(), stored.len(), told.join("; "))
+    let told: Vec<String> = [
+        ("answered with success but not stored", missing),
+        ("stored but never answered with success", unknown),
+        ("stored twice", twice),
+    ]
+    .into_iter()
+    .filter(|(_, ids)| !ids.is_empty())
+    .map(|(what, ids)| {
+        let examples: Vec<String> = ids.iter().take(EXAMPLES_SHOWN).map(ToString::to_string).collect();
+        format!("{} {what} (as {})", ids.len(), examples.join(", "))
+    })
+    .collect();
+    bail!("of {} events answered with success and {} rows: {}", sent.len(), stored.len(), told.join("; "))
 }
 
 async fn check_accounting(client: &Client) -> anyhow::Result<()> {
