@@ -14,6 +14,7 @@ use crate::client::{self, Control, Load, Pace};
 use crate::collector::Collector;
 use crate::machine;
 use crate::measure::{Bench, Counted, Latency, events, refuse_refusals};
+use crate::report::median;
 use crate::traffic::{Sent, Shape};
 use crate::usage::Cores;
 use crate::verify;
@@ -31,6 +32,8 @@ const LIVE_TIMEOUT: Duration = Duration::from_secs(3_600);
 const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
 /// A look at the ledger costs PostgreSQL some 100 µs.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(20);
+/// Some transactions of each lane.
+const WINDOW: Duration = Duration::from_millis(500);
 
 /// What the phase is to do.
 pub struct Plan {
@@ -52,10 +55,14 @@ pub struct OutageResult {
     pub first_row_s: f64,
     /// From PostgreSQL's return until as many rows had landed as events had been answered by then.
     pub caught_up_s: f64,
-    /// From the first row on: how fast it goes once it goes.
+    /// From the first row on. Lanes may still wait for their next attempt to connect.
     pub catch_up_rows_per_second: f64,
-    /// From PostgreSQL's return on: with the wait before the next attempt to connect.
+    /// From PostgreSQL's return on.
     pub return_rows_per_second: f64,
+    /// The median of windows of half a second: how fast it goes once all lanes go.
+    pub window_rows_per_second: f64,
+    /// Rows that had landed by the end of each window, and when.
+    pub windows: Vec<(f64, u64)>,
     pub before: Latency,
     pub away: Latency,
     pub catch_up: Latency,
@@ -76,6 +83,14 @@ struct Progress {
     caught_up: Duration,
     /// Rows after the first look that saw any.
     rows: u64,
+    windows: Vec<(f64, u64)>,
+}
+
+impl Progress {
+    fn window_rows_per_second(&self) -> f64 {
+        let rates = self.windows.windows(2).map(|pair| (pair[1].1 - pair[0].1) as f64 / (pair[1].0 - pair[0].0));
+        median(rates.collect()).unwrap_or(f64::NAN)
+    }
 }
 
 impl Bench {
@@ -139,6 +154,8 @@ impl Bench {
             caught_up_s: progress.caught_up.as_secs_f64(),
             catch_up_rows_per_second: progress.rows as f64 / (progress.caught_up - progress.first_row).as_secs_f64(),
             return_rows_per_second: progress.events as f64 / progress.caught_up.as_secs_f64(),
+            window_rows_per_second: progress.window_rows_per_second(),
+            windows: progress.windows,
             before: latency(BEFORE)?,
             away: latency(AWAY)?,
             catch_up: latency(CATCH_UP)?,
@@ -175,17 +192,22 @@ impl Bench {
         let client = self.database.client().await?;
         let at_return = verify::committed(&client).await?;
         let mut first = None;
+        let mut windows: Vec<(f64, u64)> = Vec::new();
         loop {
             let committed = verify::committed(&client).await?;
             let elapsed = returned.elapsed();
             if committed > at_return {
                 first.get_or_insert((elapsed, committed));
+                let at = elapsed.as_secs_f64();
+                if windows.last().is_none_or(|(last, _)| at - last >= WINDOW.as_secs_f64()) {
+                    windows.push((at, committed - at_return));
+                }
             }
             if let Some((first_row, at_first)) = first
                 && committed >= target
             {
                 let events = committed - at_return;
-                return Ok(Progress { events, first_row, caught_up: elapsed, rows: committed - at_first });
+                return Ok(Progress { events, first_row, caught_up: elapsed, rows: committed - at_first, windows });
             }
             verify::not_too_late(returned, committed, target)?;
             tokio::time::sleep(PROGRESS_INTERVAL).await;
@@ -200,6 +222,9 @@ fn is_of_an_outage(remark: &str) -> bool {
         "the database does not answer: events gather in the journal",
         "flush failed: the events wait in the journal",
         "report of accepted events did not reach the database",
+        // By the libraries that hold connections.
+        "Connection error: db error",
+        "Connection could not be recycled",
     ]
     .into_iter()
     .any(|expected| remark.contains(expected))

@@ -65,7 +65,7 @@ const LINES: [(&str, usize, Value<WeirResult>); 17] = [
     ("freshness max, ms", 0, |result| result.freshness_ms_max),
 ];
 
-const OUTAGE_LINES: [(&str, usize, Value<OutageResult>); 15] = [
+const OUTAGE_LINES: [(&str, usize, Value<OutageResult>); 16] = [
     ("backlog, events", 0, |outage| outage.backlog_events as f64),
     ("backlog in the journal, MiB", 0, |outage| outage.backlog_mib),
     ("memory before, MiB", 1, |outage| outage.memory_before_mib),
@@ -76,6 +76,7 @@ const OUTAGE_LINES: [(&str, usize, Value<OutageResult>); 15] = [
     ("  until caught up, s", 2, |outage| outage.caught_up_s),
     ("catching up, rows/s", 0, |outage| outage.catch_up_rows_per_second),
     ("  counted from the return, rows/s", 0, |outage| outage.return_rows_per_second),
+    ("  median of half seconds, rows/s", 0, |outage| outage.window_rows_per_second),
     ("  weir, cores", 2, |outage| outage.cores.subject),
     ("  generator, cores", 2, |outage| outage.cores.generator),
     ("  PostgreSQL, cores", 2, |outage| outage.cores.postgres),
@@ -92,7 +93,7 @@ const SECTIONS: [(&str, Section); 3] =
 /// What two figures of one round have to do with each other: name, the bar if it has one, and the ratio.
 type Ratio = (&'static str, Option<f64>, fn(&Round) -> Option<f64>);
 
-const RATIOS: [Ratio; 5] = [
+const RATIOS: [Ratio; 6] = [
     ("weir single / bare, requests/s", None, |round| {
         Some(round.single.as_ref()?.requests_per_second / round.bare.as_ref()?.requests_per_second)
     }),
@@ -108,6 +109,9 @@ const RATIOS: [Ratio; 5] = [
     ("  counted from the return", None, |round| {
         Some(round.outage.as_ref()?.return_rows_per_second / round.copy.as_ref()?.rows_per_second)
     }),
+    ("  median of half seconds", None, |round| {
+        Some(round.outage.as_ref()?.window_rows_per_second / round.copy.as_ref()?.rows_per_second)
+    }),
 ];
 
 const LATENCY_LINES: [(&str, Value<Latency>); 7] = [
@@ -120,7 +124,8 @@ const LATENCY_LINES: [(&str, Value<Latency>); 7] = [
     ("  generator late, p99", |latency| latency.late_p99_ms),
 ];
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// Of an even number of values, between the middle two.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {
