@@ -223,7 +223,7 @@ fn is_of_an_outage(remark: &str) -> bool {
         "flush failed: the events wait in the journal",
         "report of accepted events did not reach the database",
         // By the libraries that hold connections.
-        "Connection error: db error",
+        "Connection error: ",
         "Connection could not be recycled",
     ]
     .into_iter()

@@ -90,27 +90,27 @@ type Section = fn(&OutageResult) -> &Latency;
 const SECTIONS: [(&str, Section); 3] =
     [("before", |outage| &outage.before), ("away", |outage| &outage.away), ("catching up", |outage| &outage.catch_up)];
 
-/// What two figures of one round have to do with each other: name, the bar if it has one, and the ratio.
-type Ratio = (&'static str, Option<f64>, fn(&Round) -> Option<f64>);
+/// What two figures have to do with each other: name, the bar if it has one, and both figures of a round.
+type Ratio = (&'static str, Option<f64>, fn(&Round) -> Option<(f64, f64)>);
 
 const RATIOS: [Ratio; 6] = [
     ("weir single / bare, requests/s", None, |round| {
-        Some(round.single.as_ref()?.requests_per_second / round.bare.as_ref()?.requests_per_second)
+        Some((round.single.as_ref()?.requests_per_second, round.bare.as_ref()?.requests_per_second))
     }),
     ("single with sync / in memory", Some(0.9), |round| {
-        Some(round.single.as_ref()?.requests_per_second / round.memory.as_ref()?.requests_per_second)
+        Some((round.single.as_ref()?.requests_per_second, round.memory.as_ref()?.requests_per_second))
     }),
     ("weir batch / raw COPY, rows/s", None, |round| {
-        Some(round.batch.as_ref()?.landed_per_second / round.copy.as_ref()?.rows_per_second)
+        Some((round.batch.as_ref()?.landed_per_second, round.copy.as_ref()?.rows_per_second))
     }),
     ("catching up / raw COPY, rows/s", Some(0.8), |round| {
-        Some(round.outage.as_ref()?.catch_up_rows_per_second / round.copy.as_ref()?.rows_per_second)
+        Some((round.outage.as_ref()?.catch_up_rows_per_second, round.copy.as_ref()?.rows_per_second))
     }),
     ("  counted from the return", None, |round| {
-        Some(round.outage.as_ref()?.return_rows_per_second / round.copy.as_ref()?.rows_per_second)
+        Some((round.outage.as_ref()?.return_rows_per_second, round.copy.as_ref()?.rows_per_second))
     }),
     ("  median of half seconds", None, |round| {
-        Some(round.outage.as_ref()?.window_rows_per_second / round.copy.as_ref()?.rows_per_second)
+        Some((round.outage.as_ref()?.window_rows_per_second, round.copy.as_ref()?.rows_per_second))
     }),
 ];
 
@@ -205,14 +205,24 @@ impl Report {
         }
     }
 
-    /// The median, and what it is the median of.
-    fn print_ratio(&self, (name, bar, ratio): Ratio) {
-        let rounds: Vec<f64> = self.rounds.iter().filter_map(ratio).collect();
-        let texts: Vec<String> = rounds.iter().map(|ratio| number(*ratio, 2)).collect();
-        let Some(median) = median(rounds) else { return };
-        print!("{name:<34}{:>14}  of {}", number(median, 2), texts.join(" "));
+    /// The rounds' median, and the ratio of the medians: where they lie on both sides of a bar, there are too few rounds.
+    fn print_ratio(&self, (name, bar, figures): Ratio) {
+        let (above, below): (Vec<f64>, Vec<f64>) = self.rounds.iter().filter_map(figures).unzip();
+        let ratios: Vec<f64> = above.iter().zip(&below).map(|(above, below)| above / below).collect();
+        let texts: Vec<String> = ratios.iter().map(|ratio| number(*ratio, 2)).collect();
+        let (Some(of_rounds), Some(above), Some(below)) = (median(ratios), median(above), median(below)) else {
+            return;
+        };
+        let of_medians = above / below;
+        print!(
+            "{name:<34}{:>14}  of {}; of the medians {}",
+            number(of_rounds, 2),
+            texts.join(" "),
+            number(of_medians, 2)
+        );
         match bar {
-            Some(bar) if median < bar => println!("  BELOW the bar of {bar}"),
+            Some(bar) if of_rounds.max(of_medians) < bar => println!("  BELOW the bar of {bar}"),
+            Some(bar) if of_rounds.min(of_medians) < bar => println!("  UNDECIDED at the bar of {bar}"),
             Some(bar) => println!("  (bar: {bar})"),
             None => println!(),
         }
