@@ -131,8 +131,14 @@ fn told(result: anyhow::Result<()>) -> ExitCode {
 
 async fn run(args: Args) -> anyhow::Result<()> {
     ensure!(
-        args.rounds > 0 && args.seconds > 0 && args.connections > 0 && args.batch_events > 0 && args.outage_seconds > 0,
-        "rounds, seconds, connections and events of a batch begin at 1"
+        args.rounds > 0
+            && args.seconds > 0
+            && args.connections > 0
+            && args.batch_events > 0
+            && args.outage_seconds > 0
+            && args.outage_events_per_second > 0
+            && args.live_events_per_second > 0,
+        "rounds, seconds, connections, events of a batch and events a second begin at 1"
     );
     let mut terminate = signal(SignalKind::terminate())?;
     let superuser_url = std::env::var("WEIR_TEST_SUPERUSER_URL")

@@ -104,8 +104,10 @@ impl Bench {
         }
         let committed = verify::committed(&client).await?;
         let counted = collector.metrics().await?;
+        // A new connection that waits for its turn too long is cut off.
+        let live_connections = self.connections.min(plan.live_events_per_second as u32);
         let live =
-            self.scheduled(Shape::Single, self.connections, plan.live_events_per_second, LIVE_TIMEOUT, &collector);
+            self.scheduled(Shape::Single, live_connections, plan.live_events_per_second, LIVE_TIMEOUT, &collector);
         let control = Arc::clone(&live.control);
         let finished = CancellationToken::new();
         let memory = tokio::spawn(watch_memory(collector.pid, Arc::clone(&control), finished.clone()));
@@ -152,7 +154,8 @@ impl Bench {
             backlog_mib: written.get("weir_journal_written_bytes_total") / 1_048_576.0,
             first_row_s: progress.first_row.as_secs_f64(),
             caught_up_s: progress.caught_up.as_secs_f64(),
-            catch_up_rows_per_second: progress.rows as f64 / (progress.caught_up - progress.first_row).as_secs_f64(),
+            catch_up_rows_per_second: progress.rows as f64
+                / progress.caught_up.saturating_sub(progress.first_row).as_secs_f64(),
             return_rows_per_second: progress.events as f64 / progress.caught_up.as_secs_f64(),
             window_rows_per_second: progress.window_rows_per_second(),
             windows: progress.windows,

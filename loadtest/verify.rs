@@ -25,11 +25,14 @@ const EXAMPLES_SHOWN: usize = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Sabotage {
     /// Deletes a row.
-    LoseOne,
+    #[value(name = "lose-one")]
+    Lose,
     /// Stores a row once more; on another day, because no day takes an id twice.
-    DoubleOne,
+    #[value(name = "double-one")]
+    Double,
     /// Stores a row that nobody sent.
-    InventOne,
+    #[value(name = "invent-one")]
+    Invent,
 }
 
 impl Sabotage {
@@ -39,11 +42,11 @@ impl Sabotage {
             format!("insert into {EVENTS} select (jsonb_populate_record(e, {changes})).* from {EVENTS} e limit 1")
         };
         let statement = match self {
-            Self::LoseOne => format!(
+            Self::Lose => format!(
                 "delete from {EVENTS} where (event_id, occurred_at) in (select event_id, occurred_at from {EVENTS} limit 1)"
             ),
-            Self::DoubleOne => copy_with("jsonb_build_object('occurred_at', e.occurred_at + interval '1 day')"),
-            Self::InventOne => copy_with("jsonb_build_object('event_id', gen_random_uuid())"),
+            Self::Double => copy_with("jsonb_build_object('occurred_at', e.occurred_at + interval '1 day')"),
+            Self::Invent => copy_with("jsonb_build_object('event_id', gen_random_uuid())"),
         };
         let rows = client.execute(&statement, &[]).await?;
         ensure!(rows == 1, "the sabotage changed {rows} rows");
