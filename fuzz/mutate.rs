@@ -1,18 +1,17 @@
 //! A plain mutator: what libFuzzer does blindly, from a seed, wherever Rust runs.
 
-/// `SplitMix64`: short, seeded by any number, and good enough to choose bytes.
-pub struct Random(u64);
+use crate::split_mix::SplitMix64;
+
+/// Chooses bytes.
+pub struct Random(SplitMix64);
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(SplitMix64::new(seed))
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.next()
     }
 
     /// Below `end`, which is not 0.

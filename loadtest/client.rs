@@ -85,7 +85,7 @@ pub struct Timing {
 
 impl Outcome {
     pub fn events(&self) -> u64 {
-        self.answered.iter().map(|sent| u64::from(sent.events)).sum()
+        events(&self.answered)
     }
 }
 

@@ -29,6 +29,8 @@ mod outage;
 mod peers;
 mod random;
 mod report;
+#[path = "../tests/shared/split_mix.rs"]
+mod split_mix;
 mod traffic;
 mod usage;
 mod verify;

@@ -17,7 +17,7 @@ use crate::database::Database;
 use crate::freshness;
 use crate::machine;
 use crate::peers::{self, Bare};
-use crate::traffic::{Sent, Shape, Traffic};
+use crate::traffic::{Sent, Shape, Traffic, events};
 use crate::usage::{Cores, Usage};
 use crate::verify::{self, Sabotage};
 
@@ -237,10 +237,6 @@ impl Bench {
         verify::wait_for_commit(client, committed + outcome.events()).await?;
         self.database.clean("analytics.events").await
     }
-}
-
-pub(crate) fn events(answered: &[Sent]) -> u64 {
-    answered.iter().map(|sent| u64::from(sent.events)).sum()
 }
 
 pub(crate) fn refuse_refusals(outcome: &Outcome) -> anyhow::Result<()> {

@@ -13,9 +13,9 @@ use weir::journal::Durability;
 use crate::client::{self, Control, Load, Pace};
 use crate::collector::Collector;
 use crate::machine;
-use crate::measure::{Bench, Counted, Latency, events, refuse_refusals};
+use crate::measure::{Bench, Counted, Latency, refuse_refusals};
 use crate::report::median;
-use crate::traffic::{Sent, Shape};
+use crate::traffic::{Sent, Shape, events};
 use crate::usage::Cores;
 use crate::verify;
 

@@ -1,16 +1,16 @@
 //! Random numbers from a seed, so that two runs send the same traffic.
 
-/// `SplitMix64`: one addition and one [`mix`] a number, good enough to choose pages by.
-pub struct Random(u64);
+use crate::split_mix::SplitMix64;
+
+pub struct Random(SplitMix64);
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(SplitMix64::new(seed))
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
+        self.0.next()
     }
 
     /// A number below `bound`.
@@ -22,13 +22,6 @@ impl Random {
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len())]
     }
-}
-
-/// Scrambles a number; distinct numbers stay distinct.
-pub fn mix(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }
 
 /// Ranks by Zipf's law: the n-th is chosen 1/n as often as the first.

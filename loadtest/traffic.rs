@@ -8,7 +8,8 @@ use uuid::Uuid;
 use weir::event_id::{event_id, tail_of};
 
 use crate::corpus::{self, Page};
-use crate::random::{Random, Zipf, mix};
+use crate::random::{Random, Zipf};
+use crate::split_mix::mix;
 
 /// Distinct visitors.
 const VISITORS: usize = 50_000;

@@ -22,7 +22,7 @@ use crate::flush::partitions::Partitions;
 use crate::journal::JournalState;
 use crate::journal::{Handle, SegmentFeed};
 use crate::metrics::Metrics;
-use crate::receive::answer::json;
+use crate::receive::answer::{json, refusal};
 
 /// What the operator may look at.
 pub struct Operator {
@@ -144,16 +144,10 @@ async fn authorize(State(token): State<TokenHash>, request: Request, next: Next)
     if OPEN.contains(&request.uri().path()) || token.is_shown_by(request.headers()) {
         return next.run(request).await;
     }
-    let refusal = Refusal { error: "unauthorized", reason: "send admin.token as `Authorization: Bearer TOKEN`" };
-    let mut response = json(StatusCode::UNAUTHORIZED, &refusal);
+    let reason = "send admin.token as `Authorization: Bearer TOKEN`";
+    let mut response = refusal(StatusCode::UNAUTHORIZED, "unauthorized", reason);
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
-}
-
-#[derive(Serialize)]
-struct Refusal {
-    error: &'static str,
-    reason: &'static str,
 }
 
 async fn not_found() -> StatusCode {

@@ -16,6 +16,9 @@ use crate::journal::Durability;
 /// Read if it is there.
 const DEFAULT_FILE: &str = "weir.toml";
 
+/// Segments in memory: small, because they go as soon as they are applied.
+pub const MEMORY_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+
 /// All settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -329,7 +332,7 @@ impl Config {
         at_least(
             "journal.memory_bytes_max",
             self.journal.memory_bytes_max,
-            8 * 1024 * 1024 * self.flush.lanes as u64,
+            2 * MEMORY_SEGMENT_BYTES * self.flush.lanes as u64,
             "it must hold two segments of 4 MB a lane",
         )?;
         at_least("flush.lanes", self.flush.lanes as u64, 1, "nothing would reach PostgreSQL")?;

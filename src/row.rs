@@ -245,6 +245,20 @@ pub fn tuple_length(bytes: &[u8]) -> Result<usize, TupleError> {
     Ok(fields.at)
 }
 
+/// The tuples of `bytes`, one after the other; ends behind the first that is none.
+pub fn tuples(bytes: &[u8]) -> impl Iterator<Item = Result<&[u8], TupleError>> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        // A tuple's length never exceeds what it was read from.
+        let split = tuple_length(rest).map(|length| rest.split_at(length));
+        rest = split.as_ref().map_or(&[], |(_, rest)| rest);
+        Some(split.map(|(tuple, _)| tuple))
+    })
+}
+
 /// The id of a tuple's event.
 pub fn event_id(tuple: &[u8]) -> Result<Uuid, TupleError> {
     let id = tuple.get(EVENT_ID_OFFSET..EVENT_ID_OFFSET + 16).ok_or(TupleError("too short"))?;

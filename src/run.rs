@@ -40,8 +40,6 @@ use crate::sources::WriteKeys;
 const FLUSH_DRAIN: Duration = Duration::from_secs(10);
 /// A transaction whose statements all ended in time may still take this long on its way.
 const FLUSH_GRACE: Duration = Duration::from_secs(5);
-/// Segments in memory: small, because they go as soon as they are applied.
-const MEMORY_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 /// Keys, salts, partitions and reports take turns.
 const HOUSEKEEPING_CONNECTIONS: usize = 1;
 /// One operator looks; a scraper and a balancer do too.
@@ -165,7 +163,7 @@ impl Core {
         let metrics = Arc::new(Metrics::new());
         let accounting = Arc::new(Accounting::default());
         let durability = config.journal.durability;
-        let is_on_disk = durability == Durability::Journal;
+        let is_on_disk = durability.is_on_disk();
         let disk = if is_on_disk { Arc::clone(&world.disk) } else { Arc::new(MemoryDisk::default()) };
         if !is_on_disk {
             recover::ensure_empty(world.disk.as_ref(), &config.journal.dir)?;
@@ -176,7 +174,7 @@ impl Core {
         let feeds: Vec<Arc<SegmentFeed>> = (0..config.flush.lanes).map(|_| Arc::default()).collect();
         let writer_config = WriterConfig {
             durability,
-            segment_bytes: if is_on_disk { config.journal.segment_bytes } else { MEMORY_SEGMENT_BYTES },
+            segment_bytes: if is_on_disk { config.journal.segment_bytes } else { config::MEMORY_SEGMENT_BYTES },
             bytes_max: if is_on_disk { config.journal.bytes_max } else { config.journal.memory_bytes_max },
             queue_length: config.journal.queue_length,
         };
@@ -221,7 +219,7 @@ impl Running {
         let places = Arc::new(Places::open(config.enrich.geo_database.clone())?);
         let salts = Arc::new(Salts::new()?);
         // Where nothing is written, nothing is remembered either.
-        let is_on_disk = config.journal.durability == Durability::Journal;
+        let is_on_disk = config.journal.durability.is_on_disk();
         let keys = Arc::new(WriteKeys::new(is_on_disk.then(|| config.journal.dir.join("keys.json"))));
         let core = Core::new(&config, &world)?;
         let metrics = Arc::clone(&core.metrics);

@@ -4,6 +4,8 @@
 
 #[path = "../fuzz/mutate.rs"]
 mod mutate;
+#[path = "shared/split_mix.rs"]
+mod split_mix;
 #[path = "../fuzz/targets/mod.rs"]
 mod targets;
 

@@ -50,6 +50,11 @@ pub trait DiskFile: Send + Sync {
     fn size(&self) -> io::Result<u64>;
 }
 
+/// Whether `error` is one of these of the operating system.
+pub fn is_one_of(error: &io::Error, errnos: &[rustix::io::Errno]) -> bool {
+    errnos.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 /// Writes a small file that only its owner can read, whole or not at all.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let staging = path.with_extension("new");

@@ -149,10 +149,9 @@ async fn copy_tuples(
 
 fn split(frames: &Frames) -> Result<Vec<Bytes>, FlushError> {
     let mut tuples = Vec::new();
-    for mut rest in frames.tuples() {
-        while !rest.is_empty() {
-            let length = row::tuple_length(&rest).map_err(unreadable)?;
-            tuples.push(rest.split_to(length));
+    for frame in frames.tuples() {
+        for tuple in row::tuples(&frame) {
+            tuples.push(frame.slice_ref(tuple.map_err(unreadable)?));
         }
     }
     Ok(tuples)

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::FlushError;
 use super::batch::{Flushed, flush};
 use super::ledger::{LedgerRow, Report};
 use super::retained::Retained;
-use super::store::{Session, Store};
+use super::store::{Position, Session, Store};
 use crate::accounting::Accounting;
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -157,9 +158,8 @@ impl<S: Store> Lane<S> {
                 self.note_oldest();
                 self.gather(&segment).await;
             }
-            match self.step(&segment).await {
-                Ok(()) => {}
-                Err(error) => self.recover_from(error).await,
+            if let Err(error) = self.step(&segment).await {
+                self.recover_from(error).await;
             }
         }
     }
@@ -184,19 +184,29 @@ impl<S: Store> Lane<S> {
             _ => self.retained.newest().map(|kept| (kept.segment.id, kept.ledger.position)),
         };
         let Some((segment, position)) = last else { return Ok(()) };
-        let Some(session) = self.session.as_mut().filter(|session| session.is_open()) else {
+        if !self.session.as_ref().is_some_and(Session::is_open) {
             return self.connect().await;
-        };
-        if self.confirmed_at.elapsed() < CONFIRM_INTERVAL {
-            return Ok(());
         }
-        let applied = within(&self.shared, session.open(segment, &self.shared.node)).await?;
-        self.confirmed_at = Instant::now();
-        if applied.position != position {
-            tracing::warn!("the database has forgotten commits: they are sent again");
-            self.look_back();
+        if self.confirmed_at.elapsed() >= CONFIRM_INTERVAL {
+            self.still_has(segment, position).await?;
+            self.confirmed_at = Instant::now();
         }
         Ok(())
+    }
+
+    /// Whether the database has what was committed of a segment. If it has forgotten, or is another one now, everything
+    /// is compared again.
+    async fn still_has(&mut self, segment: Uuid, position: Position) -> Result<bool, FlushError> {
+        let Some(session) = self.session.as_mut() else {
+            self.connect().await?;
+            return Ok(false);
+        };
+        let applied = within(&self.shared, session.open(segment, &self.shared.node)).await?;
+        if applied.position != position {
+            tracing::warn!(%segment, "the database has forgotten commits: they are sent again");
+            self.look_back();
+        }
+        Ok(applied.position == position)
     }
 
     /// Lets rows gather for one interval, unless there are plenty, or someone waits for the commit, or no more will come.
@@ -225,14 +235,13 @@ impl<S: Store> Lane<S> {
 
     /// One flush of the segment in front, or its retirement when it is done.
     async fn step(&mut self, segment: &Arc<Segment>) -> Result<(), FlushError> {
-        if self.session.is_none() {
-            // What is in front may change by this.
-            return self.connect().await;
-        }
-        let Some(session) = self.session.as_mut() else { return Ok(()) };
-        if segment.progress.is_closed() {
+        if segment.progress.is_closed() && self.session.is_some() {
             return self.conclude(segment).await;
         }
+        let Some(session) = self.session.as_mut() else {
+            // What is in front may change by this.
+            return self.connect().await;
+        };
         if self.ledger.is_none() {
             let applied = within(&self.shared, session.open(segment.id, &self.shared.node)).await?;
             let row = LedgerRow::of(segment, applied, &self.shared.journal)?;
@@ -244,7 +253,12 @@ impl<S: Store> Lane<S> {
         let is_sealed = segment.progress.is_sealed();
         let frames = match segment.read(ledger.position.offset, self.shared.bytes_max) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                self.step_over(segment);
+                let damage = segment.step_over(ledger.position.offset);
+                self.shared.journal.damaged(damage.end - damage.start);
+                tracing::error!(
+                    path = %segment.path.display(), from = damage.start, to = damage.end,
+                    "journalled events are damaged: the file is kept, the range is stepped over"
+                );
                 return Ok(());
             }
             frames => frames?,
@@ -300,19 +314,6 @@ impl<S: Store> Lane<S> {
         }
     }
 
-    /// The device returned something else than was written: what can still be read goes on.
-    fn step_over(&self, segment: &Segment) {
-        let from = self.ledger.as_ref().map_or(0, |ledger| ledger.position.offset);
-        // Where the unreadable range begins is where the last read began.
-        let from = segment.readable_from(from);
-        let bytes = segment.step_over(from);
-        self.shared.journal.damaged(bytes);
-        tracing::error!(
-            path = %segment.path.display(), from, bytes,
-            "journalled events are damaged: the file is kept, the range is stepped over"
-        );
-    }
-
     /// A segment whose senders were told that nothing is promised: what was committed after all is counted, and the
     /// rest can never be.
     async fn conclude(&mut self, segment: &Arc<Segment>) -> Result<(), FlushError> {
@@ -360,15 +361,8 @@ impl<S: Store> Lane<S> {
     async fn tidy_one(&mut self) -> Result<bool, FlushError> {
         let is_short_of_room = self.shared.release_early && self.shared.journal.is_short_of_room();
         let Some(kept) = self.retained.due(self.shared.retain, is_short_of_room) else { return Ok(false) };
-        let Some(session) = self.session.as_mut() else {
-            // Connecting looks back at everything that is retained.
-            self.connect().await?;
-            return Ok(false);
-        };
-        let applied = within(&self.shared, session.open(kept.segment.id, &self.shared.node)).await?;
-        if applied.position != kept.ledger.position {
-            tracing::warn!(path = %kept.segment.path.display(), "the database has forgotten commits: they are sent again");
-            self.look_back();
+        let (segment, position) = (kept.segment.id, kept.ledger.position);
+        if !self.still_has(segment, position).await? {
             return Ok(false);
         }
         if self.retained.due(self.shared.retain, false).is_none() {
@@ -412,18 +406,14 @@ impl<S: Store> Lane<S> {
         let Some(segment) = self.feed.pop() else { return };
         tracing::error!(%error, path = %segment.path.display(), "a journal segment is set aside: its events do not arrive");
         self.shared.journal.forked();
-        for senders in segment.progress.close() {
-            senders.refused(&JournalError::DatabaseAway);
-        }
+        close(&segment);
     }
 
     /// Nobody waits any longer for a database that is away.
     fn give_up(&self) {
         self.shared.journal.set_database_refusing(true);
         for segment in self.feed.segments() {
-            for senders in segment.progress.close() {
-                senders.refused(&JournalError::DatabaseAway);
-            }
+            close(&segment);
         }
     }
 
@@ -434,6 +424,13 @@ impl<S: Store> Lane<S> {
             () = self.shared.closing.cancelled() => sleep(BACKOFF_FIRST).await,
             () = sleep(duration) => {}
         }
+    }
+}
+
+/// Nothing more is promised in the segment: whoever waits for its commits is refused.
+fn close(segment: &Segment) {
+    for senders in segment.progress.close() {
+        senders.refused(&JournalError::DatabaseAway);
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use deadpool_postgres::Object;
+use deadpool_postgres::ClientWrapper;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use tokio_postgres::types::Type;
@@ -40,13 +40,18 @@ impl Partitions {
     }
 
     /// Makes the partitions from today to `days_ahead` days ahead.
-    pub async fn ensure_ahead(&self, client: &mut Object, now: Timestamp, days_ahead: u16) -> Result<(), FlushError> {
+    pub async fn ensure_ahead(
+        &self,
+        client: &mut ClientWrapper,
+        now: Timestamp,
+        days_ahead: u16,
+    ) -> Result<(), FlushError> {
         let today = day_of(now);
         self.ensure(client, (today..=today + Day::from(days_ahead)).collect()).await
     }
 
     /// Makes the partitions that the frames' tuples need.
-    pub async fn ensure_for(&self, client: &mut Object, frames: &Frames) -> Result<(), FlushError> {
+    pub async fn ensure_for(&self, client: &mut ClientWrapper, frames: &Frames) -> Result<(), FlushError> {
         let mut needed = BTreeSet::new();
         for frame in frames.iter().filter(|frame| frame.header.tuples > 0) {
             let span = frame.header.first_day..=frame.header.last_day;
@@ -55,16 +60,13 @@ impl Partitions {
                 needed.extend(span);
                 continue;
             }
-            let mut tuples = frame.tuples;
-            while let (Ok(at), Ok(length)) = (row::occurred_at(tuples), row::tuple_length(tuples)) {
-                needed.insert(day_of(at));
-                tuples = &tuples[length..];
-            }
+            let times = row::tuples(frame.tuples).map_while(|tuple| row::occurred_at(tuple.ok()?).ok());
+            needed.extend(times.map(day_of));
         }
         self.ensure(client, needed).await
     }
 
-    async fn ensure(&self, client: &mut Object, mut needed: BTreeSet<Day>) -> Result<(), FlushError> {
+    async fn ensure(&self, client: &mut ClientWrapper, mut needed: BTreeSet<Day>) -> Result<(), FlushError> {
         needed = needed.difference(&self.lock()).copied().collect();
         if needed.is_empty() {
             return Ok(());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use deadpool_postgres::{Object, Transaction as PoolTransaction};
+use deadpool_postgres::{ClientWrapper, Object, Transaction as PoolTransaction};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -38,9 +38,9 @@ impl Postgres {
     }
 }
 
-/// One connection of a lane.
+/// One connection of a lane. Dropped, it may be in the midst of anything: so it never goes back to the pool.
 pub struct Connection {
-    client: Option<Object>,
+    client: ClientWrapper,
     partitions: Arc<Partitions>,
     statement_timeout_ms: u128,
 }
@@ -53,33 +53,21 @@ impl Store for Postgres {
         // After a failover the database may know less.
         self.partitions.forget();
         Ok(Connection {
-            client: Some(client),
+            client: Object::take(client),
             partitions: Arc::clone(&self.partitions),
             statement_timeout_ms: self.database.statement_timeout().as_millis(),
         })
     }
 }
 
-impl Drop for Connection {
-    /// The connection may be in the midst of anything: it does not go back to the pool.
-    fn drop(&mut self) {
-        drop(self.client.take().map(Object::take));
-    }
-}
-
 impl Connection {
-    fn client(&mut self) -> Result<&mut Object, FlushError> {
-        // Only `drop` takes it.
-        self.client.as_mut().ok_or(FlushError::Moved)
-    }
-
     async fn applied(&mut self, row: Row, segment: Uuid) -> Result<Applied, FlushError> {
         let position = Position {
             offset: row.try_get::<_, i64>("applied_to")?.cast_unsigned(),
             chain: row.try_get::<_, i64>("applied_crc")? as u32,
         };
         let mut sources = SourceCounts::new();
-        for row in self.client()?.query_typed(READ_SOURCES, &[(&segment, Type::UUID)]).await? {
+        for row in self.client.query_typed(READ_SOURCES, &[(&segment, Type::UUID)]).await? {
             let count = |name: &str| row.try_get::<_, i64>(name).map(i64::cast_unsigned);
             let settled = Settled {
                 stored: count("stored")?,
@@ -96,35 +84,35 @@ impl Session for Connection {
     type Transaction<'a> = Flush<'a>;
 
     fn is_open(&self) -> bool {
-        self.client.as_ref().is_some_and(|client| !client.is_closed())
+        !self.client.is_closed()
     }
 
     async fn open(&mut self, segment: Uuid, node: &str) -> Result<Applied, FlushError> {
         let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
             [(&segment, Type::UUID), (&node, Type::TEXT)];
-        let row = match self.client()?.query_typed_opt(OPEN, &parameters).await? {
+        let row = match self.client.query_typed_opt(OPEN, &parameters).await? {
             Some(row) => row,
             // Another session made the row after this statement had begun: the next one sees it.
-            None => self.client()?.query_typed_one(OPEN, &parameters).await?,
+            None => self.client.query_typed_one(OPEN, &parameters).await?,
         };
         self.applied(row, segment).await
     }
 
     async fn close(&mut self, segment: Uuid, node: &str) -> Result<Applied, FlushError> {
         self.open(segment, node).await?;
-        let row = self.client()?.query_typed_one(CLOSE, &[(&segment, Type::UUID)]).await?;
+        let row = self.client.query_typed_one(CLOSE, &[(&segment, Type::UUID)]).await?;
         self.applied(row, segment).await
     }
 
     async fn prepare(&mut self, frames: &Frames) -> Result<(), FlushError> {
         let partitions = Arc::clone(&self.partitions);
-        partitions.ensure_for(self.client()?, frames).await
+        partitions.ensure_for(&mut self.client, frames).await
     }
 
     async fn begin(&mut self) -> Result<Flush<'_>, FlushError> {
         let statement_ms = self.statement_timeout_ms;
         let idle_ms = statement_ms + IDLE_GRACE_MS;
-        let transaction = self.client()?.transaction().await?;
+        let transaction = self.client.transaction().await?;
         transaction
             .batch_execute(&format!(
                 "set local lock_timeout = {LOCK_TIMEOUT_MS}; set local statement_timeout = {statement_ms};

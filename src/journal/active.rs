@@ -4,11 +4,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::frame::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::recover::SEGMENT_EXTENSION;
 use super::{JournalState, Segment, SegmentFeed};
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{Disk, is_one_of};
 use crate::entropy::{Entropy, random_id};
 use crate::row::ROW_VERSION;
 
@@ -50,8 +52,7 @@ pub(super) enum NoSegment {
 
 /// Whether the disk, or the share of it that we may use, is full.
 fn is_out_of_space(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    [Errno::NOSPC, Errno::DQUOT].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    is_one_of(error, &[Errno::NOSPC, Errno::DQUOT])
 }
 
 impl ActiveSegments {

@@ -121,11 +121,18 @@ pub struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// Reads the frame at the start of `bytes`, which lies at `offset` of the segment.
     pub fn decode(segment_id: Uuid, offset: u64, bytes: &'a [u8]) -> Option<Self> {
-        let header = FrameHeader::decode(bytes)?;
-        let payload = bytes.get(FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.payload_bytes as usize)?;
-        if checksum(segment_id, offset, &bytes[8..FRAME_HEADER_BYTES], payload) != header.crc {
+        let frame = Self::of_checked(bytes)?;
+        let payload = &bytes[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + frame.header.payload_bytes as usize];
+        if checksum(segment_id, offset, &bytes[8..FRAME_HEADER_BYTES], payload) != frame.header.crc {
             return None;
         }
+        Some(frame)
+    }
+
+    /// As [`Self::decode`], of bytes whose checksum is known to hold.
+    pub(super) fn of_checked(bytes: &'a [u8]) -> Option<Self> {
+        let header = FrameHeader::decode(bytes)?;
+        let payload = bytes.get(FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.payload_bytes as usize)?;
         let (sources, tuples) = payload.split_at(header.sources_bytes as usize);
         Some(Self { header, sources, tuples })
     }

@@ -94,7 +94,8 @@ fn inspect_segment(disk: &dyn Disk, path: PathBuf) -> Result<Inspected, OpenErro
             duplicate += u64::from(count.duplicate);
         }
         let adds_up = promised == duplicate + u64::from(frame.header.tuples);
-        if !adds_up || tuples_in(frame.tuples) != Some(frame.header.tuples) {
+        let tuples = row::tuples(frame.tuples).try_fold(0, |count, tuple| tuple.map(|_| count + 1));
+        if !adds_up || tuples != Ok(frame.header.tuples) {
             found.malformed_frames += 1;
         }
         if let Ok(at) = Timestamp::from_millisecond(frame.header.written_ms) {
@@ -104,13 +105,4 @@ fn inspect_segment(disk: &dyn Disk, path: PathBuf) -> Result<Inspected, OpenErro
     });
     found.scan = Some(scanned);
     Ok(found)
-}
-
-fn tuples_in(mut tuples: &[u8]) -> Option<u32> {
-    let mut count = 0;
-    while !tuples.is_empty() {
-        tuples = tuples.get(row::tuple_length(tuples).ok()?..)?;
-        count += 1;
-    }
-    Some(count)
 }

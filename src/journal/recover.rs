@@ -185,9 +185,8 @@ fn unreadable(path: &Path, file: Box<dyn DiskFile>, file_bytes: u64) -> Recovere
     Recovered { segment, file_bytes, accepted: BTreeMap::new(), damaged_bytes: file_bytes }
 }
 
-fn remember(mut tuples: &[u8], recent: &mut RecentIds) {
-    while let (Ok(id), Ok(length)) = (row::event_id(tuples), row::tuple_length(tuples)) {
+fn remember(tuples: &[u8], recent: &mut RecentIds) {
+    for id in row::tuples(tuples).map_while(|tuple| row::event_id(tuple.ok()?).ok()) {
         recent.insert(tail_bits(id));
-        tuples = &tuples[length..];
     }
 }

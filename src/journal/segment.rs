@@ -38,10 +38,7 @@ pub struct Segment {
 #[derive(Debug)]
 pub struct Frames {
     bytes: Bytes,
-    /// Where `bytes` begins in the segment.
-    from: u64,
     starts: Vec<usize>,
-    segment_id: Uuid,
     /// Layout of the tuples.
     pub row_version: u16,
     /// The end of the last frame in the segment.
@@ -130,14 +127,7 @@ impl Segment {
         let synced_to = self.progress.synced_to();
         let end = damaged.iter().map(|damage| damage.start).find(|start| *start > from);
         let end = end.map_or(synced_to, |start| start.min(synced_to));
-        let mut frames = Frames {
-            bytes: Bytes::new(),
-            from,
-            starts: Vec::new(),
-            segment_id: self.id,
-            row_version: self.row_version,
-            to: from,
-        };
+        let mut frames = Frames { bytes: Bytes::new(), starts: Vec::new(), row_version: self.row_version, to: from };
         if from >= end {
             return Ok(frames);
         }
@@ -166,9 +156,10 @@ impl Segment {
         Ok(Frames { bytes: bytes.into(), to: from + at as u64, ..frames })
     }
 
-    /// Synced bytes at `from` are no frame: the device returned something else than was written. Notes the range up to
-    /// the next frame as damaged, and returns its length.
-    pub fn step_over(&self, from: u64) -> u64 {
+    /// Where reading from `from` on begins there is no frame: the device returned something else than was written. Notes
+    /// the range up to the next frame as damaged, and returns it.
+    pub fn step_over(&self, from: u64) -> Range<u64> {
+        let from = self.readable_from(from);
         let synced_to = self.progress.synced_to();
         let mut bytes = vec![0; synced_to.saturating_sub(from) as usize];
         read_tolerantly(self.file(), from, &mut bytes);
@@ -176,7 +167,7 @@ impl Segment {
         let mut damaged = self.damaged.write().unwrap_or_else(PoisonError::into_inner);
         damaged.push(from..next);
         damaged.sort_by_key(|range| range.start);
-        next - from
+        from..next
     }
 
     /// Reads every frame before `to`, and notes what is damaged: the number of such bytes.
@@ -186,7 +177,10 @@ impl Segment {
             match self.read(at, CHECK_BYTES) {
                 Ok(frames) if frames.is_empty() => break,
                 Ok(frames) => at = frames.to,
-                Err(_) => damaged += self.step_over(self.readable_from(at)),
+                Err(_) => {
+                    let range = self.step_over(at);
+                    damaged += range.end - range.start;
+                }
             }
         }
         damaged
@@ -235,9 +229,7 @@ impl Frames {
 
     /// The frames, checked when they were read.
     pub fn iter(&self) -> impl Iterator<Item = Frame<'_>> {
-        self.starts
-            .iter()
-            .filter_map(|&start| Frame::decode(self.segment_id, self.from + start as u64, &self.bytes[start..]))
+        self.starts.iter().filter_map(|&start| Frame::of_checked(&self.bytes[start..]))
     }
 
     /// The tuples of each frame, sharing this memory.

@@ -24,6 +24,13 @@ pub enum Durability {
     Memory,
 }
 
+impl Durability {
+    /// Whether the journal's files lie on a disk; otherwise they lie in memory.
+    pub fn is_on_disk(self) -> bool {
+        self == Self::Journal
+    }
+}
+
 /// One request's events.
 pub struct Submission {
     pub source: Arc<str>,

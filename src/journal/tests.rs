@@ -195,12 +195,9 @@ fn stored(feed: &SegmentFeed) -> Vec<Uuid> {
             if frames.is_empty() {
                 break;
             }
-            for mut tuples in frames.tuples() {
-                while !tuples.is_empty() {
-                    ids.push(row::event_id(&tuples).expect("a tuple"));
-                    let length = row::tuple_length(&tuples).expect("a tuple");
-                    drop(tuples.split_to(length));
-                }
+            for frame in frames.iter() {
+                let tuples = row::tuples(frame.tuples).map(|tuple| tuple.expect("a tuple"));
+                ids.extend(tuples.map(|tuple| row::event_id(tuple).expect("a tuple")));
             }
             at = frames.to;
         }

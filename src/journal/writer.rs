@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use rustix::io::Errno;
 use smallvec::SmallVec;
 
 use super::active::{ActiveSegments, NoSegment};
@@ -20,7 +21,7 @@ use super::submission::Senders;
 use super::{Durability, JournalError, JournalState, RecentIds, SegmentFeed, Submission};
 use crate::accounting::Accounting;
 use crate::clock::{Clock, Day};
-use crate::disk::Disk;
+use crate::disk::{Disk, is_one_of};
 use crate::entropy::Entropy;
 use crate::event_id::tail_bits;
 use crate::metrics::JournalMetrics;
@@ -340,7 +341,5 @@ impl Drop for Writer {
 
 /// A full disk may empty itself, and so may a table of open files; a broken disk needs a person.
 fn is_broken(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let passing = [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE];
-    !passing.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    !is_one_of(error, &[Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE])
 }

@@ -162,12 +162,7 @@ impl RequestError {
 
 impl IntoResponse for RequestError {
     fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Wire {
-            error: &'static str,
-            reason: String,
-        }
-        let mut response = json(self.status(), &Wire { error: self.code(), reason: self.to_string() });
+        let mut response = refusal(self.status(), self.code(), &self.to_string());
         if let Some(seconds) = self.retry_after_s() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
@@ -180,6 +175,16 @@ impl IntoResponse for RequestError {
         }
         response
     }
+}
+
+/// The body of every refusal: a word for machines, and what a person can do.
+pub fn refusal(status: StatusCode, error: &str, reason: &str) -> Response {
+    #[derive(Serialize)]
+    struct Wire<'a> {
+        error: &'a str,
+        reason: &'a str,
+    }
+    json(status, &Wire { error, reason })
 }
 
 /// A JSON answer.

@@ -64,27 +64,13 @@ struct Rows {
 impl Collector {
     /// `POST /v1/events`.
     pub async fn events(&self, request: Request) -> Result<Response, RequestError> {
-        let (parts, body) = request.into_parts();
-        let (body, sender) = self.admit_body(&parts, body).await?;
-        let mut memory = self.memory.reservation();
-        let body = self.body(&parts.headers, body, &mut memory).await?;
-        let text = self.text(&body)?;
-        let decoded = native::decode(&text, is_ndjson(&parts.headers))?;
-        let key = self.key(sender.key, &parts.headers, &decoded)?;
-        let rows = self.rows(decoded, &key, &parts.headers, sender.ip, &mut memory).await?;
+        let (rows, key, memory) = self.read(request).await?;
         self.keep(rows, &key, memory).await
     }
 
     /// `POST /v1/validate`: what would be stored of each event, nothing kept.
     pub async fn validate(&self, request: Request) -> Result<(Vec<Map<String, Value>>, Vec<Rejected>), RequestError> {
-        let (parts, body) = request.into_parts();
-        let (body, sender) = self.admit_body(&parts, body).await?;
-        let mut memory = self.memory.reservation();
-        let body = self.body(&parts.headers, body, &mut memory).await?;
-        let text = self.text(&body)?;
-        let decoded = native::decode(&text, is_ndjson(&parts.headers))?;
-        let key = self.key(sender.key, &parts.headers, &decoded)?;
-        let rows = self.rows(decoded, &key, &parts.headers, sender.ip, &mut memory).await?;
+        let (rows, _, _memory) = self.read(request).await?;
         let mut stored = Vec::with_capacity(rows.events.len());
         let mut at = 0;
         for event in &rows.events {
@@ -114,6 +100,19 @@ impl Collector {
         }
         let ack = self.submit(rows.tuples, rows.events, rows.days, &key, memory).await?;
         Ok(success(&ack.durable))
+    }
+
+    /// A request's way up to its rows, with the memory that they hold.
+    async fn read(&self, request: Request) -> Result<(Rows, Arc<WriteKey>, Reservation), RequestError> {
+        let (parts, body) = request.into_parts();
+        let (body, sender) = self.admit_body(&parts, body).await?;
+        let mut memory = self.memory.reservation();
+        let body = self.body(&parts.headers, body, &mut memory).await?;
+        let text = self.text(&body)?;
+        let decoded = native::decode(&text, is_ndjson(&parts.headers))?;
+        let key = self.key(sender.key, &parts.headers, &decoded)?;
+        let rows = self.rows(decoded, &key, &parts.headers, sender.ip, &mut memory).await?;
+        Ok((rows, key, memory))
     }
 
     /// What a request's head tells: who sends, whether that key is in force, and not too often.

@@ -72,16 +72,7 @@ async fn with_memory_a_database_that_is_away_fills_the_budget_and_no_more() {
     })
     .await;
     database.shut().await;
-    let event = format!(r#"{{"name":"a","properties":{{"filler":"{}"}}}}"#, "x".repeat(50_000));
-    let mut accepted = 0;
-    let refused = loop {
-        let answer = collector.post(&event).await;
-        if answer.status != 202 {
-            break answer;
-        }
-        accepted += 1;
-        assert!(accepted < 1000, "memory has no bound");
-    };
+    let (accepted, refused) = collector.fill(202, 1000).await;
     assert_eq!(refused.json()["error"], "journal_full");
     database.open().await;
     database.until_stored(accepted).await;

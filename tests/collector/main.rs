@@ -1,5 +1,7 @@
 //! The collector against a real PostgreSQL, over real sockets. Run by `make test`.
 
+#[path = "../shared/split_mix.rs"]
+mod split_mix;
 mod support;
 
 mod accounting;

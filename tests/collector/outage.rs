@@ -65,16 +65,7 @@ async fn a_full_journal_refuses_and_recovers() {
     })
     .await;
     database.shut().await;
-    let event = format!(r#"{{"name":"a","properties":{{"filler":"{}"}}}}"#, "x".repeat(50_000));
-    let mut accepted = 0;
-    let refused = loop {
-        let answer = collector.post(&event).await;
-        if answer.status != 200 {
-            break answer;
-        }
-        accepted += 1;
-        assert!(accepted < 100, "the journal never fills");
-    };
+    let (accepted, refused) = collector.fill(200, 100).await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("10")));
     assert_eq!(refused.json()["error"], "journal_full");
     assert_eq!(http::get(collector.admin, "/readyz", &[]).await.status, 503);

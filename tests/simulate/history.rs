@@ -310,12 +310,8 @@ impl History {
         let Some(Ok(header)) = bytes.first_chunk::<SEGMENT_HEADER_BYTES>().map(SegmentHeader::decode) else { return };
         let mut frames = Vec::new();
         scan(header.segment_id, bytes, |offset, frame| {
-            let mut ids = Vec::new();
-            let mut tuples = frame.tuples;
-            while let (Ok(id), Ok(length)) = (row::event_id(tuples), row::tuple_length(tuples)) {
-                ids.push(id);
-                tuples = &tuples[length..];
-            }
+            let tuples = row::tuples(frame.tuples).map(|tuple| tuple.expect("a tuple"));
+            let ids: Vec<Uuid> = tuples.map(|tuple| row::event_id(tuple).expect("a tuple")).collect();
             frames.push((offset as usize, frame.header.frame_bytes(), ids));
         });
         if frames.is_empty() {

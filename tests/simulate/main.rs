@@ -8,6 +8,8 @@ mod history;
 mod node;
 mod postgres;
 mod random;
+#[path = "../shared/split_mix.rs"]
+mod split_mix;
 
 use std::panic;
 use std::sync::atomic::{AtomicU64, Ordering};

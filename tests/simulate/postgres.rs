@@ -336,12 +336,10 @@ impl Drop for Flush<'_> {
 
 fn ids(frames: &Frames) -> Vec<(String, Uuid)> {
     let mut ids = Vec::new();
-    for mut tuples in frames.tuples() {
-        while !tuples.is_empty() {
-            let source = row::source(&tuples).expect("a tuple").to_owned();
-            ids.push((source, row::event_id(&tuples).expect("a tuple")));
-            let length = row::tuple_length(&tuples).expect("a tuple");
-            drop(tuples.split_to(length));
+    for frame in frames.iter() {
+        for tuple in row::tuples(frame.tuples).map(|tuple| tuple.expect("a tuple")) {
+            let source = row::source(tuple).expect("a tuple").to_owned();
+            ids.push((source, row::event_id(tuple).expect("a tuple")));
         }
     }
     ids

@@ -5,21 +5,19 @@ use std::sync::{Arc, Mutex};
 
 use weir::entropy::Entropy;
 
-/// `SplitMix64` (Steele, Lea, Flood 2014), shared by everything in one simulation.
+use crate::split_mix::SplitMix64;
+
+/// Shared by everything in one simulation.
 #[derive(Clone)]
-pub struct Random(Arc<Mutex<u64>>);
+pub struct Random(Arc<Mutex<SplitMix64>>);
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(seed)))
+        Self(Arc::new(Mutex::new(SplitMix64::new(seed))))
     }
 
     pub fn next(&self) -> u64 {
-        let mut state = self.0.lock().expect("no panic while held");
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.lock().expect("no panic while held").next()
     }
 
     /// A number below `bound`.

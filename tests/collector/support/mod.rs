@@ -215,6 +215,18 @@ impl TestCollector {
             .await
     }
 
+    /// Posts events of 50 kB until one is not answered with `success`: how many were, and the refusal.
+    pub async fn fill(&self, success: u16, most: i64) -> (i64, Answer) {
+        let event = format!(r#"{{"name":"a","properties":{{"filler":"{}"}}}}"#, "x".repeat(50_000));
+        for accepted in 0..most {
+            let answer = self.post(&event).await;
+            if answer.status != success {
+                return (accepted, answer);
+            }
+        }
+        panic!("{most} events are taken: it never fills");
+    }
+
     /// Posts as a browser does: public key, text/plain.
     pub async fn beacon(&self, body: &str, headers: &[&str]) -> Answer {
         let path = format!("/v1/events?key={}", self.keys.public_key);
