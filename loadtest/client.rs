@@ -17,13 +17,13 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::traffic::{Sent, Shape, Stream, Traffic};
+use crate::traffic::{Sent, Shape, Stream, Traffic, events};
 
 /// No answer that is waited for is longer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// An answer that takes longer is a fault of its own.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the schedule is looked at: the timers of asynchronous runtimes tick ten times as slowly.
+/// How often the schedule is looked at, at the most: the timers of asynchronous runtimes tick ten times as slowly.
 const PACER_INTERVAL: Duration = Duration::from_micros(100);
 
 /// When requests are sent.
@@ -212,7 +212,9 @@ fn release(turn: &Turn, planned: u64, requests_per_second: f64) {
         let due = due.min(planned);
         turn.due.add_permits((due - released) as usize);
         released = due;
-        thread::sleep(PACER_INTERVAL);
+        // Not sooner than need be: the cores are those of what is measured.
+        let next = Duration::from_secs_f64(released as f64 / requests_per_second);
+        thread::sleep(next.saturating_sub(turn.started.elapsed()).max(PACER_INTERVAL));
     }
     turn.planned.store(released, Ordering::Release);
     turn.due.add_permits(turn.load.connections as usize);

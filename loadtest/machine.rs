@@ -59,6 +59,14 @@ impl Process {
     }
 }
 
+/// Some processes together.
+pub fn processes_cpu(pids: &[u32]) -> anyhow::Result<Cpu> {
+    pids.iter().try_fold(Cpu::default(), |sum, pid| {
+        let cpu = process_cpu(*pid)?;
+        Ok(Cpu { user: sum.user + cpu.user, system: sum.system + cpu.system })
+    })
+}
+
 /// All threads of one process.
 pub fn process_cpu(pid: u32) -> anyhow::Result<Cpu> {
     Ok(Process::read(pid)?.cpu)

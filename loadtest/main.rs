@@ -10,8 +10,8 @@
 //! single, batch   weir as a process of its own, with its default settings, on an empty table
 //! ..., half       the same at half the rate at which rows landed, on a schedule: latency counts from when a request was
 //!                 due, whether or not the generator could send it then
-//! memory          `single` with `journal.durability = "memory"`, where only 202 counts as a success: what group commit
-//!                 costs. Beside `single`, before it in every second round
+//! commit          `single` by two collectors in turn, a second each: one that syncs, and one with
+//!                 `journal.durability = "memory"`, where only 202 counts as a success: what group commit costs
 //! outage          single events on a schedule, while PostgreSQL goes away and comes back; meanwhile batches on a schedule
 //!                 make a backlog. How fast it is caught up with, beside raw COPY; and what the single events notice
 //! ```
@@ -20,6 +20,7 @@
 
 mod client;
 mod collector;
+mod commit;
 mod corpus;
 mod database;
 mod freshness;
@@ -45,7 +46,6 @@ use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use weir::database::migrate;
-use weir::journal::Durability;
 
 use crate::database::Database;
 use crate::measure::{Bench, WeirResult};
@@ -108,7 +108,7 @@ enum Phase {
     Bare,
     Copy,
     Single,
-    Memory,
+    Commit,
     Batch,
     Outage,
 }
@@ -214,7 +214,7 @@ async fn measure(args: &Args, database: Database, weir: PathBuf, dir: PathBuf) -
     bench.copy().await.context("raw COPY, to begin with")?;
     for number in 1..=args.rounds {
         eprintln!("round {number} of {}", args.rounds);
-        report.rounds.push(round(args, &bench, number).await?);
+        report.rounds.push(round(args, &bench).await?);
     }
     Ok(report)
 }
@@ -230,7 +230,7 @@ async fn prepare(database: &Database) -> anyhow::Result<Site> {
     Ok(Site { source: SOURCE.to_owned(), public_key: keys.public_key, secret_key: keys.secret_key })
 }
 
-async fn round(args: &Args, bench: &Bench, number: u32) -> anyhow::Result<Round> {
+async fn round(args: &Args, bench: &Bench) -> anyhow::Result<Round> {
     let is_asked = |phase| args.only.is_empty() || args.only.contains(&phase);
     let mut round = Round::default();
     if is_asked(Phase::Bare) {
@@ -243,19 +243,17 @@ async fn round(args: &Args, bench: &Bench, number: u32) -> anyhow::Result<Round>
         eprintln!("  copy           {:>9.0} rows/s", copy.rows_per_second);
         round.copy = Some(copy);
     }
-    // Whatever the machine does more of as time goes on meets both alike.
-    let is_memory_first = number.is_multiple_of(2);
-    if is_asked(Phase::Memory) && is_memory_first {
-        round.memory = Some(memory(bench).await?);
-    }
     if is_asked(Phase::Single) {
-        round.single = Some(full(bench, "single", Shape::Single).await?);
+        let single = full(bench, "single", Shape::Single).await?;
+        round.single_scheduled = Some(half(bench, "single", Shape::Single, &single).await?);
+        round.single = Some(single);
     }
-    if is_asked(Phase::Memory) && !is_memory_first {
-        round.memory = Some(memory(bench).await?);
-    }
-    if let Some(single) = &round.single {
-        round.single_scheduled = Some(half(bench, "single", Shape::Single, single).await?);
+    if is_asked(Phase::Commit) {
+        let commit = bench.group_commit().await.context("group commit")?;
+        if let Some((synced, memory)) = commit.requests_per_second() {
+            eprintln!("  commit         {synced:>9.0} requests/s with sync, {memory:.0} in memory");
+        }
+        round.commit = Some(commit);
     }
     if is_asked(Phase::Batch) {
         let shape = Shape::Batch(args.batch_events);
@@ -270,7 +268,7 @@ async fn round(args: &Args, bench: &Bench, number: u32) -> anyhow::Result<Round>
 }
 
 async fn full(bench: &Bench, name: &str, shape: Shape) -> anyhow::Result<WeirResult> {
-    let full = bench.weir(shape, None, Durability::Journal).await.with_context(|| format!("{name}, at full speed"))?;
+    let full = bench.weir(shape, None).await.with_context(|| format!("{name}, at full speed"))?;
     eprintln!("  {name:<14} {:>9.0} events/s, {:.0} rows/s landed", full.accepted_per_second, full.landed_per_second);
     Ok(full)
 }
@@ -278,8 +276,7 @@ async fn full(bench: &Bench, name: &str, shape: Shape) -> anyhow::Result<WeirRes
 /// Half of what reached the tables at full speed.
 async fn half(bench: &Bench, name: &str, shape: Shape, full: &WeirResult) -> anyhow::Result<WeirResult> {
     let pace = SCHEDULED_SHARE * full.landed_per_second / f64::from(shape.events());
-    let half =
-        bench.weir(shape, Some(pace), Durability::Journal).await.with_context(|| format!("{name}, on a schedule"))?;
+    let half = bench.weir(shape, Some(pace)).await.with_context(|| format!("{name}, on a schedule"))?;
     eprintln!(
         "  {:<14} {:>9.0} events/s, freshness at most {:.0} ms",
         format!("{name}, half"),
@@ -287,12 +284,6 @@ async fn half(bench: &Bench, name: &str, shape: Shape, full: &WeirResult) -> any
         half.freshness_ms_max
     );
     Ok(half)
-}
-
-async fn memory(bench: &Bench) -> anyhow::Result<WeirResult> {
-    let memory = bench.weir(Shape::Single, None, Durability::Memory).await.context("single, in memory")?;
-    eprintln!("  single, memory {:>9.0} events/s, answered 202", memory.accepted_per_second);
-    Ok(memory)
 }
 
 async fn outage(args: &Args, bench: &Bench) -> anyhow::Result<OutageResult> {

@@ -117,8 +117,8 @@ impl Bench {
         }
     }
 
-    pub(crate) fn usage(&self, subject: Option<u32>) -> anyhow::Result<Usage> {
-        Usage::now(subject, self.database.server_pid)
+    pub(crate) fn usage(&self, subjects: &[u32]) -> anyhow::Result<Usage> {
+        Usage::now(subjects, self.database.server_pid)
     }
 
     /// The bare handler at full speed.
@@ -127,9 +127,9 @@ impl Bench {
         let load = self.load(bare.address, Shape::Single, 204);
         let warm_up = Load { duration: WARM_UP, ..load.clone() };
         client::run(warm_up).await?;
-        let before = self.usage(Some(bare.pid))?;
+        let before = self.usage(&[bare.pid])?;
         let outcome = client::run(load).await?;
-        let used = self.usage(Some(bare.pid))?.since(&before);
+        let used = self.usage(&[bare.pid])?.since(&before);
         bare.stop().await?;
         refuse_refusals(&outcome)?;
         let requests = outcome.answered.len() as f64;
@@ -145,20 +145,19 @@ impl Bench {
     pub async fn copy(&self) -> anyhow::Result<CopyResult> {
         let copy = peers::Copy::prepare(&self.database, &self.traffic).await?;
         self.database.clean(peers::COPY_TABLE).await?;
-        let before = self.usage(None)?;
+        let before = self.usage(&[])?;
         let row_bytes = copy.row_bytes();
         let rows_per_second = copy.run(self.duration).await?;
-        let used = self.usage(None)?.since(&before);
+        let used = self.usage(&[])?.since(&before);
         self.database.clean(peers::COPY_TABLE).await?;
         Ok(CopyResult { rows_per_second, row_bytes, cores: used.cores() })
     }
 
     /// The collector, in a new process on an empty table.
-    pub async fn weir(&self, shape: Shape, pace: Option<f64>, durability: Durability) -> anyhow::Result<WeirResult> {
-        let collector = Collector::start(&self.weir, &self.database.url, &self.dir, durability).await?;
+    pub async fn weir(&self, shape: Shape, pace: Option<f64>) -> anyhow::Result<WeirResult> {
+        let collector = Collector::start(&self.weir, &self.database.url, &self.dir, Durability::Journal).await?;
         let client = self.database.client().await?;
-        let success = if durability == Durability::Memory { 202 } else { 200 };
-        let full = self.load(collector.public, shape, success);
+        let full = self.load(collector.public, shape, 200);
         self.warm_up(&full, &client).await?;
 
         let load = Load {
@@ -176,13 +175,13 @@ impl Bench {
             self.streams(1),
             stop.clone(),
         ));
-        let usage = self.usage(Some(collector.pid))?;
+        let usage = self.usage(&[collector.pid])?;
         let outcome = client::run(load).await?;
         stop.cancel();
         let memory = machine::process_memory_mib(collector.pid)?;
         verify::wait_for_commit(&client, committed + outcome.events()).await?;
         let landed = outcome.started.elapsed();
-        let used = self.usage(Some(collector.pid))?.since(&usage);
+        let used = self.usage(&[collector.pid])?.since(&usage);
         let freshness = probe.await??;
 
         refuse_refusals(&outcome)?;

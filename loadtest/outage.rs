@@ -125,9 +125,9 @@ impl Bench {
 
         control.section.store(CATCH_UP, Ordering::Relaxed);
         let target = committed + control.answered.load(Ordering::Relaxed) + backlog.events();
-        let usage = self.usage(Some(collector.pid))?;
+        let usage = self.usage(&[collector.pid])?;
         let progress = self.catch_up(target).await?;
-        let used = self.usage(Some(collector.pid))?.since(&usage);
+        let used = self.usage(&[collector.pid])?.since(&usage);
         control.stop.cancel();
         let live = live.await??;
         finished.cancel();

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::commit::CommitResult;
 use crate::measure::{BareResult, CopyResult, Latency, WeirResult};
 use crate::outage::OutageResult;
 use crate::usage::Cores;
@@ -13,7 +14,7 @@ pub struct Round {
     pub copy: Option<CopyResult>,
     pub single: Option<WeirResult>,
     pub single_scheduled: Option<WeirResult>,
-    pub memory: Option<WeirResult>,
+    pub commit: Option<CommitResult>,
     pub batch: Option<WeirResult>,
     pub batch_scheduled: Option<WeirResult>,
     pub outage: Option<OutageResult>,
@@ -37,10 +38,9 @@ type Value<R> = fn(&R) -> f64;
 /// A phase's column.
 type Column = fn(&Round) -> Option<&WeirResult>;
 
-const COLUMNS: [(&str, Column); 5] = [
+const COLUMNS: [(&str, Column); 4] = [
     ("single", |round| round.single.as_ref()),
     ("single, half", |round| round.single_scheduled.as_ref()),
-    ("memory", |round| round.memory.as_ref()),
     ("batch", |round| round.batch.as_ref()),
     ("batch, half", |round| round.batch_scheduled.as_ref()),
 ];
@@ -97,9 +97,7 @@ const RATIOS: [Ratio; 6] = [
     ("weir single / bare, requests/s", None, |round| {
         Some((round.single.as_ref()?.requests_per_second, round.bare.as_ref()?.requests_per_second))
     }),
-    ("single with sync / in memory", Some(0.9), |round| {
-        Some((round.single.as_ref()?.requests_per_second, round.memory.as_ref()?.requests_per_second))
-    }),
+    ("single with sync / in memory", Some(0.9), |round| round.commit.as_ref()?.requests_per_second()),
     ("weir batch / raw COPY, rows/s", None, |round| {
         Some((round.batch.as_ref()?.landed_per_second, round.copy.as_ref()?.rows_per_second))
     }),
@@ -177,12 +175,22 @@ impl Report {
         for ratio in RATIOS {
             self.print_ratio(ratio);
         }
+        for (number, commit) in (1..).zip(self.rounds.iter().filter_map(|round| round.commit.as_ref())) {
+            if let Some((low, high)) = commit.quartiles() {
+                println!(
+                    "  half of round {number}'s {} pairs of seconds lie within {low:.2} and {high:.2}",
+                    commit.slices.len()
+                );
+            }
+        }
         for (number, round) in (1..).zip(&self.rounds) {
             for (phase, remark) in round.remarks() {
                 println!("remark: round {number}, {phase}: {remark}");
             }
         }
-        println!("\nEvery event answered 200 (in the phase memory, 202) is one row, and every row was answered so.");
+        println!(
+            "\nEvery event answered 200 (by the collector in memory, 202) is one row, and every row was answered so."
+        );
     }
 
     fn print_outage(&self) {
@@ -234,8 +242,9 @@ impl Round {
         let peers =
             [("bare", self.bare.as_ref().map(|bare| bare.cores)), ("copy", self.copy.as_ref().map(|copy| copy.cores))];
         let weir = COLUMNS.map(|(name, column)| (name, column(self).map(|result| result.cores)));
+        let commit = ("commit", self.commit.as_ref().map(|commit| commit.cores));
         let outage = ("outage", self.outage.as_ref().map(|outage| outage.cores));
-        peers.into_iter().chain(weir).chain([outage]).filter_map(|(phase, cores)| Some((phase, cores?)))
+        peers.into_iter().chain(weir).chain([commit, outage]).filter_map(|(phase, cores)| Some((phase, cores?)))
     }
 
     /// Which phases were disturbed, and what the collector complained of.
@@ -243,7 +252,8 @@ impl Round {
         let disturbed = self.cores().filter_map(|(phase, cores)| Some((phase, cores.remark()?)));
         let complaints = COLUMNS.into_iter().filter_map(|(phase, column)| Some((phase, &column(self)?.remarks)));
         let of_outage = self.outage.as_ref().map(|outage| ("outage", &outage.remarks));
-        let told = complaints.chain(of_outage);
+        let of_commit = self.commit.as_ref().map(|commit| ("commit", &commit.remarks));
+        let told = complaints.chain(of_commit).chain(of_outage);
         disturbed
             .chain(told.flat_map(|(phase, remarks)| remarks.iter().map(move |remark| (phase, remark.clone()))))
             .collect()

@@ -44,6 +44,11 @@ pub struct Sent {
     pub events: u32,
 }
 
+/// Events in all of these requests.
+pub fn events(sent: &[Sent]) -> u64 {
+    sent.iter().map(|sent| u64::from(sent.events)).sum()
+}
+
 impl Sent {
     /// The ids that weir must give the events.
     pub fn event_ids<'a>(&self, source: &'a str) -> impl Iterator<Item = Uuid> + use<'a> {

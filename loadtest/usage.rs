@@ -13,7 +13,7 @@ const DISTURBED_CORES: f64 = 0.2;
 pub struct Usage {
     at: Instant,
     elapsed: Duration,
-    /// The program under test, if it is a process of its own.
+    /// The programs under test, if they are processes of their own.
     pub subject: Cpu,
     generator: Duration,
     postgres: Duration,
@@ -35,12 +35,12 @@ pub struct Cores {
 }
 
 impl Usage {
-    pub fn now(subject: Option<u32>, postgres: u32) -> anyhow::Result<Self> {
+    pub fn now(subjects: &[u32], postgres: u32) -> anyhow::Result<Self> {
         let (machine, stolen) = machine::machine_cpu()?;
         Ok(Self {
             at: Instant::now(),
             elapsed: Duration::ZERO,
-            subject: subject.map(machine::process_cpu).transpose()?.unwrap_or_default(),
+            subject: machine::processes_cpu(subjects)?,
             generator: machine::process_cpu(std::process::id())?.total(),
             postgres: machine::family_cpu(postgres)?,
             machine,

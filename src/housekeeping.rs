@@ -152,7 +152,10 @@ impl Housekeeping {
         self.is_database_up.store(is_up, Ordering::Relaxed);
         match (self.was_up, is_up) {
             (true, false) => tracing::warn!(error, "the database does not answer: events gather in the journal"),
-            (false, true) => tracing::info!("the database answers again"),
+            (false, true) => {
+                tracing::info!("the database answers again");
+                self.shared.outage.end();
+            }
             _ => {}
         }
         self.was_up = is_up;

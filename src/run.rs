@@ -26,6 +26,7 @@ use crate::enrich::visitor::Salts;
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::flush::FlushError;
 use crate::flush::lane::{Lane, Shared};
+use crate::flush::outage::Outage;
 use crate::flush::partitions::Partitions;
 use crate::flush::postgres::Postgres;
 use crate::housekeeping::Housekeeping;
@@ -201,6 +202,7 @@ impl Core {
             // What lies in memory is gone with the process anyway: it must not be held for a failover.
             retain: Duration::from_secs(if is_on_disk { config.journal.retain_s } else { 0 }),
             release_early: config.journal.release_early,
+            outage: Outage::default(),
             prepared: CancellationToken::new(),
             closing: CancellationToken::new(),
         });

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -99,6 +100,10 @@ impl DiskFile for Arc<MemoryFile> {
 
     /// Nothing is taken ahead: memory is bounded by the size of a segment and their number.
     fn allocate(&self, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_zeros(&self, _range: Range<u64>) -> io::Result<()> {
         Ok(())
     }
 

@@ -4,6 +4,7 @@ mod memory;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -41,6 +42,8 @@ pub trait DiskFile: Send + Sync {
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
     /// Reserves space for the first `bytes` bytes, which read as zeros.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// Writes zeros over `range`, which is reserved and never was written. Does nothing where that gains nothing.
+    fn write_zeros(&self, range: Range<u64>) -> io::Result<()>;
     /// Ends the file after `bytes` bytes, durably.
     fn cut(&self, bytes: u64) -> io::Result<()>;
     /// Returns once the file's contents are on the device. After an error the file must not be synced again: the
@@ -63,6 +66,9 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&staging, path)
 }
+
+/// Written at once.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// The operating system's file system.
 #[derive(Debug, Clone, Copy, Default)]
@@ -137,6 +143,14 @@ impl DiskFile for File {
             result => return result.map_err(Into::into),
         }
         self.set_len(bytes)
+    }
+
+    fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
+        for from in range.clone().step_by(ZEROS.len()) {
+            let length = ZEROS.len().min((range.end - from) as usize);
+            FileExt::write_all_at(self, &ZEROS[..length], from)?;
+        }
+        Ok(())
     }
 
     fn cut(&self, bytes: u64) -> io::Result<()> {

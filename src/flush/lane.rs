@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::FlushError;
 use super::batch::{Flushed, flush};
 use super::ledger::{LedgerRow, Report};
+use super::outage::Outage;
 use super::retained::Retained;
 use super::store::{Position, Session, Store};
 use crate::accounting::Accounting;
@@ -54,6 +55,7 @@ pub struct Shared {
     pub retain: Duration,
     /// Whether applied segments go before their time when the journal is short of room.
     pub release_early: bool,
+    pub outage: Outage,
     /// Set once the database has weir's schema.
     pub prepared: CancellationToken,
     /// Set once no segment will be added.
@@ -331,7 +333,9 @@ impl<S: Store> Lane<S> {
     }
 
     async fn connect(&mut self) -> Result<(), FlushError> {
-        self.session = Some(within(&self.shared, self.store.connect()).await?);
+        let session = within(&self.shared, self.store.connect()).await;
+        self.session = Some(session.inspect_err(|_| self.shared.outage.begin())?);
+        self.shared.outage.end();
         self.confirmed_at = Instant::now();
         self.look_back();
         Ok(())
@@ -422,6 +426,7 @@ impl<S: Store> Lane<S> {
             biased;
             // Once, so that a closing collector tries again at once, but does not spin.
             () = self.shared.closing.cancelled() => sleep(BACKOFF_FIRST).await,
+            () = self.shared.outage.over() => {}
             () = sleep(duration) => {}
         }
     }

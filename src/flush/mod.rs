@@ -17,6 +17,7 @@ pub mod batch;
 pub mod careful;
 pub mod lane;
 pub mod ledger;
+pub mod outage;
 pub mod partitions;
 pub mod postgres;
 pub mod quarantine;

@@ -1,6 +1,7 @@
 //! The journal thread on a disk that keeps a diary and fails when told.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -111,6 +112,10 @@ impl DiskFile for DiaryFile {
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         self.file.allocate(bytes)
+    }
+
+    fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
+        self.file.write_zeros(range)
     }
 
     fn cut(&self, bytes: u64) -> io::Result<()> {

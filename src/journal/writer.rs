@@ -122,13 +122,15 @@ impl Writer {
         parts: WriterParts,
     ) -> (Self, Handle, Arc<JournalState>) {
         let state = Arc::new(JournalState::new(config.bytes_max, config.segment_bytes));
-        for (index, recovered) in opened.segments.drain(..).enumerate() {
+        for recovered in opened.segments.drain(..) {
             state.added(recovered.file_bytes);
             state.damaged(recovered.damaged_bytes);
             for (source, accepted) in &recovered.accepted {
                 parts.accounting.source(source).accepted(*accepted);
             }
-            feeds[index % feeds.len()].push(recovered.segment);
+            if let Some(feed) = feeds.iter().min_by_key(|feed| feed.backlog_bytes()) {
+                feed.push(recovered.segment);
+            }
         }
         let (sender, commands) = crossbeam_channel::bounded(config.queue_length);
         let segments = ActiveSegments::new(
@@ -275,7 +277,10 @@ impl Writer {
         let written_ms = self.clock.now().as_millisecond();
         let (bytes, _) = self.builder.finish(segment.id, offset, promise.tuples, written_ms, days);
         let started = Instant::now();
-        let result = segment.file().write_all_at(bytes, offset).and_then(|()| segment.file().sync_data());
+        let end = offset + frame_bytes;
+        let result = (segment.file().write_all_at(bytes, offset))
+            .and_then(|()| self.segments.write_zeros_ahead(end))
+            .and_then(|()| segment.file().sync_data());
         self.metrics.synced(bytes.len(), started.elapsed());
         if let Err(error) = result {
             // Never sync this file again: the kernel has marked the lost pages clean. What was synced stays readable.
@@ -288,7 +293,6 @@ impl Writer {
         // Before anyone is answered: who has heard of success may look.
         self.failures_in_a_row = 0;
         self.state.taken();
-        let end = offset + frame_bytes;
         if self.durability == Durability::Database {
             let senders = Senders::new(self.batch.drain(..));
             if let Err(senders) = segment.progress.wait_for(end, senders) {

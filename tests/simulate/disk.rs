@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -296,6 +297,10 @@ impl DiskFile for SimFile {
             file.live.resize(bytes as usize, 0);
             Ok(())
         })
+    }
+
+    fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
+        self.write_all_at(&vec![0; (range.end - range.start) as usize], range.start)
     }
 
     fn cut(&self, bytes: u64) -> io::Result<()> {

@@ -18,6 +18,7 @@ use weir::buffer::MemoryBudget;
 use weir::clock::{Clock, day_of};
 use weir::disk::{Disk, MemoryDisk};
 use weir::flush::lane::{Lane, Shared};
+use weir::flush::outage::Outage;
 use weir::journal::submission::{Submission, Submitted};
 use weir::journal::writer::{Writer, WriterParts};
 use weir::journal::{
@@ -138,6 +139,7 @@ impl Process {
             timeout: Duration::from_secs(30),
             retain: if durability == Durability::Journal { RETAIN } else { Duration::ZERO },
             release_early: false,
+            outage: Outage::default(),
             prepared: CancellationToken::new(),
             closing: closing.clone(),
         });
