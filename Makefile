@@ -4,7 +4,7 @@ SHELL := bash
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak fuzz lint bench loadtest clean
+.PHONY: help run test soak fuzz mutants lint bench loadtest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ lint: ## check formatting, clippy, licences and dependencies
 
 fuzz: ## look for inputs that break something (ARGS='SECONDS TARGET...')
 	@exec scripts/fuzz $(ARGS)
+
+mutants: ## change journal and flush in small ways and see the tests notice (hours; ARGS)
+	@exec scripts/mutants $(ARGS)
 
 bench: ## run the micro-benchmarks
 	@. scripts/lib.sh && need_rust

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -15,7 +16,7 @@ use axum::routing::post;
 use axum::serve::ListenerExt;
 use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt;
-use jiff::{Timestamp, ToSpan};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -46,6 +47,10 @@ pub const COPY_TABLE: &str = "loadtest.events";
 const COPY_STREAM: u32 = 1 << 20;
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_TRAILER: &[u8] = &[0xff, 0xff];
+/// Between the times of two rows: 50,000 a second, as many as gather in an outage.
+const EVENT_INTERVAL_US: i64 = 20;
+/// Rows are copied faster than that: their times start here, so that none lies in the future.
+const PAST: SignedDuration = SignedDuration::from_mins(10);
 /// As a lane sends the frames of full group commits.
 const COPY_CHUNK_BYTES: usize = 512 * 1024;
 /// In a tuple: column count, then length and value of `event_id`, then of `occurred_at`.
@@ -136,18 +141,19 @@ impl Block {
         Ok(block)
     }
 
-    /// The same rows under new ids that rise with time, as the collector's do.
-    fn renewed(&self, random: &mut Random) -> Bytes {
+    /// The same rows under new ids that rise with time, as the collector's do: an index finds the place of a row among
+    /// those of the same millisecond more easily the more of them there are.
+    fn renewed(&self, clock_us: &AtomicI64, random: &mut Random) -> anyhow::Result<Bytes> {
         let mut bytes = BytesMut::from(self.bytes.as_slice());
-        let now = Timestamp::now();
-        let occurred_at = (now.as_microsecond() - POSTGRES_EPOCH_US).to_be_bytes();
-        for start in &self.starts {
+        let first_us = clock_us.fetch_add(self.starts.len() as i64 * EVENT_INTERVAL_US, Ordering::Relaxed);
+        for (index, start) in (0..).zip(&self.starts) {
+            let at = Timestamp::from_microsecond(first_us + index * EVENT_INTERVAL_US)?;
             let tail = u128::from(random.next()) << 64 | u128::from(random.next());
             let tuple = &mut bytes[*start..];
-            tuple[EVENT_ID_AT].copy_from_slice(event_id(now, tail).as_bytes());
-            tuple[OCCURRED_AT_AT].copy_from_slice(&occurred_at);
+            tuple[EVENT_ID_AT].copy_from_slice(event_id(at, tail).as_bytes());
+            tuple[OCCURRED_AT_AT].copy_from_slice(&(at.as_microsecond() - POSTGRES_EPOCH_US).to_be_bytes());
         }
-        bytes.freeze()
+        Ok(bytes.freeze())
     }
 }
 
@@ -197,12 +203,13 @@ impl Copy {
     pub async fn run(self, duration: Duration) -> anyhow::Result<f64> {
         let columns: Vec<&str> = row::COLUMNS.iter().map(|(name, _)| *name).collect();
         let statement = format!("copy {COPY_TABLE} ({}) from stdin (format binary)", columns.join(", "));
+        let clock_us = Arc::new(AtomicI64::new((Timestamp::now() - PAST).as_microsecond()));
         let deadline = Instant::now() + duration;
         let started = Instant::now();
         let mut lanes = JoinSet::new();
         for (number, client) in (0..).zip(self.clients) {
-            let (block, statement) = (Arc::clone(&self.block), statement.clone());
-            lanes.spawn(async move { copy_until(deadline, client, &block, &statement, number).await });
+            let (block, statement, clock_us) = (Arc::clone(&self.block), statement.clone(), Arc::clone(&clock_us));
+            lanes.spawn(async move { copy_until(deadline, client, &block, &statement, &clock_us, number).await });
         }
         let mut rows = 0;
         while let Some(lane) = lanes.join_next().await {
@@ -218,12 +225,13 @@ async fn copy_until(
     mut client: Client,
     block: &Block,
     statement: &str,
+    clock_us: &AtomicI64,
     seed: u64,
 ) -> anyhow::Result<u64> {
     let mut random = Random::new(seed);
     let mut rows = 0;
     while Instant::now() < deadline {
-        let mut bytes = block.renewed(&mut random);
+        let mut bytes = block.renewed(clock_us, &mut random)?;
         let transaction = client.transaction().await?;
         let mut sink = pin!(transaction.copy_in::<_, Bytes>(statement).await?);
         sink.feed(Bytes::from_static(COPY_HEADER)).await?;

@@ -1,6 +1,6 @@
 //! What has to happen now and then beside the events: keys, salts, partitions, and the report of what was promised.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio_postgres::types::Type;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::accounting::Balance;
+use crate::accounting::{Balance, Entry};
 use crate::clock::day_of;
 use crate::database::{Database, DatabaseError, migrate};
 use crate::enrich::place::Places;
@@ -29,8 +29,8 @@ const REPORT_TICKS: u64 = 10;
 /// Salts, partitions.
 const DAILY_TICKS: u64 = 60;
 
-const REPORT: &str = include_str!("sql/collectors_report.sql");
-const BASE: &str = include_str!("sql/collectors_base.sql");
+const REPORT: &str = include_str!("sql/promises_report.sql");
+const SETTLE: &str = include_str!("sql/promises_settle.sql");
 
 /// Everything that housekeeping looks after.
 pub struct Housekeeping {
@@ -42,10 +42,9 @@ pub struct Housekeeping {
     places: Arc<Places>,
     partition_days_ahead: u16,
     is_database_up: Arc<AtomicBool>,
-    /// Segments found at start: their events are counted by this process, not by the base.
+    /// Segments found at start: this process answers for them.
     recovered: Vec<Uuid>,
-    base: BTreeMap<String, i64>,
-    reported: BTreeMap<String, Balance>,
+    reported: BTreeMap<(Uuid, String), Balance>,
     was_up: bool,
 }
 
@@ -72,7 +71,6 @@ impl Housekeeping {
             partition_days_ahead,
             is_database_up,
             recovered,
-            base: BTreeMap::new(),
             reported: BTreeMap::new(),
             was_up: true,
         }
@@ -83,7 +81,7 @@ impl Housekeeping {
         migrate::run(&self.database).await?;
         self.keys.refresh(&self.database).await?;
         self.daily().await?;
-        self.base = self.read_base().await?;
+        self.settle_released().await?;
         self.is_database_up.store(true, Ordering::Relaxed);
         self.shared.prepared.cancel();
         Ok(())
@@ -182,42 +180,51 @@ impl Housekeeping {
         }
     }
 
-    /// What this journal's earlier segments came to: those whose files are gone.
-    async fn read_base(&self) -> Result<BTreeMap<String, i64>, DatabaseError> {
+    /// Of this journal's earlier segments, whose files are gone, all is settled.
+    async fn settle_released(&self) -> Result<(), DatabaseError> {
         let client = self.database.client().await?;
         let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
             [(&self.shared.node, Type::TEXT), (&self.recovered, Type::UUID_ARRAY)];
-        let rows = client.query_typed(BASE, &parameters).await?;
-        rows.iter().map(|row| Ok((row.try_get("source")?, row.try_get("accepted")?))).collect()
+        client.execute_typed(SETTLE, &parameters).await?;
+        Ok(())
     }
 
-    /// Writes what was promised into `weir.collectors`, where it changed.
+    /// Writes what was promised into `weir.promises`, where it changed.
     async fn report(&mut self) -> Result<(), DatabaseError> {
-        let balances: BTreeMap<String, Balance> = self.shared.accounting.balances().into_iter().collect();
-        let changed: Vec<(&String, &Balance)> =
-            balances.iter().filter(|(source, balance)| self.reported.get(*source) != Some(balance)).collect();
-        if changed.is_empty() {
-            return Ok(());
+        let entries = self.shared.accounting.entries();
+        let is_new = |entry: &&Entry| {
+            let reported = self.reported.get(&(entry.segment, entry.source.clone()));
+            entry.is_final || reported != Some(&entry.balance)
+        };
+        let changed: Vec<&Entry> = entries.iter().filter(is_new).collect();
+        if !changed.is_empty() {
+            let segments: Vec<Uuid> = changed.iter().map(|entry| entry.segment).collect();
+            let sources: Vec<&str> = changed.iter().map(|entry| entry.source.as_str()).collect();
+            let accepted: Vec<i64> = changed.iter().map(|entry| entry.balance.accepted.cast_signed()).collect();
+            // What never arrived from a segment that is done with was lost to damage: nobody waits for it.
+            let pending = |entry: &&Entry| if entry.is_final { 0 } else { entry.balance.pending().cast_signed() };
+            let pending: Vec<i64> = changed.iter().map(pending).collect();
+            let client = self.database.client().await?;
+            client
+                .execute_typed(
+                    REPORT,
+                    &[
+                        (&self.shared.node, Type::TEXT),
+                        (&segments, Type::UUID_ARRAY),
+                        (&sources, Type::TEXT_ARRAY),
+                        (&accepted, Type::INT8_ARRAY),
+                        (&pending, Type::INT8_ARRAY),
+                    ],
+                )
+                .await?;
         }
-        let sources: Vec<&str> = changed.iter().map(|(source, _)| source.as_str()).collect();
-        let accepted: Vec<i64> = changed
-            .iter()
-            .map(|(source, balance)| balance.accepted.cast_signed() + self.base.get(*source).copied().unwrap_or(0))
+        let is_final: BTreeSet<Uuid> =
+            entries.iter().filter(|entry| entry.is_final).map(|entry| entry.segment).collect();
+        self.reported = (entries.into_iter())
+            .filter(|entry| !entry.is_final)
+            .map(|entry| ((entry.segment, entry.source), entry.balance))
             .collect();
-        let pending: Vec<i64> = changed.iter().map(|(_, balance)| balance.pending().cast_signed()).collect();
-        let client = self.database.client().await?;
-        client
-            .execute_typed(
-                REPORT,
-                &[
-                    (&self.shared.node, Type::TEXT),
-                    (&sources, Type::TEXT_ARRAY),
-                    (&accepted, Type::INT8_ARRAY),
-                    (&pending, Type::INT8_ARRAY),
-                ],
-            )
-            .await?;
-        self.reported = balances;
+        self.shared.accounting.forget(is_final);
         Ok(())
     }
 }

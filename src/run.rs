@@ -252,7 +252,7 @@ impl Running {
         let journal_ended = spawn_journal(core.writer)?;
         let flush_database = Database::new(&config.database, config.flush.lanes)?;
         let lane = |feed: &Arc<SegmentFeed>| {
-            let store = Postgres::new(flush_database.clone(), Arc::clone(&core.partitions));
+            let store = Postgres::new(flush_database.clone(), Arc::clone(&core.partitions), config.journal.durability);
             Lane::new(Arc::clone(&core.shared), store, Arc::clone(feed))
         };
         let lanes: Vec<Lane<Postgres>> = core.feeds.iter().map(lane).collect();

@@ -33,6 +33,8 @@ const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 /// How often an idle lane asks whether the database still has what was committed last: behind a pooler a failover shows
 /// in nothing else.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
+/// What cannot be read is read again so often before it counts as damaged: a device may only be away for a moment.
+const UNREADABLE_MAX: u32 = 2;
 /// Senders that wait for a commit hear `503` after so many failures in a row.
 const WAITED_FOR_FAILURES_MAX: u32 = 3;
 
@@ -69,7 +71,7 @@ impl Shared {
 
     /// The segment's row is about to be read again.
     fn forget(&self, ledger: &LedgerRow, segment: &Segment) {
-        self.report().moved(Some(ledger), None);
+        self.report().moved(segment.id, Some(ledger), None);
         segment.progress.set_applied_to(0);
     }
 }
@@ -105,6 +107,8 @@ pub struct Lane<S: Store> {
     retained: Retained,
     backoff: Duration,
     failures_in_a_row: u32,
+    /// How often in a row the same frames could not be read.
+    unreadable: u32,
     /// When the database was last heard of what is committed.
     confirmed_at: Instant,
 }
@@ -121,6 +125,7 @@ impl<S: Store> Lane<S> {
             retained: Retained::default(),
             backoff: BACKOFF_FIRST,
             failures_in_a_row: 0,
+            unreadable: 0,
             confirmed_at: Instant::now(),
         }
     }
@@ -143,6 +148,7 @@ impl<S: Store> Lane<S> {
                 continue;
             }
             let Some(segment) = self.feed.front() else {
+                self.state.oldest_ms.store(0, Ordering::Relaxed);
                 if self.shared.closing.is_cancelled() {
                     return;
                 }
@@ -247,14 +253,19 @@ impl<S: Store> Lane<S> {
         if self.ledger.is_none() {
             let applied = within(&self.shared, session.open(segment.id, &self.shared.node)).await?;
             let row = LedgerRow::of(segment, applied, &self.shared.journal)?;
-            self.shared.report().moved(None, Some(&row));
+            self.shared.report().moved(segment.id, None, Some(&row));
             segment.applied(row.position.offset);
             self.ledger = Some(row);
         }
         let Some(ledger) = &self.ledger else { return Ok(()) };
         let is_sealed = segment.progress.is_sealed();
         let frames = match segment.read(ledger.position.offset, self.shared.bytes_max) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData && self.unreadable < UNREADABLE_MAX => {
+                self.unreadable += 1;
+                return Err(error.into());
+            }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                self.unreadable = 0;
                 let damage = segment.step_over(ledger.position.offset);
                 self.shared.journal.damaged(damage.end - damage.start);
                 tracing::error!(
@@ -265,6 +276,7 @@ impl<S: Store> Lane<S> {
             }
             frames => frames?,
         };
+        self.unreadable = 0;
         if frames.is_empty() {
             // Damage at the end is no work that is left.
             segment.progress.set_applied_to(frames.to);
@@ -295,7 +307,7 @@ impl<S: Store> Lane<S> {
             tracing::warn!(rows = quarantined, "rows went to quarantine: see `weir quarantine list`");
         }
         segment.applied(row.position.offset);
-        self.shared.report().moved(self.ledger.as_ref(), Some(&row));
+        self.shared.report().moved(segment.id, self.ledger.as_ref(), Some(&row));
         for senders in segment.progress.take_committed(row.position.offset) {
             senders.committed();
         }
@@ -322,10 +334,10 @@ impl<S: Store> Lane<S> {
         let Some(session) = self.session.as_mut() else { return Ok(()) };
         let applied = within(&self.shared, session.close(segment.id, &self.shared.node)).await?;
         let row = LedgerRow::closed(applied);
-        self.shared.report().moved(self.ledger.take().as_ref(), Some(&row));
+        self.shared.report().moved(segment.id, self.ledger.take().as_ref(), Some(&row));
         self.feed.pop();
         self.retained.push(Arc::clone(segment), row);
-        self.retained.release(self.shared.disk.as_ref(), &self.shared.journal);
+        self.release();
         self.shared.journal.set_database_refusing(false);
         (self.backoff, self.failures_in_a_row) = (BACKOFF_FIRST, 0);
         self.state.oldest_ms.store(0, Ordering::Relaxed);
@@ -372,8 +384,15 @@ impl<S: Store> Lane<S> {
         if self.retained.due(self.shared.retain, false).is_none() {
             self.shared.journal.released_early();
         }
-        self.retained.release(self.shared.disk.as_ref(), &self.shared.journal);
+        self.release();
         Ok(true)
+    }
+
+    /// The oldest retained segment goes.
+    fn release(&mut self) {
+        if let Some(segment) = self.retained.release(self.shared.disk.as_ref(), &self.shared.journal) {
+            self.shared.accounting.released(segment);
+        }
     }
 
     async fn recover_from(&mut self, error: FlushError) {
@@ -410,13 +429,20 @@ impl<S: Store> Lane<S> {
         let Some(segment) = self.feed.pop() else { return };
         tracing::error!(%error, path = %segment.path.display(), "a journal segment is set aside: its events do not arrive");
         self.shared.journal.forked();
+        // The books of its name are those of the copy that was first.
+        self.shared.accounting.disown(segment.id);
         close(&segment);
     }
 
-    /// Nobody waits any longer for a database that is away.
+    /// Nobody waits any longer for a database that is away. Refusing lasts until a closed segment is concluded: so where
+    /// nobody waits, nothing is refused either.
     fn give_up(&self) {
+        let segments = self.feed.segments();
+        if segments.is_empty() {
+            return;
+        }
         self.shared.journal.set_database_refusing(true);
-        for segment in self.feed.segments() {
+        for segment in segments {
             close(&segment);
         }
     }

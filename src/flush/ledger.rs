@@ -1,5 +1,7 @@
 //! The ledger: how far each segment is applied, and what became of its events.
 
+use uuid::Uuid;
+
 use super::FlushError;
 use super::store::{Applied, Position, SourceCounts};
 use crate::accounting::Accounting;
@@ -70,18 +72,17 @@ impl<'a> Report<'a> {
         Self { accounting, accepts: durability == Durability::Database }
     }
 
-    /// The row went from `before` to `now`; `None` before it is read, and when it is about to be read again.
-    pub fn moved(&self, before: Option<&LedgerRow>, now: Option<&LedgerRow>) {
+    /// The segment's row went from `before` to `now`; `None` before it is read, and when it is about to be read again.
+    pub fn moved(&self, segment: Uuid, before: Option<&LedgerRow>, now: Option<&LedgerRow>) {
         let none = SourceCounts::new();
         let (before, now) = (before.map_or(&none, |row| &row.sources), now.map_or(&none, |row| &row.sources));
         for source in before.keys().chain(now.keys().filter(|source| !before.contains_key(*source))) {
             let counts = |counts: &SourceCounts| counts.get(source).copied().unwrap_or_default();
             let (before, now) = (counts(before), counts(now));
-            let account = self.accounting.source(source);
             if self.accepts {
-                account.accepted_moved(before.accepted, now.accepted);
+                self.accounting.accepted_moved(segment, source, before.accepted, now.accepted);
             }
-            account.settled(before.settled, now.settled);
+            self.accounting.settled(segment, source, before.settled, now.settled);
         }
     }
 }

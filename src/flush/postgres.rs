@@ -12,6 +12,7 @@ use super::store::{Applied, Counts, Position, Session, SourceCounts, Store, Tran
 use super::{FlushError, careful, copy};
 use crate::accounting::Settled;
 use crate::database::Database;
+use crate::journal::Durability;
 use crate::journal::segment::Frames;
 
 const OPEN: &str = include_str!("sql/ledger_open.sql");
@@ -19,6 +20,7 @@ const CLOSE: &str = include_str!("sql/ledger_close.sql");
 const READ_SOURCES: &str = include_str!("sql/ledger_read_sources.sql");
 const ADVANCE: &str = include_str!("sql/ledger_advance.sql");
 const SETTLE: &str = include_str!("sql/ledger_settle.sql");
+const KEEP_PROMISES: &str = include_str!("sql/promises_keep.sql");
 /// Waiting longer for a ledger row means that someone else holds it: better start over.
 const LOCK_TIMEOUT_MS: u32 = 10_000;
 
@@ -30,11 +32,12 @@ const IDLE_GRACE_MS: u128 = 12_000;
 pub struct Postgres {
     database: Database,
     partitions: Arc<Partitions>,
+    durability: Durability,
 }
 
 impl Postgres {
-    pub fn new(database: Database, partitions: Arc<Partitions>) -> Self {
-        Self { database, partitions }
+    pub fn new(database: Database, partitions: Arc<Partitions>, durability: Durability) -> Self {
+        Self { database, partitions, durability }
     }
 }
 
@@ -42,6 +45,7 @@ impl Postgres {
 pub struct Connection {
     client: ClientWrapper,
     partitions: Arc<Partitions>,
+    durability: Durability,
     statement_timeout_ms: u128,
 }
 
@@ -55,6 +59,7 @@ impl Store for Postgres {
         Ok(Connection {
             client: Object::take(client),
             partitions: Arc::clone(&self.partitions),
+            durability: self.durability,
             statement_timeout_ms: self.database.statement_timeout().as_millis(),
         })
     }
@@ -119,13 +124,14 @@ impl Session for Connection {
                  set local idle_in_transaction_session_timeout = {idle_ms}"
             ))
             .await?;
-        Ok(Flush { transaction })
+        Ok(Flush { transaction, durability: self.durability })
     }
 }
 
 /// One flush under way.
 pub struct Flush<'a> {
     transaction: PoolTransaction<'a>,
+    durability: Durability,
 }
 
 impl Transaction for Flush<'_> {
@@ -170,6 +176,9 @@ impl Transaction for Flush<'_> {
                 ],
             )
             .await?;
+        if self.durability == Durability::Database {
+            self.transaction.execute_typed(KEEP_PROMISES, &[(&segment, Type::UUID)]).await?;
+        }
         Ok(())
     }
 

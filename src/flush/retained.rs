@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::ledger::LedgerRow;
 use crate::disk::Disk;
@@ -41,9 +42,10 @@ impl Retained {
         self.kept.back()
     }
 
-    /// The oldest is no longer needed: deletes its file, or puts it aside if something in it could not be read.
-    pub fn release(&mut self, disk: &dyn Disk, journal: &JournalState) {
-        let Some(Kept { segment, .. }) = self.kept.pop_front() else { return };
+    /// The oldest is no longer needed: deletes its file, or puts it aside if something in it could not be read. Returns its
+    /// name.
+    pub fn release(&mut self, disk: &dyn Disk, journal: &JournalState) -> Option<Uuid> {
+        let Kept { segment, .. } = self.kept.pop_front()?;
         let bytes = segment.file_bytes();
         tracing::debug!(path = %segment.path.display(), "released");
         let dir = segment.path.parent().unwrap_or(Path::new("."));
@@ -56,6 +58,7 @@ impl Retained {
             Ok(()) => journal.removed(bytes),
             Err(error) => tracing::warn!(%error, path = %segment.path.display(), "an applied segment stays"),
         }
+        Some(segment.id)
     }
 
     /// All of them, to be applied again where the ledger says so.

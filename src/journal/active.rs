@@ -77,7 +77,7 @@ impl ActiveSegments {
         Self { disk, clock, entropy, dir, segment_bytes, state, lanes, lane: 0 }
     }
 
-    /// A segment that takes `frame_bytes` more, of the lane that is least behind.
+    /// A segment that takes `frame_bytes` more.
     pub fn with_room(&mut self, frame_bytes: u64) -> Result<&mut Active, NoSegment> {
         self.choose_lane();
         let lane = self.lane;
@@ -106,8 +106,12 @@ impl ActiveSegments {
             return Ok(());
         }
         let to = (end + ZEROS_AHEAD_BYTES).min(active.file_bytes);
-        active.segment.file().write_zeros(end..to)?;
-        active.zeros_to = to;
+        match active.segment.file().write_zeros(end..to) {
+            Ok(()) => active.zeros_to = to,
+            // Only where nothing can be reserved: the frame itself fitted.
+            Err(error) if is_out_of_space(&error) => {}
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 

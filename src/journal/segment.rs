@@ -113,8 +113,8 @@ impl Segment {
     /// Where reading from `from` on begins: behind the header, and behind damage.
     pub fn readable_from(&self, from: u64) -> u64 {
         let from = from.max(SEGMENT_HEADER_BYTES as u64);
-        let damaged = self.damaged();
-        damaged.iter().find(|damage| damage.contains(&from)).map_or(from, |damage| damage.end)
+        // In order, and one may end where the next begins.
+        self.damaged().iter().fold(from, |from, damage| if damage.contains(&from) { damage.end } else { from })
     }
 
     /// Reads frames from `from` (the end of a frame, or 0) on: as many as fit in `bytes_max`, at least one.

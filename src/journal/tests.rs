@@ -13,13 +13,14 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::frame::{FRAME_HEADER_BYTES, FrameBuilder, SEGMENT_HEADER_BYTES};
 use super::submission::Submitted;
 use super::writer::{DiskFailed, Writer, WriterParts};
 use super::*;
 use crate::accounting::Accounting;
 use crate::buffer::MemoryBudget;
 use crate::clock::{SystemClock, day_of};
-use crate::disk::{DirLock, Disk, DiskFile, RealDisk};
+use crate::disk::{DirLock, Disk, DiskFile, MemoryDisk, RealDisk};
 use crate::entropy::SystemEntropy;
 use crate::event_id::{event_id, tail_of};
 use crate::metrics::Metrics;
@@ -356,4 +357,30 @@ fn damage_to_what_was_promised_is_stepped_over_and_counted() {
         assert_eq!(ids.len(), 2, "frame {frame}, {end:?}");
         assert!(damaged_bytes > 100, "frame {frame}, {end:?}");
     }
+}
+
+#[test]
+fn damage_beside_damage_is_stepped_over_once() {
+    let (disk, path, id) = (MemoryDisk::default(), Path::new("a.segment"), Uuid::from_u128(3));
+    let file = disk.create(path).expect("made");
+    let mut builder = FrameBuilder::default();
+    let mut ends = vec![SEGMENT_HEADER_BYTES as u64];
+    for _ in 0..3 {
+        let start = ends[ends.len() - 1];
+        builder.start(std::iter::empty());
+        builder.tuples(b"a tuple");
+        let (bytes, _) = builder.finish(id, start, 1, 0, (0, 0));
+        file.write_all_at(bytes, start).expect("written");
+        ends.push(start + bytes.len() as u64);
+    }
+    for start in &ends[..2] {
+        file.write_all_at(b"A", start + FRAME_HEADER_BYTES as u64).expect("written");
+    }
+    // Recovery knows of the first; the second rots afterwards.
+    let first = ends[0]..ends[1];
+    let segment = Segment::new(id, path.to_owned(), row::ROW_VERSION, file).recovered(ends[3], vec![first]);
+    assert_eq!(segment.read(0, 1).expect_err("damaged").kind(), io::ErrorKind::InvalidData);
+    assert_eq!(segment.step_over(0), ends[1]..ends[2]);
+    assert_eq!(segment.read(0, 1).expect("readable").to, ends[3]);
+    assert_eq!(segment.find_damage(ends[3]), 0);
 }

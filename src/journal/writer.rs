@@ -13,6 +13,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use rustix::io::Errno;
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 use super::active::{ActiveSegments, NoSegment};
 use super::frame::{FRAME_HEADER_BYTES, FrameBuilder, SourceCount};
@@ -126,7 +127,7 @@ impl Writer {
             state.added(recovered.file_bytes);
             state.damaged(recovered.damaged_bytes);
             for (source, accepted) in &recovered.accepted {
-                parts.accounting.source(source).accepted(*accepted);
+                parts.accounting.accepted(recovered.segment.id, source, *accepted);
             }
             if let Some(feed) = feeds.iter().min_by_key(|feed| feed.backlog_bytes()) {
                 feed.push(recovered.segment);
@@ -304,13 +305,13 @@ impl Writer {
             return Ok(());
         }
         self.segments.written(end);
-        self.accept(promise);
+        self.accept(segment.id, promise);
         Ok(())
     }
 
-    fn accept(&mut self, promise: &Promise) {
+    fn accept(&mut self, segment: Uuid, promise: &Promise) {
         for (source, accepted, _) in &promise.counts {
-            self.accounting.source(source).accepted(u64::from(*accepted));
+            self.accounting.accepted(segment, source, u64::from(*accepted));
         }
         let mut fresh = promise.fresh.iter();
         for submission in self.batch.drain(..) {

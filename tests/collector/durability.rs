@@ -69,6 +69,7 @@ async fn with_memory_a_database_that_is_away_fills_the_budget_and_no_more() {
     let (mut database, collector, _journal) = collector(|config| {
         config.journal.durability = Durability::Memory;
         config.journal.memory_bytes_max = 16 * 1024 * 1024;
+        config.flush.lanes = 2;
     })
     .await;
     database.shut().await;

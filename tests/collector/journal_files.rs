@@ -34,6 +34,16 @@ fn frames(segment: &[u8]) -> Vec<usize> {
     starts
 }
 
+/// Flips a bit in the only segment; returns where the frame starts.
+fn damage_the_second_frame(journal: &Path) -> usize {
+    let segment = files(journal, "segment").remove(0);
+    let mut bytes = std::fs::read(&segment).expect("readable");
+    let second = frames(&bytes)[1];
+    bytes[second + FRAME_HEADER_BYTES + 20] ^= 4;
+    std::fs::write(&segment, bytes).expect("writable");
+    second
+}
+
 fn weir(arguments: &[&str], journal: &Path) -> Output {
     std::process::Command::new(env!("CARGO_BIN_EXE_weir")).args(arguments).arg(journal).output().expect("runs")
 }
@@ -50,11 +60,7 @@ async fn what_is_damaged_is_told_kept_and_costs_nothing_else() {
     let shown = text(&weir(&["journal", "inspect"], journal.path()).stdout);
     assert!(shown.contains("sealed") && shown.contains("3 frames  3 rows  [web 3]"), "{shown}");
 
-    let segment = files(journal.path(), "segment").remove(0);
-    let mut bytes = std::fs::read(&segment).expect("readable");
-    let middle = frames(&bytes)[1];
-    bytes[middle + FRAME_HEADER_BYTES + 20] ^= 4;
-    std::fs::write(&segment, bytes).expect("writable");
+    let middle = damage_the_second_frame(journal.path());
     let damaged = weir(&["journal", "verify"], journal.path());
     assert_eq!(damaged.status.code(), Some(1));
     let told = text(&damaged.stdout);
@@ -71,6 +77,21 @@ async fn what_is_damaged_is_told_kept_and_costs_nothing_else() {
     assert_eq!(weir(&["journal", "verify"], journal.path()).status.code(), Some(1), "it is still shown");
     assert_eq!(collector.post(r#"{"name":"d"}"#).await.status, 200);
     database.until_stored(3).await;
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_in_what_is_stored_already_changes_no_books() {
+    let (database, collector, journal) = collector(|_| {}).await;
+    for name in ["a", "b", "c"] {
+        assert_eq!(collector.post(&format!(r#"{{"name":"{name}"}}"#)).await.status, 200);
+    }
+    database.until_accounted(3, 3, 0, 0).await;
+    let (config, keys) = collector.stop().await;
+    damage_the_second_frame(journal.path());
+    let collector = TestCollector::start_with(config, keys).await.expect("starts all the same");
+    assert_eq!(collector.post(r#"{"name":"d"}"#).await.status, 200);
+    database.until_accounted(4, 4, 0, 0).await;
     collector.stop().await;
 }
 

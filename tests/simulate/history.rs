@@ -354,12 +354,32 @@ impl History {
                 segments(&files).map(|(path, bytes)| (path, bytes.len())).collect::<Vec<_>>()
             );
         }
+        for at in 0..self.nodes.len() {
+            self.check_alive(at).await;
+        }
         for node in &mut self.nodes {
             if let Some(process) = node.process.take() {
                 process.stop().await;
             }
         }
         self.check();
+    }
+
+    /// Whoever is at rest says so, and takes events as if nothing had ever happened.
+    async fn check_alive(&mut self, at: usize) {
+        let process = self.nodes[at].process.as_ref().expect("runs");
+        assert!(!process.lags(), "P6: a lane at rest says that something waits: {}", process.describe());
+        if process.state.forked_segments() > 0 {
+            // What is set aside may fill the journal.
+            return;
+        }
+        let event = self.event(at);
+        let process = self.nodes[at].process.as_mut().expect("runs");
+        let mut answer = process.submit(&[event]).expect("the queue is empty");
+        assert!(process.write(), "P6: the journal has ended");
+        sleep(Duration::from_secs(60)).await;
+        assert!(matches!(answer.try_recv(), Ok(Ok(_))), "P6: events are refused for no reason");
+        self.promised.insert(event.id);
     }
 
     async fn come_to_rest(&self) {

@@ -17,7 +17,7 @@ use weir::accounting::Accounting;
 use weir::buffer::MemoryBudget;
 use weir::clock::{Clock, day_of};
 use weir::disk::{Disk, MemoryDisk};
-use weir::flush::lane::{Lane, Shared};
+use weir::flush::lane::{Lane, LaneState, Shared};
 use weir::flush::outage::Outage;
 use weir::journal::submission::{Submission, Submitted};
 use weir::journal::writer::{Writer, WriterParts};
@@ -95,6 +95,7 @@ pub struct Process {
     pub accounting: Arc<Accounting>,
     feeds: Vec<Arc<SegmentFeed>>,
     lanes: Vec<JoinHandle<()>>,
+    lane_states: Vec<Arc<LaneState>>,
     closing: CancellationToken,
     clock: Arc<SimClock>,
 }
@@ -144,13 +145,12 @@ impl Process {
             closing: closing.clone(),
         });
         shared.prepared.cancel();
-        let lane = |feed: &Arc<SegmentFeed>| {
-            let lane = Lane::new(Arc::clone(&shared), database.clone(), Arc::clone(feed));
-            tokio::task::spawn_local(lane.run())
-        };
-        let lanes = feeds.iter().map(lane).collect();
+        let lane = |feed: &Arc<SegmentFeed>| Lane::new(Arc::clone(&shared), database.clone(), Arc::clone(feed));
+        let lanes: Vec<Lane<Model>> = feeds.iter().map(lane).collect();
+        let lane_states = lanes.iter().map(Lane::state).collect();
+        let lanes = lanes.into_iter().map(|lane| tokio::task::spawn_local(lane.run())).collect();
         let clock = Arc::clone(&machine.clock);
-        Ok(Self { writer: Some(writer), handle, state, accounting, feeds, lanes, closing, clock })
+        Ok(Self { writer: Some(writer), handle, state, accounting, feeds, lanes, lane_states, closing, clock })
     }
 
     /// Sends events as one request.
@@ -181,6 +181,11 @@ impl Process {
     pub fn is_at_rest(&self) -> bool {
         self.feeds.iter().all(|feed| feed.segments().iter().all(|segment| segment.backlog_bytes() == 0))
             && self.lanes.iter().all(|lane| !lane.is_finished())
+    }
+
+    /// Whether any lane says that something waits.
+    pub fn lags(&self) -> bool {
+        self.lane_states.iter().any(|state| state.oldest_ms().is_some())
     }
 
     /// Ends as SIGTERM would: everything queued is written, lanes get a while.
