@@ -143,12 +143,13 @@ impl<S: Store> Lane<S> {
             () = self.shared.closing.cancelled() => return,
         }
         loop {
+            // First of all: whatever fails below, it must show that events wait.
+            self.note_oldest();
             if let Err(error) = self.tidy().await {
                 self.recover_from(error).await;
                 continue;
             }
             let Some(segment) = self.feed.front() else {
-                self.state.oldest_ms.store(0, Ordering::Relaxed);
                 if self.shared.closing.is_cancelled() {
                     return;
                 }
@@ -158,12 +159,10 @@ impl<S: Store> Lane<S> {
             let is_sealed = segment.progress.is_sealed() || segment.progress.is_closed();
             let has_work = segment.backlog_bytes() > 0 || self.ledger.is_none();
             if !has_work && !is_sealed {
-                self.state.oldest_ms.store(0, Ordering::Relaxed);
                 self.idle().await;
                 continue;
             }
             if segment.backlog_bytes() > 0 {
-                self.note_oldest();
                 self.gather(&segment).await;
             }
             if let Err(error) = self.step(&segment).await {
@@ -210,6 +209,8 @@ impl<S: Store> Lane<S> {
             return Ok(false);
         };
         let applied = within(&self.shared, session.open(segment, &self.shared.node)).await?;
+        // An old failure must not make the next one the last that senders wait for.
+        self.failures_in_a_row = 0;
         if applied.position != position {
             tracing::warn!(%segment, "the database has forgotten commits: they are sent again");
             self.look_back();
@@ -234,9 +235,11 @@ impl<S: Store> Lane<S> {
         }
     }
 
+    /// Whether anything waits, and since when it was first seen: at most one wake-up after the frame was written.
     fn note_oldest(&self) {
-        if self.state.oldest_ms.load(Ordering::Relaxed) == 0 {
-            // The time that work was first seen: at most one wake-up after the frame was written.
+        if self.feed.backlog_bytes() == 0 {
+            self.state.oldest_ms.store(0, Ordering::Relaxed);
+        } else if self.state.oldest_ms().is_none() {
             self.state.oldest_ms.store(self.shared.clock.now().as_millisecond(), Ordering::Relaxed);
         }
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
@@ -43,6 +43,9 @@ enum Done {
 struct Diary {
     done: Arc<Mutex<Vec<Done>>>,
     failing_syncs: Arc<AtomicU32>,
+    zeros: Arc<Mutex<Vec<Range<u64>>>>,
+    /// What writing zeros fails with.
+    zeros_errno: Arc<AtomicI32>,
 }
 
 impl Diary {
@@ -116,7 +119,11 @@ impl DiskFile for DiaryFile {
     }
 
     fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
-        self.file.write_zeros(range)
+        self.diary.zeros.lock().expect("no panic").push(range.clone());
+        match self.diary.zeros_errno.load(Ordering::Relaxed) {
+            0 => self.file.write_zeros(range),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
     }
 
     fn cut(&self, bytes: u64) -> io::Result<()> {
@@ -383,4 +390,36 @@ fn damage_beside_damage_is_stepped_over_once() {
     assert_eq!(segment.step_over(0), ends[1]..ends[2]);
     assert_eq!(segment.read(0, 1).expect("readable").to, ends[3]);
     assert_eq!(segment.find_damage(ends[3]), 0);
+}
+
+#[test]
+fn small_frames_find_zeros_and_large_ones_do_without() {
+    let (dir, diary) = (TempDir::new().expect("a directory"), Diary::default());
+    let journal = start(dir.path(), &diary, u64::MAX);
+    let zeros = || diary.zeros.lock().expect("no panic").clone();
+    journal.put(&["a"]).expect("kept");
+    let [first] = zeros().try_into().expect("one range");
+    assert!(first.start > SEGMENT_HEADER_BYTES as u64 && first.end == SEGMENT_BYTES, "{first:?}");
+    journal.put(&["b"]).expect("kept");
+    assert_eq!(zeros().len(), 1, "there are enough");
+    // More than a segment holds, which makes one of its own size.
+    let ids: Vec<String> = (0..1000).map(|id| id.to_string()).collect();
+    journal.put(&ids.iter().map(String::as_str).collect::<Vec<_>>()).expect("kept");
+    assert_eq!(zeros().len(), 1);
+    let feed = Arc::clone(&journal.feed);
+    journal.close().expect("ended well");
+    assert_eq!(stored(&feed).len(), 1002);
+}
+
+#[test]
+fn zeros_that_find_no_room_refuse_nothing_but_a_broken_disk_does() {
+    let (dir, diary) = (TempDir::new().expect("a directory"), Diary::default());
+    let journal = start(dir.path(), &diary, u64::MAX);
+    diary.zeros_errno.store(rustix::io::Errno::NOSPC.raw_os_error(), Ordering::Relaxed);
+    journal.put(&["a"]).expect("kept: the frame itself had room");
+    diary.zeros_errno.store(rustix::io::Errno::IO.raw_os_error(), Ordering::Relaxed);
+    assert!(matches!(journal.put(&["b"]), Err(JournalError::Disk(_))));
+    diary.zeros_errno.store(0, Ordering::Relaxed);
+    journal.put(&["b"]).expect("a new segment takes it");
+    journal.close().expect("ended well");
 }

@@ -375,10 +375,24 @@ impl History {
         }
         let event = self.event(at);
         let process = self.nodes[at].process.as_mut().expect("runs");
+        let before = process.pending();
         let mut answer = process.submit(&[event]).expect("the queue is empty");
+        let is_on_disk = self.durability == Durability::Journal;
+        if is_on_disk {
+            self.database.set_up(false);
+        }
         assert!(process.write(), "P6: the journal has ended");
+        sleep(Duration::from_secs(30)).await;
+        // An event that was known already leaves nothing to wait for.
+        let is_waiting = process.pending() > before;
+        assert!(process.lags() || !is_on_disk || !is_waiting, "P6: nobody says that an event waits");
+        if is_on_disk {
+            self.database.set_up(true);
+        }
         sleep(Duration::from_secs(60)).await;
-        assert!(matches!(answer.try_recv(), Ok(Ok(_))), "P6: events are refused for no reason");
+        let heard = answer.try_recv();
+        assert!(matches!(heard, Ok(Ok(_))), "P6: {heard:?} for no reason on {:?}", self.durability);
+        assert!(!process.lags(), "P6: a lane at rest says that something waits: {}", process.describe());
         self.promised.insert(event.id);
     }
 

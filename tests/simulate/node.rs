@@ -228,6 +228,11 @@ impl Process {
         format!("lanes {:?}, ended {finished:?}", self.feeds.iter().map(lane).collect::<Vec<_>>())
     }
 
+    /// Events that have not arrived, lost ones included.
+    pub fn pending(&self) -> u64 {
+        self.balance().values().map(weir::accounting::Balance::pending).sum()
+    }
+
     pub fn balance(&self) -> BTreeMap<String, weir::accounting::Balance> {
         self.accounting.balances().into_iter().collect()
     }
