@@ -154,12 +154,17 @@ struct Journal {
 }
 
 fn start(dir: &Path, diary: &Diary, bytes_max: u64) -> Journal {
+    start_with(dir, diary, bytes_max, &[Arc::default()])
+}
+
+/// With a lane for each of `feeds`.
+fn start_with(dir: &Path, diary: &Diary, bytes_max: u64, feeds: &[Arc<SegmentFeed>]) -> Journal {
     let opened = recover::open(diary, &SystemEntropy, dir).expect("a directory of ours");
-    let feed = Arc::new(SegmentFeed::default());
+    let feed = Arc::clone(&feeds[0]);
     let accounting = Arc::new(Accounting::default());
     let (writer, handle, state) = Writer::new(
         opened,
-        std::slice::from_ref(&feed),
+        feeds,
         WriterConfig { durability: Durability::Journal, segment_bytes: SEGMENT_BYTES, bytes_max, queue_length: 16 },
         WriterParts {
             disk: Arc::new(diary.clone()),
@@ -190,6 +195,12 @@ impl Journal {
         let days = (day_of(now), day_of(now));
         self.handle.submit(Submission { source: "web".into(), tuples, events, days, answer, memory })?;
         wait.blocking_recv().map_err(|_| JournalError::Closed)?
+    }
+
+    /// More than a segment holds, which makes one of its own size.
+    fn put_many(&self, prefix: &str, count: u32) {
+        let ids: Vec<String> = (0..count).map(|id| format!("{prefix}{id}")).collect();
+        self.put(&ids.iter().map(String::as_str).collect::<Vec<_>>()).expect("kept");
     }
 
     fn close(self) -> Result<(), DiskFailed> {
@@ -402,9 +413,7 @@ fn small_frames_find_zeros_and_large_ones_do_without() {
     assert!(first.start > SEGMENT_HEADER_BYTES as u64 && first.end == SEGMENT_BYTES, "{first:?}");
     journal.put(&["b"]).expect("kept");
     assert_eq!(zeros().len(), 1, "there are enough");
-    // More than a segment holds, which makes one of its own size.
-    let ids: Vec<String> = (0..1000).map(|id| id.to_string()).collect();
-    journal.put(&ids.iter().map(String::as_str).collect::<Vec<_>>()).expect("kept");
+    journal.put_many("c", 1000);
     assert_eq!(zeros().len(), 1);
     let feed = Arc::clone(&journal.feed);
     journal.close().expect("ended well");
@@ -421,5 +430,38 @@ fn zeros_that_find_no_room_refuse_nothing_but_a_broken_disk_does() {
     assert!(matches!(journal.put(&["b"]), Err(JournalError::Disk(_))));
     diary.zeros_errno.store(0, Ordering::Relaxed);
     journal.put(&["b"]).expect("a new segment takes it");
+    journal.close().expect("ended well");
+}
+
+#[test]
+fn a_backlog_is_shared_among_the_lanes_and_what_is_sealed_is_cut() {
+    const SWITCH_BYTES: u64 = 1024 * 1024;
+    let (dir, diary) = (TempDir::new().expect("a directory"), Diary::default());
+    let feeds: [Arc<SegmentFeed>; 2] = Default::default();
+    let journal = start_with(dir.path(), &diary, u64::MAX, &feeds);
+    let backlogs = || feeds.each_ref().map(|feed| feed.backlog_bytes());
+    let mut frames = 0;
+    while backlogs()[0] <= SWITCH_BYTES {
+        assert_eq!(backlogs()[1], 0, "below that one lane gets everything");
+        journal.put_many(&format!("{frames}-"), 500);
+        frames += 1;
+    }
+    for frame in frames..6 * frames {
+        journal.put_many(&format!("{frame}-"), 500);
+    }
+    let [one, other] = backlogs();
+    let frame_bytes = (one + other) / (6 * frames);
+    assert!(one.abs_diff(other) <= SWITCH_BYTES + frame_bytes, "{one} and {other}");
+    assert!(one.min(other) > SWITCH_BYTES);
+    let state = Arc::clone(&journal.state);
+    journal.close().expect("ended well");
+    let on_disk = |feed: &Arc<SegmentFeed>| feed.segments().iter().map(|segment| segment.file_bytes()).sum::<u64>();
+    assert_eq!(state.bytes(), feeds.iter().map(on_disk).sum::<u64>());
+
+    // After a restart, too.
+    let feeds: [Arc<SegmentFeed>; 2] = Default::default();
+    let journal = start_with(dir.path(), &diary, u64::MAX, &feeds);
+    let [one, other] = feeds.each_ref().map(|feed| feed.backlog_bytes());
+    assert!(one.abs_diff(other) <= 2 * frame_bytes, "{one} and {other}");
     journal.close().expect("ended well");
 }
