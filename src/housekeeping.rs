@@ -16,8 +16,8 @@ use crate::database::{Database, DatabaseError, migrate};
 use crate::enrich::place::Places;
 use crate::enrich::visitor::Salts;
 use crate::flush::FlushError;
-use crate::flush::lane::Shared;
 use crate::flush::partitions::Partitions;
+use crate::flush::shared::Shared;
 use crate::sources::WriteKeys;
 
 /// A key added or disabled takes effect within two of these.

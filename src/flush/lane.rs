@@ -3,25 +3,19 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::FlushError;
 use super::batch::{Flushed, flush};
-use super::ledger::{LedgerRow, Report};
-use super::outage::Outage;
+use super::ledger::LedgerRow;
 use super::retained::Retained;
+use super::shared::{LaneState, Shared};
 use super::store::{Position, Session, Store};
-use crate::accounting::Accounting;
-use crate::clock::Clock;
-use crate::disk::Disk;
-use crate::entropy::{Entropy, jitter};
-use crate::journal::{Durability, JournalError, JournalState, Segment, SegmentFeed};
-use crate::metrics::FlushMetrics;
+use crate::entropy::jitter;
+use crate::journal::{Durability, JournalError, Segment, SegmentFeed};
 
 /// Waits between attempts, doubled from the first to the last.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -37,63 +31,6 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 const UNREADABLE_MAX: u32 = 2;
 /// Senders that wait for a commit hear `503` after so many failures in a row.
 const WAITED_FOR_FAILURES_MAX: u32 = 3;
-
-/// What all lanes share.
-pub struct Shared {
-    pub accounting: Arc<Accounting>,
-    pub metrics: FlushMetrics,
-    pub clock: Arc<dyn Clock>,
-    pub entropy: Arc<dyn Entropy>,
-    pub disk: Arc<dyn Disk>,
-    pub journal: Arc<JournalState>,
-    pub node: String,
-    pub durability: Durability,
-    /// How long rows may gather.
-    pub interval: Duration,
-    /// One transaction.
-    pub bytes_max: usize,
-    /// One transaction, with all that belongs to it.
-    pub timeout: Duration,
-    pub retain: Duration,
-    /// Whether applied segments go before their time when the journal is short of room.
-    pub release_early: bool,
-    pub outage: Outage,
-    /// Set once the database has weir's schema.
-    pub prepared: CancellationToken,
-    /// Set once no segment will be added.
-    pub closing: CancellationToken,
-}
-
-impl Shared {
-    fn report(&self) -> Report<'_> {
-        Report::new(&self.accounting, self.durability)
-    }
-
-    /// The segment's row is about to be read again.
-    fn forget(&self, ledger: &LedgerRow, segment: &Segment) {
-        self.report().moved(segment.id, Some(ledger), None);
-        segment.progress.set_applied_to(0);
-    }
-}
-
-/// What others may see of a lane.
-#[derive(Debug, Default)]
-pub struct LaneState {
-    /// When the oldest frame not yet applied was written, Unix milliseconds; 0: none.
-    oldest_ms: AtomicI64,
-    /// Moves with each commit.
-    commits: AtomicU64,
-}
-
-impl LaneState {
-    pub fn oldest_ms(&self) -> Option<i64> {
-        Some(self.oldest_ms.load(Ordering::Relaxed)).filter(|ms| *ms != 0)
-    }
-
-    pub fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Relaxed)
-    }
-}
 
 /// See the module.
 pub struct Lane<S: Store> {
@@ -238,9 +175,9 @@ impl<S: Store> Lane<S> {
     /// Whether anything waits, and since when it was first seen: at most one wake-up after the frame was written.
     fn note_oldest(&self) {
         if self.feed.backlog_bytes() == 0 {
-            self.state.oldest_ms.store(0, Ordering::Relaxed);
+            self.state.set_oldest_ms(None);
         } else if self.state.oldest_ms().is_none() {
-            self.state.oldest_ms.store(self.shared.clock.now().as_millisecond(), Ordering::Relaxed);
+            self.state.set_oldest_ms(Some(self.shared.clock.now().as_millisecond()));
         }
     }
 
@@ -290,7 +227,7 @@ impl<S: Store> Lane<S> {
             return Ok(());
         }
         if let Some(first) = frames.iter().next() {
-            self.state.oldest_ms.store(first.header.written_ms, Ordering::Relaxed);
+            self.state.set_oldest_ms(Some(first.header.written_ms));
         }
         let started = Instant::now();
         let flushed = within(&self.shared, flush(session, segment.id, ledger, &frames)).await?;
@@ -316,9 +253,8 @@ impl<S: Store> Lane<S> {
         }
         self.ledger = Some(row);
         self.confirmed_at = Instant::now();
-        self.state.commits.fetch_add(1, Ordering::Relaxed);
         if segment.backlog_bytes() == 0 {
-            self.state.oldest_ms.store(0, Ordering::Relaxed);
+            self.state.set_oldest_ms(None);
         }
         self.backoff = BACKOFF_FIRST;
         self.failures_in_a_row = 0;
@@ -343,7 +279,7 @@ impl<S: Store> Lane<S> {
         self.release();
         self.shared.journal.set_database_refusing(false);
         (self.backoff, self.failures_in_a_row) = (BACKOFF_FIRST, 0);
-        self.state.oldest_ms.store(0, Ordering::Relaxed);
+        self.state.set_oldest_ms(None);
         Ok(())
     }
 

@@ -22,6 +22,7 @@ pub mod partitions;
 pub mod postgres;
 pub mod quarantine;
 mod retained;
+pub mod shared;
 pub mod store;
 
 use std::io;

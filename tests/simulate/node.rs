@@ -17,8 +17,9 @@ use weir::accounting::Accounting;
 use weir::buffer::MemoryBudget;
 use weir::clock::{Clock, day_of};
 use weir::disk::{Disk, MemoryDisk};
-use weir::flush::lane::{Lane, LaneState, Shared};
+use weir::flush::lane::Lane;
 use weir::flush::outage::Outage;
+use weir::flush::shared::{LaneState, Shared};
 use weir::journal::submission::{Submission, Submitted};
 use weir::journal::writer::{Writer, WriterParts};
 use weir::journal::{
