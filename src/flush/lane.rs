@@ -253,9 +253,6 @@ impl<S: Store> Lane<S> {
         }
         self.ledger = Some(row);
         self.confirmed_at = Instant::now();
-        if segment.backlog_bytes() == 0 {
-            self.state.set_oldest_ms(None);
-        }
         self.backoff = BACKOFF_FIRST;
         self.failures_in_a_row = 0;
     }
@@ -279,7 +276,6 @@ impl<S: Store> Lane<S> {
         self.release();
         self.shared.journal.set_database_refusing(false);
         (self.backoff, self.failures_in_a_row) = (BACKOFF_FIRST, 0);
-        self.state.set_oldest_ms(None);
         Ok(())
     }
 
