@@ -211,7 +211,7 @@ async fn measure(args: &Args, database: Database, weir: PathBuf, dir: PathBuf) -
         rounds: Vec::new(),
     };
     // PostgreSQL's log needs new files while it grows: whoever is first would pay for all.
-    bench.copy().await.context("raw COPY, to begin with")?;
+    bench.copy(args.batch_events).await.context("raw COPY, to begin with")?;
     for number in 1..=args.rounds {
         eprintln!("round {number} of {}", args.rounds);
         report.rounds.push(round(args, &bench).await?);
@@ -239,7 +239,7 @@ async fn round(args: &Args, bench: &Bench) -> anyhow::Result<Round> {
         round.bare = Some(bare);
     }
     if is_asked(Phase::Copy) {
-        let copy = bench.copy().await.context("raw COPY")?;
+        let copy = bench.copy(args.batch_events).await.context("raw COPY")?;
         eprintln!("  copy           {:>9.0} rows/s", copy.rows_per_second);
         round.copy = Some(copy);
     }

@@ -142,8 +142,8 @@ impl Bench {
     }
 
     /// Raw COPY at full speed.
-    pub async fn copy(&self) -> anyhow::Result<CopyResult> {
-        let copy = peers::Copy::prepare(&self.database, &self.traffic).await?;
+    pub async fn copy(&self, batch_events: u32) -> anyhow::Result<CopyResult> {
+        let copy = peers::Copy::prepare(&self.database, &self.traffic, batch_events).await?;
         self.database.clean(peers::COPY_TABLE).await?;
         let before = self.usage(&[])?;
         let row_bytes = copy.row_bytes();

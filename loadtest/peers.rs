@@ -36,7 +36,7 @@ use weir::sources::{KeyKind, WriteKey};
 use crate::collector::terminate;
 use crate::database::Database;
 use crate::random::Random;
-use crate::traffic::Traffic;
+use crate::traffic::{Traffic, event_ms};
 
 /// The hidden command by which this program runs the bare server as a process of its own.
 pub const BARE_COMMAND: &str = "bare-server";
@@ -141,13 +141,15 @@ impl Block {
         Ok(block)
     }
 
-    /// The same rows under new ids that rise with time, as the collector's do: an index finds the place of a row among
-    /// those of the same millisecond more easily the more of them there are.
-    fn renewed(&self, clock_us: &AtomicI64, random: &mut Random) -> anyhow::Result<Bytes> {
+    /// The same rows under new ids, with the times and in the order in which batches of `batch_events` bring them: where
+    /// in the index a row belongs decides what it costs.
+    fn renewed(&self, batch_events: u32, clock_us: &AtomicI64, random: &mut Random) -> anyhow::Result<Bytes> {
         let mut bytes = BytesMut::from(self.bytes.as_slice());
         let first_us = clock_us.fetch_add(self.starts.len() as i64 * EVENT_INTERVAL_US, Ordering::Relaxed);
         for (index, start) in (0..).zip(&self.starts) {
-            let at = Timestamp::from_microsecond(first_us + index * EVENT_INTERVAL_US)?;
+            let sent_us = first_us + index * EVENT_INTERVAL_US;
+            let age_ms = -event_ms(0, (index % i64::from(batch_events)) as u32);
+            let at = Timestamp::from_microsecond(sent_us - age_ms * 1_000)?;
             let tail = u128::from(random.next()) << 64 | u128::from(random.next());
             let tuple = &mut bytes[*start..];
             tuple[EVENT_ID_AT].copy_from_slice(event_id(at, tail).as_bytes());
@@ -181,6 +183,7 @@ pub async fn create_copy_table(database: &Database) -> anyhow::Result<()> {
 /// COPY over as many connections as weir has lanes, in transactions of weir's size.
 pub struct Copy {
     block: Arc<Block>,
+    batch_events: u32,
     clients: Vec<Client>,
 }
 
@@ -190,13 +193,14 @@ impl Copy {
         self.block.bytes.len() as f64 / self.block.starts.len() as f64
     }
 
-    pub async fn prepare(database: &Database, traffic: &Arc<Traffic>) -> anyhow::Result<Self> {
+    /// Rows as they would arrive in batches of `batch_events`.
+    pub async fn prepare(database: &Database, traffic: &Arc<Traffic>, batch_events: u32) -> anyhow::Result<Self> {
         let flush = Config::default().flush;
         let mut clients = Vec::new();
         for _ in 0..flush.lanes {
             clients.push(database.client().await?);
         }
-        Ok(Self { block: Arc::new(Block::build(traffic, flush.bytes_max).await?), clients })
+        Ok(Self { block: Arc::new(Block::build(traffic, flush.bytes_max).await?), batch_events, clients })
     }
 
     /// Copies for `duration`; rows a second.
@@ -209,7 +213,8 @@ impl Copy {
         let mut lanes = JoinSet::new();
         for (number, client) in (0..).zip(self.clients) {
             let (block, statement, clock_us) = (Arc::clone(&self.block), statement.clone(), Arc::clone(&clock_us));
-            lanes.spawn(async move { copy_until(deadline, client, &block, &statement, &clock_us, number).await });
+            let renew = move |random: &mut Random| block.renewed(self.batch_events, &clock_us, random);
+            lanes.spawn(async move { copy_until(deadline, client, renew, &statement, number).await });
         }
         let mut rows = 0;
         while let Some(lane) = lanes.join_next().await {
@@ -223,15 +228,14 @@ impl Copy {
 async fn copy_until(
     deadline: Instant,
     mut client: Client,
-    block: &Block,
+    renew: impl Fn(&mut Random) -> anyhow::Result<Bytes>,
     statement: &str,
-    clock_us: &AtomicI64,
     seed: u64,
 ) -> anyhow::Result<u64> {
     let mut random = Random::new(seed);
     let mut rows = 0;
     while Instant::now() < deadline {
-        let mut bytes = block.renewed(clock_us, &mut random)?;
+        let mut bytes = renew(&mut random)?;
         let transaction = client.transaction().await?;
         let mut sink = pin!(transaction.copy_in::<_, Bytes>(statement).await?);
         sink.feed(Bytes::from_static(COPY_HEADER)).await?;

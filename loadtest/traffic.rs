@@ -67,7 +67,8 @@ impl Sent {
     }
 }
 
-fn event_ms(at_ms: i64, index: u32) -> i64 {
+/// When the event of this place in a request happened that is sent at `at_ms`.
+pub fn event_ms(at_ms: i64, index: u32) -> i64 {
     at_ms - i64::from(index) * BATCH_SPACING_MS
 }
 

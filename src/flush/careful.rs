@@ -6,7 +6,6 @@
 //! no event should become, are found by halving, at most log2(n) + 1 attempts for each.
 
 use std::collections::HashMap;
-use std::io;
 
 use bytes::Bytes;
 use deadpool_postgres::Transaction;
@@ -15,9 +14,9 @@ use uuid::Uuid;
 
 use super::batch::promised;
 use super::store::SourceCounts;
-use super::{FlushError, copy};
+use super::{FlushError, copy, unreadable};
 use crate::journal::segment::Frames;
-use crate::row::{self, TupleError};
+use crate::row;
 
 const MAKE_INCOMING: &str =
     "create temporary table weir_incoming (like analytics.events including defaults) on commit drop";
@@ -155,10 +154,6 @@ fn split(frames: &Frames) -> Result<Vec<Bytes>, FlushError> {
         }
     }
     Ok(tuples)
-}
-
-fn unreadable(error: TupleError) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 async fn quarantine(

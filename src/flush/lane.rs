@@ -199,14 +199,15 @@ impl<S: Store> Lane<S> {
         }
         let Some(ledger) = &self.ledger else { return Ok(()) };
         let is_sealed = segment.progress.is_sealed();
-        let frames = match segment.read(ledger.position.offset, self.shared.bytes_max) {
+        let from = ledger.position.offset;
+        let frames = match segment.read(from, self.shared.bytes_max) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData && self.unreadable < UNREADABLE_MAX => {
                 self.unreadable += 1;
                 return Err(error.into());
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 self.unreadable = 0;
-                let damage = segment.step_over(ledger.position.offset);
+                let damage = segment.step_over(from);
                 self.shared.journal.damaged(damage.end - damage.start);
                 tracing::error!(
                     path = %segment.path.display(), from = damage.start, to = damage.end,

@@ -17,6 +17,7 @@ pub mod batch;
 pub mod careful;
 pub mod lane;
 pub mod ledger;
+pub mod order;
 pub mod outage;
 pub mod partitions;
 pub mod postgres;
@@ -33,7 +34,7 @@ use futures_util::SinkExt;
 use std::pin::pin;
 
 use crate::database::DatabaseError;
-use crate::row;
+use crate::row::{self, TupleError};
 
 /// Opens every COPY BINARY stream: signature, flags, no extension.
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -97,6 +98,11 @@ impl FlushError {
     pub fn needs_a_person(&self) -> bool {
         matches!(self, Self::Schema(_) | Self::Journal(_) | Self::Miscounted { .. })
     }
+}
+
+/// What the journal holds passed its checksums, and yet is no row.
+fn unreadable(error: TupleError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// Copies tuples of layout `row_version` into `table`, whose columns are those of `analytics.events`; returns how many

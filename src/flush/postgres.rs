@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::partitions::Partitions;
 use super::store::{Applied, Counts, Position, Session, SourceCounts, Store, Transaction};
-use super::{FlushError, careful, copy};
+use super::{FlushError, careful, copy, order, unreadable};
 use crate::accounting::Settled;
 use crate::database::Database;
 use crate::journal::Durability;
@@ -153,7 +153,8 @@ impl Transaction for Flush<'_> {
     }
 
     async fn copy(&mut self, frames: &Frames) -> Result<u64, FlushError> {
-        copy(&self.transaction, "analytics.events", frames.row_version, frames.tuples()).await
+        let tuples = order::by_event_id(frames).map_err(unreadable)?;
+        copy(&self.transaction, "analytics.events", frames.row_version, tuples).await
     }
 
     async fn sort_out(&mut self, frames: &Frames, segment: Uuid) -> Result<SourceCounts, FlushError> {

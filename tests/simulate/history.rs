@@ -25,6 +25,11 @@ const STEPS_MORE: u64 = 120;
 /// Simulated time after which everything must have come to rest once all is well again.
 const REST_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 
+/// The answer to a commit takes a moment, and from then on it is retained.
+const FAIL_OVER_LAG: Duration = RETAIN.saturating_sub(Duration::from_secs(1));
+/// An idle lane asks every ten seconds whether the database has forgotten something.
+const NOTICED_WITHIN: Duration = Duration::from_secs(30);
+
 /// Which faults a history may have.
 #[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 struct Weather {
@@ -243,8 +248,7 @@ impl History {
             0 => self.database.set_up(self.random.coin()),
             1 => self.database.crash(),
             2 if self.weather.failovers => {
-                // The answer to a commit takes a moment, and from then on it is retained.
-                self.database.fail_over(RETAIN.saturating_sub(Duration::from_secs(1)));
+                self.database.fail_over(FAIL_OVER_LAG, self.random.coin());
             }
             3 if self.weather.schema => self.database.set_schema_broken(self.random.coin()),
             _ => {
@@ -340,6 +344,12 @@ impl History {
         let rest = self.come_to_rest();
         assert!(tokio::time::timeout(REST_MAX, rest).await.is_ok(), "P6: no rest");
         self.check();
+        if self.weather.failovers {
+            // Nobody sends anything that would fail: the lanes find out by themselves, long before files are released.
+            self.database.fail_over(FAIL_OVER_LAG, self.random.coin());
+            sleep(NOTICED_WITHIN).await;
+            self.check();
+        }
         // Everything is released in the end, but for what a person must see.
         sleep(RETAIN * 3).await;
         for node in &self.nodes {

@@ -71,6 +71,8 @@ struct Server {
     next_transaction: u64,
     /// Moves when all connections break.
     epoch: u64,
+    /// The newest transaction that broke while connections stayed.
+    broken_transaction: u64,
     is_up: bool,
     is_schema_broken: bool,
     mischief: Mischief,
@@ -103,6 +105,7 @@ impl Model {
             in_flight: BTreeMap::new(),
             next_transaction: 0,
             epoch: 0,
+            broken_transaction: 0,
             is_up: true,
             is_schema_broken: false,
             mischief: Mischief::default(),
@@ -146,17 +149,20 @@ impl Model {
     /// `kill -9` and a restart: every backend dies with what it had begun.
     pub fn crash(&self) {
         let mut server = self.0.borrow_mut();
-        server.bury();
         server.epoch += 1;
-        for zombie in std::mem::take(&mut server.zombies) {
-            server.roll_back(zombie.pending.number);
-        }
+        server.end_backends();
     }
 
-    /// A standby takes over that lacks what was committed within up to `lag`.
-    pub fn fail_over(&self, lag: Duration) {
-        self.crash();
+    /// A standby takes over that lacks what was committed within up to `lag`. Behind a pooler only who is in a transaction
+    /// notices.
+    pub fn fail_over(&self, lag: Duration, is_pooled: bool) {
         let mut server = self.0.borrow_mut();
+        if is_pooled {
+            server.broken_transaction = server.next_transaction;
+        } else {
+            server.epoch += 1;
+        }
+        server.end_backends();
         let oldest = Instant::now().checked_sub(lag).unwrap_or(Instant::now());
         let possible: Vec<usize> = (0..server.history.len()).filter(|at| server.history[*at].0 >= oldest).collect();
         // The state just before the window is what a standby of that lag has for certain.
@@ -168,6 +174,13 @@ impl Model {
 }
 
 impl Server {
+    fn end_backends(&mut self) {
+        self.bury();
+        for zombie in std::mem::take(&mut self.zombies) {
+            self.roll_back(zombie.pending.number);
+        }
+    }
+
     /// Lets zombies whose time has come commit or roll back.
     fn bury(&mut self) {
         let now = Instant::now();
@@ -352,7 +365,12 @@ impl Flush<'_> {
 
     async fn call(&self) -> Result<(), FlushError> {
         assert!(!self.is_aborted, "commands are sent in an aborted transaction");
-        self.connection.call().await
+        self.connection.call().await?;
+        let broken = self.connection.server.0.borrow().broken_transaction;
+        if self.pending.as_ref().is_some_and(|pending| pending.number <= broken) {
+            return Err(transient("the pooler lost the server"));
+        }
+        Ok(())
     }
 
     /// Whether the unique index has the event: waits for a transaction that has just inserted it.

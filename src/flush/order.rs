@@ -1,0 +1,95 @@
+//! The order in which a flush sends its rows: that of the unique index.
+//!
+//! Events arrive as they were sent, and a batch holds what happened over seconds. In the order of their ids they meet each
+//! page of the index once in a flush, and not again and again.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::journal::segment::Frames;
+use crate::row::{self, TupleError};
+
+/// How much is gathered at once: it stays in the processor's cache until it is sent.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// All tuples of `frames` by event id, gathered piece by piece.
+pub fn by_event_id(frames: &Frames) -> Result<impl Iterator<Item = Bytes>, TupleError> {
+    let mut tuples = Vec::with_capacity(frames.tuple_count() as usize);
+    for frame in frames.iter() {
+        for tuple in row::tuples(frame.tuples) {
+            let tuple = tuple?;
+            tuples.push((row::event_id(tuple)?, tuple));
+        }
+    }
+    // Stable, since it makes use of runs that are in order already.
+    tuples.sort_by_key(|(id, _)| *id);
+    let mut rest = tuples.into_iter().peekable();
+    Ok(std::iter::from_fn(move || {
+        let (_, first) = rest.next()?;
+        let mut piece = BytesMut::with_capacity(PIECE_BYTES.max(first.len()));
+        piece.extend_from_slice(first);
+        while let Some((_, tuple)) = rest.next_if(|(_, tuple)| piece.len() + tuple.len() <= PIECE_BYTES) {
+            piece.extend_from_slice(tuple);
+        }
+        Some(piece.freeze())
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::disk::{Disk, MemoryDisk};
+    use crate::journal::Segment;
+    use crate::journal::frame::{FrameBuilder, SEGMENT_HEADER_BYTES};
+    use crate::row::{ROW_VERSION, Row};
+
+    /// A frame for each of `frames`, which holds rows of these ids.
+    fn frames(frames: &[&[u128]], title: &str) -> Frames {
+        let (disk, path, segment_id) = (MemoryDisk::default(), Path::new("a.segment"), Uuid::from_u128(1));
+        let file = disk.create(path).expect("made");
+        let mut end = SEGMENT_HEADER_BYTES as u64;
+        for ids in frames {
+            let mut tuples = Vec::new();
+            for id in *ids {
+                Row { event_id: Uuid::from_u128(*id), title: Some(title), ..Row::default() }.encode(&mut tuples);
+            }
+            let mut builder = FrameBuilder::default();
+            builder.start(std::iter::empty());
+            builder.tuples(&tuples);
+            let (bytes, _) = builder.finish(segment_id, end, ids.len() as u32, 0, (0, 0));
+            file.write_all_at(bytes, end).expect("written");
+            end += bytes.len() as u64;
+        }
+        let segment = Segment::new(segment_id, path.to_owned(), ROW_VERSION, file).recovered(end, Vec::new());
+        segment.read(0, usize::MAX).expect("readable")
+    }
+
+    fn sent(frames: &Frames) -> (Vec<u128>, Vec<usize>) {
+        let pieces: Vec<Bytes> = by_event_id(frames).expect("tuples").collect();
+        let all = pieces.concat();
+        let ids = row::tuples(&all).map(|tuple| row::event_id(tuple.expect("a tuple")).expect("a tuple").as_u128());
+        (ids.collect(), pieces.iter().map(Bytes::len).collect())
+    }
+
+    #[test]
+    fn rows_of_several_frames_go_by_id() {
+        let (ids, pieces) = sent(&frames(&[&[5, 9, 1], &[7, 1 << 100, 0]], "a"));
+        assert_eq!(ids, [0, 1, 5, 7, 9, 1 << 100]);
+        assert_eq!(pieces.len(), 1);
+        assert_eq!(sent(&frames(&[], "a")), (vec![], vec![]));
+    }
+
+    #[test]
+    fn pieces_hold_whole_rows_and_are_only_longer_for_one_that_is() {
+        let title = "x".repeat(PIECE_BYTES / 3);
+        let (ids, pieces) = sent(&frames(&[&[3, 2, 1, 0]], &title));
+        assert_eq!(ids, [0, 1, 2, 3]);
+        assert_eq!(pieces.len(), 2);
+        assert!(pieces.iter().all(|bytes| *bytes <= PIECE_BYTES), "{pieces:?}");
+        let (ids, pieces) = sent(&frames(&[&[2, 1]], &"x".repeat(2 * PIECE_BYTES)));
+        assert_eq!((ids.len(), pieces.len()), (2, 2));
+    }
+}
