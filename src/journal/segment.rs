@@ -218,10 +218,6 @@ impl Frames {
         self.starts.is_empty()
     }
 
-    pub fn byte_count(&self) -> usize {
-        self.bytes.len()
-    }
-
     /// Rows in all frames together.
     pub fn tuple_count(&self) -> u64 {
         self.iter().map(|frame| u64::from(frame.header.tuples)).sum()

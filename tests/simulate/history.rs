@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::LocalSet;
 use tokio::time::sleep;
 use uuid::Uuid;
 use weir::clock::Clock;
@@ -451,8 +451,12 @@ impl History {
 
 /// Runs the history of one seed; panics if a promise is broken.
 pub fn run(seed: u64) {
+    simulate(async { History::new(seed).run().await });
+}
+
+/// Runs `course` in simulated time on this thread.
+pub fn simulate(course: impl Future<Output = ()>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-    let local = Rc::new(tokio::task::LocalSet::new());
-    local.block_on(&runtime, async { History::new(seed).run().await });
+    LocalSet::new().block_on(&runtime, course);
 }

@@ -8,6 +8,7 @@ mod history;
 mod node;
 mod postgres;
 mod random;
+mod scenarios;
 #[path = "../shared/split_mix.rs"]
 mod split_mix;
 
