@@ -86,3 +86,88 @@ impl<'a> Report<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::disk::{Disk, MemoryDisk};
+    use crate::flush::store::Counts;
+    use crate::journal::frame::{FRAME_HEADER_BYTES, FrameBuilder, SEGMENT_HEADER_BYTES, SourceCount, chain};
+    use crate::row::ROW_VERSION;
+
+    const ID: Uuid = Uuid::from_u128(3);
+    const PATH: &str = "a.segment";
+
+    /// A segment with a frame for each text, and the positions behind each of them.
+    fn segment(disk: &MemoryDisk, texts: &[&str]) -> (Segment, Vec<Position>) {
+        let file = disk.create(Path::new(PATH)).expect("made");
+        let mut at = Position { offset: SEGMENT_HEADER_BYTES as u64, chain: 0 };
+        let mut positions = Vec::new();
+        for text in texts {
+            let mut builder = FrameBuilder::default();
+            builder.start([SourceCount { source: "web", accepted: 1, duplicate: 0 }].into_iter());
+            builder.tuples(text.as_bytes());
+            let (bytes, crc) = builder.finish(ID, at.offset, 1, 0, (0, 0));
+            file.write_all_at(bytes, at.offset).expect("written");
+            at = Position { offset: at.offset + bytes.len() as u64, chain: chain(at.chain, crc) };
+            positions.push(at);
+        }
+        (Segment::new(ID, PATH.into(), ROW_VERSION, file).recovered(at.offset, Vec::new()), positions)
+    }
+
+    fn is_taken(segment: &Segment, position: Position, journal: &JournalState) -> bool {
+        let applied = Applied { position, sources: SourceCounts::new() };
+        match LedgerRow::of(segment, applied, journal) {
+            Ok(row) => row.position == position,
+            Err(FlushError::Fork(ID)) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn only_a_file_that_holds_what_was_applied_is_the_one_that_the_ledger_knows() {
+        let journal = JournalState::new(1_000, 100);
+        let (own, positions) = segment(&MemoryDisk::default(), &["a", "b"]);
+        let (_, others) = segment(&MemoryDisk::default(), &["a", "c", "d"]);
+        assert!(is_taken(&own, Position { offset: 0, chain: 0 }, &journal), "nothing is applied");
+        assert!(positions.iter().all(|position| is_taken(&own, *position, &journal)));
+        assert!(is_taken(&own, others[0], &journal), "so far they are the same");
+        assert!(!is_taken(&own, others[1], &journal), "another frame of the same length");
+        assert!(!is_taken(&own, others[2], &journal), "more than there is");
+        let nowhere = Position { offset: positions[0].offset + 8, ..positions[0] };
+        assert!(!is_taken(&own, nowhere, &journal), "no frame ends there");
+        assert_eq!(journal.damaged_bytes(), 0);
+    }
+
+    #[test]
+    fn a_file_that_has_rotted_since_is_still_itself() {
+        let (disk, journal) = (MemoryDisk::default(), JournalState::new(1_000, 100));
+        let (own, positions) = segment(&disk, &["a", "b"]);
+        let rotten = SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES;
+        let file = disk.open(Path::new(PATH)).expect("there");
+        file.write_all_at(b"?", rotten as u64).expect("written");
+        let another = Position { chain: positions[1].chain ^ 1, ..positions[1] };
+        assert!(is_taken(&own, another, &journal), "which it was cannot be told");
+        assert_eq!(journal.damaged_bytes(), positions[0].offset - SEGMENT_HEADER_BYTES as u64);
+    }
+
+    #[test]
+    fn a_commit_moves_the_row_and_adds_to_its_counts() {
+        let (own, positions) = segment(&MemoryDisk::default(), &["a", "b"]);
+        let journal = JournalState::new(1_000, 100);
+        let applied = Applied { position: Position { offset: 0, chain: 0 }, sources: SourceCounts::new() };
+        let row = LedgerRow::of(&own, applied, &journal).expect("its own");
+        let counts = |accepted, stored, duplicate, quarantined| {
+            let settled = crate::accounting::Settled { stored, duplicate, quarantined };
+            SourceCounts::from([("web".to_owned(), Counts { accepted, settled })])
+        };
+        let first = row.advanced(&own.read(0, 1).expect("readable"), &counts(6, 3, 2, 1));
+        assert_eq!(first.position, positions[0]);
+        let second = first.advanced(&own.read(positions[0].offset, 1).expect("readable"), &counts(60, 30, 20, 10));
+        assert_eq!(second.position, positions[1]);
+        let Counts { accepted, settled } = second.sources["web"];
+        assert_eq!((accepted, settled.stored, settled.duplicate, settled.quarantined), (66, 33, 22, 11));
+    }
+}

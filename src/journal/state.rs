@@ -28,7 +28,7 @@ pub struct JournalState {
 }
 
 impl JournalState {
-    pub(super) fn new(bytes_max: u64, segment_bytes: u64) -> Self {
+    pub(crate) fn new(bytes_max: u64, segment_bytes: u64) -> Self {
         Self {
             bytes: AtomicU64::new(0),
             segments: AtomicU64::new(0),
@@ -65,8 +65,12 @@ impl JournalState {
     /// Whether events are refused: now, or a moment ago. It passes by itself, or a balancer that sends nothing to a
     /// collector that is not ready would never let it show that it is.
     pub fn is_refusing(&self) -> bool {
+        self.is_refusing_at(self.started.elapsed())
+    }
+
+    fn is_refusing_at(&self, elapsed: Duration) -> bool {
         let refused_ms = self.refused_ms.load(Ordering::Relaxed);
-        let since = self.started.elapsed().saturating_sub(Duration::from_millis(refused_ms));
+        let since = elapsed.saturating_sub(Duration::from_millis(refused_ms));
         refused_ms > 0 && (since < REFUSAL_LASTS || self.is_full())
     }
 
@@ -136,5 +140,73 @@ impl JournalState {
         self.set_disk_full(false);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.segments.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(1);
+    const LATER: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn room_is_counted_to_the_byte() {
+        let state = JournalState::new(100, 10);
+        assert!(!state.is_short_of_room() && state.has_room_for(100) && !state.has_room_for(101));
+        state.added(70);
+        assert!(!state.is_short_of_room(), "three segments fit");
+        state.added(1);
+        assert!(state.is_short_of_room());
+        assert!(state.has_room_for(29) && !state.has_room_for(30));
+        assert_eq!((state.bytes(), state.segments()), (71, 2));
+        state.shrunk(11);
+        assert!(!state.is_short_of_room() && state.has_room_for(40));
+        state.removed(20);
+        assert_eq!((state.bytes(), state.segments()), (40, 1));
+    }
+
+    #[test]
+    fn a_full_disk_is_short_of_room_until_a_file_has_gone() {
+        let state = JournalState::new(100, 10);
+        state.added(10);
+        state.set_disk_full(true);
+        assert!(state.is_short_of_room());
+        state.removed(10);
+        assert!(!state.is_short_of_room());
+    }
+
+    #[test]
+    fn a_refusal_shows_for_a_moment_and_for_as_long_as_the_journal_is_full() {
+        let state = JournalState::new(100, 10);
+        assert!(!state.is_refusing_at(SOON) && !state.is_refusing());
+        state.refused();
+        assert!(state.is_refusing_at(SOON) && state.is_refusing());
+        let refused = Duration::from_millis(state.refused_ms.load(Ordering::Relaxed));
+        assert!(!state.is_refusing_at(refused + REFUSAL_LASTS) && !state.is_refusing_at(LATER));
+        state.added(90);
+        assert!(!state.is_refusing_at(LATER), "the next segment fits");
+        state.added(1);
+        assert!(state.is_refusing_at(LATER));
+        state.shrunk(1);
+        state.set_disk_full(true);
+        assert!(state.is_refusing_at(LATER));
+        state.taken();
+        assert!(!state.is_refusing_at(SOON) && !state.is_refusing_at(LATER));
+    }
+
+    #[test]
+    fn what_went_wrong_is_counted() {
+        let state = JournalState::new(100, 10);
+        state.damaged(3);
+        state.damaged(4);
+        assert_eq!(state.damaged_bytes(), 7);
+        state.forked();
+        state.released_early();
+        state.released_early();
+        assert_eq!((state.forked_segments(), state.early_releases()), (1, 2));
+        assert!(!state.is_database_refusing());
+        state.set_database_refusing(true);
+        assert!(state.is_database_refusing());
     }
 }
