@@ -280,6 +280,34 @@ fn two_processes_do_not_share_a_directory() {
 }
 
 #[test]
+fn a_directory_keeps_its_name_and_gets_another_where_a_crash_left_half_of_one() {
+    let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
+    let path = dir.path().join("deep").join("deeper");
+    let name = || recover::open(&diary, &SystemEntropy, &path).expect("a directory of ours").node;
+    let first = name();
+    assert!(Uuid::parse_str(&first).is_ok(), "{first}");
+    let synced = diary.read().iter().filter(|done| **done == Done::SyncDir).count();
+    assert_eq!(synced, 4, "both parents, for the name, and at the end");
+    assert_eq!(name(), first);
+    std::fs::write(path.join("node"), &first[..10]).expect("written");
+    let second = name();
+    assert!(Uuid::parse_str(&second).is_ok() && second != first, "{second}");
+    assert_eq!(name(), second);
+}
+
+#[test]
+fn segments_are_not_left_behind_unread() {
+    let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
+    let path = dir.path().join("journal");
+    recover::ensure_empty(&diary, &path).expect("nothing is there");
+    let journal = start(&path, &diary, u64::MAX);
+    recover::ensure_empty(&diary, &path).expect("no segment yet");
+    journal.put(&["a"]).expect("stored");
+    assert!(matches!(recover::ensure_empty(&diary, &path), Err(OpenError::Left(left)) if left == path));
+    journal.close().expect("an orderly end");
+}
+
+#[test]
 fn a_sync_that_fails_is_told_and_not_repeated_on_the_file() {
     let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
     let journal = start(dir.path(), &diary, u64::MAX);
