@@ -46,6 +46,8 @@ struct Diary {
     zeros: Arc<Mutex<Vec<Range<u64>>>>,
     /// What writing zeros fails with.
     zeros_errno: Arc<AtomicI32>,
+    /// Bytes that no read may touch.
+    unreadable: Arc<Mutex<Range<u64>>>,
 }
 
 impl Diary {
@@ -111,6 +113,10 @@ impl DiskFile for DiaryFile {
     }
 
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let unreadable = self.diary.unreadable.lock().expect("no panic").clone();
+        if offset < unreadable.end && unreadable.start < offset + bytes.len() as u64 {
+            return Err(rustix::io::Errno::IO.into());
+        }
         self.file.read_exact_at(bytes, offset)
     }
 
@@ -361,8 +367,9 @@ enum End {
     Crash,
 }
 
-/// Damages the only segment of a journal of three frames at the start of frame `frame`, then reads it again.
-fn damaged(frame: usize, end: End) -> (Vec<Uuid>, u64) {
+/// Damages the only segment of a journal of three frames at the start of frame `frame`, then reads it again: what is left,
+/// the bytes that count as damaged, and those of the frame.
+fn damaged(frame: usize, end: End) -> (Vec<Uuid>, u64, u64) {
     let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
     let journal = start(dir.path(), &diary, u64::MAX);
     for id in ["a", "b", "c"] {
@@ -375,6 +382,7 @@ fn damaged(frame: usize, end: End) -> (Vec<Uuid>, u64) {
     for _ in 0..frame {
         at += frame::FrameHeader::decode(&bytes[at..]).expect("a frame").frame_bytes();
     }
+    let frame_bytes = frame::FrameHeader::decode(&bytes[at..]).expect("a frame").frame_bytes() as u64;
     bytes[at + frame::FRAME_HEADER_BYTES] ^= 1;
     if end == End::Crash {
         // Nobody cut the file to its length.
@@ -387,22 +395,35 @@ fn damaged(frame: usize, end: End) -> (Vec<Uuid>, u64) {
     let is_kept = feed.front().is_some_and(|segment| segment.is_damaged());
     assert_eq!(is_kept, state.damaged_bytes() > 0);
     again.close().expect("an orderly end");
-    (stored(&feed), state.damaged_bytes())
+    (stored(&feed), state.damaged_bytes(), frame_bytes)
 }
 
 #[test]
 fn a_torn_tail_was_promised_to_nobody() {
-    let (ids, damaged_bytes) = damaged(2, End::Crash);
+    let (ids, damaged_bytes, _) = damaged(2, End::Crash);
     assert_eq!((ids.len(), damaged_bytes), (2, 0));
 }
 
 #[test]
 fn damage_to_what_was_promised_is_stepped_over_and_counted() {
     for (frame, end) in [(0, End::Crash), (1, End::Crash), (1, End::Orderly), (2, End::Orderly)] {
-        let (ids, damaged_bytes) = damaged(frame, end);
-        assert_eq!(ids.len(), 2, "frame {frame}, {end:?}");
-        assert!(damaged_bytes > 100, "frame {frame}, {end:?}");
+        let (ids, damaged_bytes, frame_bytes) = damaged(frame, end);
+        assert_eq!((ids.len(), damaged_bytes), (2, frame_bytes), "frame {frame}, {end:?}");
     }
+}
+
+#[test]
+fn a_page_that_cannot_be_read_costs_no_other() {
+    const PAGE_BYTES: usize = 4096;
+    let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
+    let file = diary.create(&dir.path().join("a")).expect("made");
+    file.write_all_at(&[b'a'; 3 * PAGE_BYTES], 0).expect("written");
+    *diary.unreadable.lock().expect("no panic") = 5_000..5_001;
+    let mut bytes = vec![0; 3 * PAGE_BYTES - 100];
+    scan::read_tolerantly(file.as_ref(), 100, &mut bytes);
+    let pages: Vec<&[u8]> = bytes.chunks(PAGE_BYTES).collect();
+    assert!(pages[0].iter().chain(pages[2]).all(|byte| *byte == b'a'));
+    assert!(pages[1].iter().all(|byte| *byte == 0xff), "no frame, and no reserve either");
 }
 
 #[test]
