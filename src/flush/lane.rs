@@ -1,7 +1,6 @@
 //! One lane: follows its segments and applies them, whatever the database does meanwhile.
 
 use std::future::Future;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -201,11 +200,12 @@ impl<S: Store> Lane<S> {
         let is_sealed = segment.progress.is_sealed();
         let from = ledger.position.offset;
         let frames = match segment.read(from, self.shared.bytes_max) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidData && self.unreadable < UNREADABLE_MAX => {
+            Ok(frames) => frames,
+            Err(error) if self.unreadable < UNREADABLE_MAX => {
                 self.unreadable += 1;
                 return Err(error.into());
             }
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(_) => {
                 self.unreadable = 0;
                 let damage = segment.step_over(from);
                 self.shared.journal.damaged(damage.end - damage.start);
@@ -215,7 +215,6 @@ impl<S: Store> Lane<S> {
                 );
                 return Ok(());
             }
-            frames => frames?,
         };
         self.unreadable = 0;
         if frames.is_empty() {

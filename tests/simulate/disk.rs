@@ -35,6 +35,7 @@ struct State {
     failing_syncs: u32,
     failing_writes: u32,
     is_full: bool,
+    is_unreadable: bool,
 }
 
 /// See the module. Clones share one disk.
@@ -110,6 +111,11 @@ impl SimDisk {
 
     pub fn set_full(&self, is_full: bool) {
         self.state().is_full = is_full;
+    }
+
+    /// Whether the device answers no read.
+    pub fn set_unreadable(&self, is_unreadable: bool) {
+        self.state().is_unreadable = is_unreadable;
     }
 
     pub fn heal(&self) {
@@ -281,6 +287,9 @@ impl DiskFile for SimFile {
 
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         self.with(|state| {
+            if state.is_unreadable {
+                return Err(io::Error::other("the device does not answer"));
+            }
             let file = &state.files[&self.file].live;
             let from = file.get(offset as usize..offset as usize + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
             bytes.copy_from_slice(from);

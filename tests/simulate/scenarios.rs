@@ -19,14 +19,54 @@ fn machine(settings: Settings) -> (Machine, Model) {
     (Machine { disk: SimDisk::new(random.clone()), clock: Arc::new(SimClock::new()), random, settings }, database)
 }
 
+fn event(id: u128) -> Event {
+    Event { id: Uuid::from_u128(id), is_named: false }
+}
+
+/// Puts one event in the journal, whose device answers no read for `seconds` once the lane wants to have it; and another
+/// afterwards. Returns how many arrived, and the bytes that count as damaged.
+fn unreadable_for(seconds: u64) -> (usize, u64) {
+    let mut found = None;
+    simulate(async {
+        let settings = Settings { durability: Durability::Journal, lanes: 1, bytes_max: u64::MAX };
+        let (machine, database) = machine(settings);
+        let mut process = Process::start(&machine, &database).expect("a new journal");
+        database.set_up(false);
+        for id in [1, 2] {
+            let mut answer = process.submit(&[event(id)]).expect("the queue is empty");
+            assert!(process.write());
+            assert!(matches!(answer.try_recv(), Ok(Ok(_))), "it was synced");
+            if id == 1 {
+                machine.disk.set_unreadable(true);
+                database.set_up(true);
+                sleep(Duration::from_secs(seconds)).await;
+                machine.disk.set_unreadable(false);
+                sleep(Duration::from_secs(60)).await;
+            }
+        }
+        sleep(Duration::from_secs(60)).await;
+        found = Some((database.tables().rows.len(), process.state.damaged_bytes()));
+        process.stop().await;
+    });
+    found.expect("the course was run")
+}
+
+#[test]
+fn a_device_that_is_away_for_a_moment_has_lost_nothing() {
+    assert_eq!(unreadable_for(20), (2, 0));
+    let (arrived, damaged_bytes) = unreadable_for(40);
+    assert_eq!(arrived, 1, "what cannot be read stops nothing that follows");
+    assert!(damaged_bytes > 0);
+}
+
 #[test]
 fn a_database_that_goes_while_nobody_waits_refuses_nobody_when_it_is_back() {
     simulate(async {
         let settings = Settings { durability: Durability::Database, lanes: 1, bytes_max: 2 * SEGMENT_BYTES };
         let (machine, database) = machine(settings);
         let mut process = Process::start(&machine, &database).expect("a new journal");
-        let mut ids = (1..).map(|id| Event { id: Uuid::from_u128(id), is_named: false });
-        let mut next = || ids.next().expect("endless");
+        let mut events = (1..).map(event);
+        let mut next = || events.next().expect("endless");
         // Until the last segment is sealed, and no room is left for another.
         let mut waiting = 0;
         loop {
