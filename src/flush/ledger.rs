@@ -139,6 +139,15 @@ mod tests {
         let nowhere = Position { offset: positions[0].offset + 8, ..positions[0] };
         assert!(!is_taken(&own, nowhere, &journal), "no frame ends there");
         assert_eq!(journal.damaged_bytes(), 0);
+        // What cannot be read behind it says nothing about what was applied.
+        let damage = positions[0].offset..positions[1].offset;
+        let file = MemoryDisk::default().create(Path::new(PATH)).expect("made");
+        let mut bytes = vec![0; damage.start as usize];
+        own.file().read_exact_at(&mut bytes, 0).expect("readable");
+        file.write_all_at(&bytes, 0).expect("written");
+        let cut = Segment::new(ID, PATH.into(), ROW_VERSION, file).recovered(damage.end, vec![damage]);
+        assert!(is_taken(&cut, positions[0], &journal));
+        assert!(!is_taken(&cut, Position { chain: positions[0].chain ^ 1, ..positions[0] }, &journal));
     }
 
     #[test]

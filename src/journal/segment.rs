@@ -76,7 +76,7 @@ impl Segment {
         Self { damaged: RwLock::new(damaged), ..self }
     }
 
-    pub(super) fn file(&self) -> &dyn DiskFile {
+    pub(crate) fn file(&self) -> &dyn DiskFile {
         self.file.as_ref()
     }
 
@@ -139,15 +139,9 @@ impl Segment {
         read_tolerantly(self.file(), from, &mut bytes);
 
         let mut at = 0;
-        while let Some(header) = FrameHeader::decode(&bytes[at..]) {
-            if at + header.frame_bytes() > bytes.len() {
-                break;
-            }
-            if Frame::decode(self.id, from + at as u64, &bytes[at..]).is_none() {
-                break;
-            }
+        while let Some(frame) = bytes.get(at..).and_then(|rest| Frame::decode(self.id, from + at as u64, rest)) {
             frames.starts.push(at);
-            at += header.frame_bytes();
+            at += frame.header.frame_bytes();
         }
         if frames.starts.is_empty() {
             return Err(self.damage(from));

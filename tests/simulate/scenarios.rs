@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use uuid::Uuid;
-use weir::journal::{Durability, JournalError};
+use weir::journal::frame::SegmentHeader;
+use weir::journal::scan::scan;
+use weir::journal::{Ack, Durability, JournalError};
 
 use crate::disk::SimDisk;
 use crate::history::simulate;
-use crate::node::{Event, Machine, Process, SEGMENT_BYTES, Settings, SimClock};
-use crate::postgres::Model;
+use crate::node::{Event, Machine, Process, SEGMENT_BYTES, Settings, SimClock, segments};
+use crate::postgres::{Mischief, Model};
 use crate::random::Random;
 
 fn machine(settings: Settings) -> (Machine, Model) {
@@ -23,9 +25,20 @@ fn event(id: u128) -> Event {
     Event { id: Uuid::from_u128(id), is_named: false }
 }
 
+/// The length of the first frame on the disk.
+fn first_frame_bytes(machine: &Machine) -> u64 {
+    let files = machine.disk.durable_files();
+    let (_, bytes) = segments(&files).next().expect("a segment");
+    let header = bytes.first_chunk().expect("a header");
+    let id = SegmentHeader::decode(header).expect("valid").segment_id;
+    let mut lengths = Vec::new();
+    scan(id, bytes, |_, frame| lengths.push(frame.header.frame_bytes() as u64));
+    lengths[0]
+}
+
 /// Puts one event in the journal, whose device answers no read for `seconds` once the lane wants to have it; and another
-/// afterwards. Returns how many arrived, and the bytes that count as damaged.
-fn unreadable_for(seconds: u64) -> (usize, u64) {
+/// afterwards. Returns how many arrived, and how many frames count as damaged.
+fn unreadable_for(seconds: u64) -> (usize, f64) {
     let mut found = None;
     simulate(async {
         let settings = Settings { durability: Durability::Journal, lanes: 1, bytes_max: u64::MAX };
@@ -45,7 +58,8 @@ fn unreadable_for(seconds: u64) -> (usize, u64) {
             }
         }
         sleep(Duration::from_secs(60)).await;
-        found = Some((database.tables().rows.len(), process.state.damaged_bytes()));
+        let damaged = process.state.damaged_bytes() as f64 / first_frame_bytes(&machine) as f64;
+        found = Some((database.tables().rows.len(), damaged));
         process.stop().await;
     });
     found.expect("the course was run")
@@ -53,10 +67,38 @@ fn unreadable_for(seconds: u64) -> (usize, u64) {
 
 #[test]
 fn a_device_that_is_away_for_a_moment_has_lost_nothing() {
-    assert_eq!(unreadable_for(20), (2, 0));
-    let (arrived, damaged_bytes) = unreadable_for(40);
-    assert_eq!(arrived, 1, "what cannot be read stops nothing that follows");
-    assert!(damaged_bytes > 0);
+    assert_eq!(unreadable_for(20), (2, 0.0));
+    assert_eq!(unreadable_for(40), (1, 1.0), "what cannot be read stops nothing that follows");
+}
+
+/// What a sender hears within `seconds` that waits for the commit of a database which is `ill`.
+fn heard_within(seconds: u64, ill: impl FnOnce(&Model)) -> Option<Result<Ack, JournalError>> {
+    let mut heard = None;
+    simulate(async {
+        let settings = Settings { durability: Durability::Database, lanes: 1, bytes_max: u64::MAX };
+        let (machine, database) = machine(settings);
+        let mut process = Process::start(&machine, &database).expect("a new journal");
+        ill(&database);
+        let mut answer = process.submit(&[event(1)]).expect("the queue is empty");
+        assert!(process.write());
+        sleep(Duration::from_secs(seconds)).await;
+        heard = answer.try_recv().ok();
+        process.abort().await;
+    });
+    heard
+}
+
+#[test]
+fn nobody_waits_long_for_a_database_that_cannot_commit() {
+    let fails = Mischief { errors: 1_000, ..Mischief::default() };
+    let heard = heard_within(10, |database| database.set_mischief(fails));
+    assert!(matches!(heard, Some(Err(JournalError::DatabaseAway))), "{heard:?}");
+    for ill in [|database: &Model| database.set_up(false), |database: &Model| database.set_schema_broken(true)] {
+        let heard = heard_within(1, ill);
+        assert!(matches!(heard, Some(Err(JournalError::DatabaseAway))), "{heard:?}");
+    }
+    let heard = heard_within(1, |_| ());
+    assert!(matches!(heard, Some(Ok(_))), "{heard:?}");
 }
 
 #[test]
