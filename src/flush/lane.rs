@@ -98,9 +98,7 @@ impl<S: Store> Lane<S> {
                 self.idle().await;
                 continue;
             }
-            if segment.backlog_bytes() > 0 {
-                self.gather(&segment).await;
-            }
+            self.gather(&segment).await;
             if let Err(error) = self.step(&segment).await {
                 self.recover_from(error).await;
             }
@@ -154,9 +152,10 @@ impl<S: Store> Lane<S> {
         Ok(applied.position == position)
     }
 
-    /// Lets rows gather for one interval, unless there are plenty, or someone waits for the commit, or no more will come.
+    /// Lets rows gather for one interval, unless there are none or plenty, or someone waits for the commit, or no more will
+    /// come.
     async fn gather(&self, segment: &Segment) {
-        if self.shared.durability == Durability::Database {
+        if self.shared.durability == Durability::Database || segment.backlog_bytes() == 0 {
             return;
         }
         let plenty = self.shared.bytes_max as u64 / 4;
