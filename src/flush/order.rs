@@ -69,14 +69,20 @@ mod tests {
 
     fn sent(frames: &Frames) -> (Vec<u128>, Vec<usize>) {
         let pieces: Vec<Bytes> = by_event_id(frames).expect("tuples").collect();
-        let all = pieces.concat();
-        let ids = row::tuples(&all).map(|tuple| row::event_id(tuple.expect("a tuple")).expect("a tuple").as_u128());
-        (ids.collect(), pieces.iter().map(Bytes::len).collect())
+        (ids(&pieces.concat()), pieces.iter().map(Bytes::len).collect())
+    }
+
+    fn ids(tuples: &[u8]) -> Vec<u128> {
+        let id = |tuple| row::event_id(tuple).expect("a tuple").as_u128();
+        row::tuples(tuples).map(|tuple| id(tuple.expect("a tuple"))).collect()
     }
 
     #[test]
     fn rows_of_several_frames_go_by_id() {
-        let (ids, pieces) = sent(&frames(&[&[5, 9, 1], &[7, 1 << 100, 0]], "a"));
+        let frames_of_two = frames(&[&[5, 9, 1], &[7, 1 << 100, 0]], "a");
+        let as_written: Vec<Vec<u128>> = frames_of_two.tuples().map(|tuples| ids(&tuples)).collect();
+        assert_eq!(as_written, [[5, 9, 1], [7, 1 << 100, 0]]);
+        let (ids, pieces) = sent(&frames_of_two);
         assert_eq!(ids, [0, 1, 5, 7, 9, 1 << 100]);
         assert_eq!(pieces.len(), 1);
         assert_eq!(sent(&frames(&[], "a")), (vec![], vec![]));
