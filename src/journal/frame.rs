@@ -274,6 +274,20 @@ mod tests {
     }
 
     #[test]
+    fn no_frame_starts_at_zeros_or_where_lengths_cannot_be() {
+        assert!(FrameHeader::decode(&[0; FRAME_HEADER_BYTES]).is_none());
+        let header = |payload_bytes: u32, sources_bytes: u32| {
+            let mut bytes = [0; FRAME_HEADER_BYTES];
+            bytes[..4].copy_from_slice(&payload_bytes.to_le_bytes());
+            bytes[8..12].copy_from_slice(&sources_bytes.to_le_bytes());
+            FrameHeader::decode(&bytes)
+        };
+        assert!(header(1, 0).is_some() && header(1, 1).is_some() && header(1, 2).is_none());
+        let most = FRAME_BYTES_MAX as u32;
+        assert!(header(most, 0).is_some() && header(most + 1, 0).is_none());
+    }
+
+    #[test]
     fn a_header_reads_back_and_damage_is_told() {
         let header = SegmentHeader { segment_id: Uuid::from_u128(5), row_version: 1, created_ms: 1_700_000_000_000 };
         assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
