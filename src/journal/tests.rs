@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::frame::{FRAME_HEADER_BYTES, FrameBuilder, SEGMENT_HEADER_BYTES};
+use super::frame::{FRAME_HEADER_BYTES, FrameBuilder, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::submission::Submitted;
 use super::writer::{DiskFailed, Writer, WriterParts};
 use super::*;
@@ -299,6 +299,45 @@ fn a_directory_keeps_its_name_and_gets_another_where_a_crash_left_half_of_one() 
     let second = name();
     assert!(Uuid::parse_str(&second).is_ok() && second != first, "{second}");
     assert_eq!(name(), second);
+}
+
+#[test]
+fn a_name_that_cannot_be_read_is_not_replaced() {
+    let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
+    std::os::unix::fs::symlink("node", dir.path().join("node")).expect("a link to itself");
+    assert!(matches!(recover::open(&diary, &SystemEntropy, dir.path()), Err(OpenError::Io { .. })));
+}
+
+#[test]
+fn rows_of_a_newer_version_are_not_read() {
+    let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
+    let path = dir.path().join("a.segment");
+    let mut header = SegmentHeader { segment_id: Uuid::from_u128(1), row_version: row::ROW_VERSION + 1, created_ms: 0 };
+    let open = |header: &SegmentHeader| {
+        std::fs::write(&path, header.encode()).expect("written");
+        recover::open(&diary, &SystemEntropy, dir.path()).map(|opened| opened.segments.len())
+    };
+    assert!(matches!(open(&header), Err(OpenError::TooNew(_))));
+    header.row_version = row::ROW_VERSION;
+    assert!(matches!(open(&header), Ok(0)), "nothing was promised in it");
+}
+
+#[test]
+fn a_file_whose_header_is_damaged_is_kept_and_one_that_was_never_written_is_not() {
+    let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
+    let left = |bytes: &[u8]| {
+        let path = dir.path().join("a.segment");
+        std::fs::write(&path, bytes).expect("written");
+        let opened = recover::open(&diary, &SystemEntropy, dir.path()).expect("a directory of ours");
+        let damaged_bytes: Vec<u64> = opened.segments.iter().map(|recovered| recovered.damaged_bytes).collect();
+        (path.exists(), damaged_bytes)
+    };
+    let mut header = SegmentHeader { segment_id: Uuid::from_u128(1), row_version: 1, created_ms: 0 }.encode();
+    header[20] ^= 1;
+    assert_eq!(left(&header), (true, vec![SEGMENT_HEADER_BYTES as u64]));
+    assert_eq!(left(&[0, 0, 1]), (true, vec![3]));
+    assert_eq!(left(&[0; 4096]), (false, vec![]));
+    assert_eq!(left(&[]), (false, vec![]));
 }
 
 #[test]
