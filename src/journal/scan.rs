@@ -83,3 +83,45 @@ pub fn read_tolerantly(file: &dyn DiskFile, from: u64, bytes: &mut [u8]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::frame::FrameBuilder;
+
+    const ID: Uuid = Uuid::from_u128(5);
+
+    /// A segment of one frame, with `rest` behind it, and where that begins.
+    fn scanned(rest: &[u8]) -> (Scan, u64) {
+        let mut builder = FrameBuilder::default();
+        builder.start(std::iter::empty());
+        builder.tuples(b"a tuple");
+        let mut bytes = vec![1; SEGMENT_HEADER_BYTES];
+        bytes.extend_from_slice(builder.finish(ID, SEGMENT_HEADER_BYTES as u64, 1, 0, (0, 0)).0);
+        let end = bytes.len() as u64;
+        bytes.extend_from_slice(rest);
+        let mut visited = Vec::new();
+        let found = scan(ID, &bytes, |at, _| visited.push(at));
+        assert_eq!(visited, [SEGMENT_HEADER_BYTES as u64]);
+        (found, end)
+    }
+
+    #[test]
+    fn a_segment_ends_at_its_length_or_at_zeros_or_is_torn_or_damaged() {
+        for rest in [0, 1, RESERVE_SEEN_BYTES, 4096] {
+            let (found, end) = scanned(&vec![0; rest]);
+            assert_eq!((found.end, found.is_torn, found.damaged_bytes()), (end, false, 0), "{rest} zeros");
+            assert!(!found.is_empty());
+        }
+        let mut torn = vec![7; 100];
+        torn.resize(100 + RESERVE_SEEN_BYTES, 0);
+        let (found, end) = scanned(&torn);
+        assert_eq!((found.end, found.is_torn, found.damaged_bytes()), (end, true, 0));
+        // One zero less, and nobody would have left it so: it was cut to its length.
+        torn.pop();
+        let (found, end) = scanned(&torn);
+        let all = end..end + torn.len() as u64;
+        assert_eq!((found.end, found.is_torn, found.damaged), (all.end, false, vec![all]));
+        assert!(scan(ID, &[1; SEGMENT_HEADER_BYTES], |_, _| ()).is_empty());
+    }
+}
