@@ -152,14 +152,18 @@ mod tests {
 
     #[test]
     fn a_file_that_has_rotted_since_is_still_itself() {
-        let (disk, journal) = (MemoryDisk::default(), JournalState::new(1_000, 100));
-        let (own, positions) = segment(&disk, &["a", "b"]);
-        let rotten = SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES;
-        let file = disk.open(Path::new(PATH)).expect("there");
-        file.write_all_at(b"?", rotten as u64).expect("written");
-        let another = Position { chain: positions[1].chain ^ 1, ..positions[1] };
-        assert!(is_taken(&own, another, &journal), "which it was cannot be told");
-        assert_eq!(journal.damaged_bytes(), positions[0].offset - SEGMENT_HEADER_BYTES as u64);
+        for frame in [0, 1] {
+            let (disk, journal) = (MemoryDisk::default(), JournalState::new(1_000, 100));
+            let (own, positions) = segment(&disk, &["a", "b"]);
+            let begin = if frame == 0 { SEGMENT_HEADER_BYTES as u64 } else { positions[frame - 1].offset };
+            let file = disk.open(Path::new(PATH)).expect("there");
+            file.write_all_at(b"?", begin + FRAME_HEADER_BYTES as u64).expect("written");
+            let another = |position: Position| Position { chain: position.chain ^ 1, ..position };
+            // What has rotted behind it says nothing about what was applied.
+            assert_eq!(is_taken(&own, another(positions[0]), &journal), frame == 0);
+            assert!(is_taken(&own, another(positions[1]), &journal), "which it was cannot be told");
+            assert_eq!(journal.damaged_bytes(), positions[frame].offset - begin);
+        }
     }
 
     #[test]
