@@ -201,10 +201,13 @@ mod tests {
         state.damaged(3);
         state.damaged(4);
         assert_eq!(state.damaged_bytes(), 7);
-        state.forked();
-        state.released_early();
-        state.released_early();
-        assert_eq!((state.forked_segments(), state.early_releases()), (1, 2));
+        for _ in 0..2 {
+            state.forked();
+        }
+        for _ in 0..3 {
+            state.released_early();
+        }
+        assert_eq!((state.forked_segments(), state.early_releases()), (2, 3));
         assert!(!state.is_database_refusing());
         state.set_database_refusing(true);
         assert!(state.is_database_refusing());

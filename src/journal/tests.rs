@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::row::{self, Row};
 
 const SEGMENT_BYTES: u64 = 64 * 1024;
+const QUEUE_LENGTH: usize = 16;
 
 /// What a disk was asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,13 +166,28 @@ fn start(dir: &Path, diary: &Diary, bytes_max: u64) -> Journal {
 
 /// With a lane for each of `feeds`.
 fn start_with(dir: &Path, diary: &Diary, bytes_max: u64, feeds: &[Arc<SegmentFeed>]) -> Journal {
-    let opened = recover::open(diary, &SystemEntropy, dir).expect("a directory of ours");
+    let (writer, handle, state, accounting) = prepare(dir, diary, bytes_max, feeds);
     let feed = Arc::clone(&feeds[0]);
+    Journal { handle, feed, state, accounting, thread: thread::spawn(|| writer.run()) }
+}
+
+fn prepare(
+    dir: &Path,
+    diary: &Diary,
+    bytes_max: u64,
+    feeds: &[Arc<SegmentFeed>],
+) -> (Writer, Handle, Arc<JournalState>, Arc<Accounting>) {
+    let opened = recover::open(diary, &SystemEntropy, dir).expect("a directory of ours");
     let accounting = Arc::new(Accounting::default());
     let (writer, handle, state) = Writer::new(
         opened,
         feeds,
-        WriterConfig { durability: Durability::Journal, segment_bytes: SEGMENT_BYTES, bytes_max, queue_length: 16 },
+        WriterConfig {
+            durability: Durability::Journal,
+            segment_bytes: SEGMENT_BYTES,
+            bytes_max,
+            queue_length: QUEUE_LENGTH,
+        },
         WriterParts {
             disk: Arc::new(diary.clone()),
             clock: Arc::new(SystemClock::default()),
@@ -180,27 +196,35 @@ fn start_with(dir: &Path, diary: &Diary, bytes_max: u64, feeds: &[Arc<SegmentFee
             metrics: Metrics::new().journal.clone(),
         },
     );
-    Journal { handle, feed, state, accounting, thread: thread::spawn(|| writer.run()) }
+    (writer, handle, state, accounting)
+}
+
+/// What the journal answers to a submission.
+type Answer = oneshot::Receiver<Result<Ack, JournalError>>;
+
+/// Submits events of these message ids.
+fn submit(handle: &Handle, ids: &[&str]) -> Result<Answer, JournalError> {
+    let now: Timestamp = "2026-11-22T10:00:00Z".parse().expect("a time");
+    let mut tuples = Vec::new();
+    let mut events = smallvec![];
+    for id in ids {
+        let start = tuples.len();
+        let id = event_id(now, tail_of("web", id));
+        Row { event_id: id, occurred_at: now, source: "web", kind: "track", ..Row::default() }.encode(&mut tuples);
+        let tuple_bytes = u32::try_from(tuples.len() - start).expect("short");
+        events.push(Submitted { id, tuple_bytes, has_message_id: true });
+    }
+    let (answer, wait) = oneshot::channel();
+    let memory = MemoryBudget::new(1).reservation();
+    let days = (day_of(now), day_of(now));
+    handle.submit(Submission { source: "web".into(), tuples, events, days, answer, memory })?;
+    Ok(wait)
 }
 
 impl Journal {
     /// Submits events of these message ids and waits for the answer.
     fn put(&self, ids: &[&str]) -> Result<Ack, JournalError> {
-        let now: Timestamp = "2026-11-22T10:00:00Z".parse().expect("a time");
-        let mut tuples = Vec::new();
-        let mut events = smallvec![];
-        for id in ids {
-            let start = tuples.len();
-            let id = event_id(now, tail_of("web", id));
-            Row { event_id: id, occurred_at: now, source: "web", kind: "track", ..Row::default() }.encode(&mut tuples);
-            let tuple_bytes = u32::try_from(tuples.len() - start).expect("short");
-            events.push(Submitted { id, tuple_bytes, has_message_id: true });
-        }
-        let (answer, wait) = oneshot::channel();
-        let memory = MemoryBudget::new(1).reservation();
-        let days = (day_of(now), day_of(now));
-        self.handle.submit(Submission { source: "web".into(), tuples, events, days, answer, memory })?;
-        wait.blocking_recv().map_err(|_| JournalError::Closed)?
+        submit(&self.handle, ids)?.blocking_recv().map_err(|_| JournalError::Closed)?
     }
 
     /// More than a segment holds, which makes one of its own size.
@@ -370,6 +394,25 @@ fn a_sync_that_fails_is_told_and_not_repeated_on_the_file() {
     let feed = Arc::clone(&again.feed);
     again.close().expect("an orderly end");
     assert_eq!(stored(&feed).len(), 2, "the frame that was not synced is not read");
+}
+
+#[test]
+fn a_full_queue_refuses_and_what_waits_is_written_in_one_frame() {
+    let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
+    let feeds = [Arc::default()];
+    let (mut writer, handle, _, _) = prepare(dir.path(), &diary, u64::MAX, &feeds);
+    let mut answers = Vec::new();
+    for waiting in 0..QUEUE_LENGTH {
+        assert_eq!(handle.queue_length(), waiting);
+        answers.push(submit(&handle, &[&waiting.to_string()]).expect("room in the queue"));
+    }
+    assert!(matches!(submit(&handle, &["x"]), Err(JournalError::QueueFull)));
+    let before = diary.read().len();
+    writer.run_once().expect("a healthy disk");
+    assert_eq!(handle.queue_length(), 0);
+    assert!(answers.into_iter().all(|answer| matches!(answer.blocking_recv(), Ok(Ok(_)))));
+    // The header of the segment, and the frame.
+    assert_eq!(diary.read()[before..].iter().filter(|done| **done == Done::Write).count(), 2);
 }
 
 #[test]
