@@ -348,3 +348,16 @@ impl Drop for Writer {
 fn is_broken(error: &io::Error) -> bool {
     !is_one_of(error, &[Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_by_itself_does_not_count_as_broken() {
+        for errno in [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE] {
+            assert!(!is_broken(&errno.into()), "{errno}");
+        }
+        assert!(is_broken(&Errno::IO.into()) && is_broken(&io::Error::other("the device is gone")));
+    }
+}

@@ -206,28 +206,28 @@ fn prepare(
 type Answer = oneshot::Receiver<Result<Ack, JournalError>>;
 
 /// Submits events of these message ids.
-fn submit(handle: &Handle, ids: &[&str]) -> Result<Answer, JournalError> {
+fn submit(handle: &Handle, source: &str, ids: &[&str]) -> Result<Answer, JournalError> {
     let now: Timestamp = "2026-11-22T10:00:00Z".parse().expect("a time");
     let mut tuples = Vec::new();
     let mut events = smallvec![];
     for id in ids {
         let start = tuples.len();
-        let id = event_id(now, tail_of("web", id));
-        Row { event_id: id, occurred_at: now, source: "web", kind: "track", ..Row::default() }.encode(&mut tuples);
+        let id = event_id(now, tail_of(source, id));
+        Row { event_id: id, occurred_at: now, source, kind: "track", ..Row::default() }.encode(&mut tuples);
         let tuple_bytes = u32::try_from(tuples.len() - start).expect("short");
         events.push(Submitted { id, tuple_bytes, has_message_id: true });
     }
     let (answer, wait) = oneshot::channel();
     let memory = MemoryBudget::new(1).reservation();
     let days = (day_of(now), day_of(now));
-    handle.submit(Submission { source: "web".into(), tuples, events, days, answer, memory })?;
+    handle.submit(Submission { source: source.into(), tuples, events, days, answer, memory })?;
     Ok(wait)
 }
 
 impl Journal {
     /// Submits events of these message ids and waits for the answer.
     fn put(&self, ids: &[&str]) -> Result<Ack, JournalError> {
-        submit(&self.handle, ids)?.blocking_recv().map_err(|_| JournalError::Closed)?
+        submit(&self.handle, "web", ids)?.blocking_recv().map_err(|_| JournalError::Closed)?
     }
 
     /// More than a segment holds, which makes one of its own size.

@@ -1,5 +1,7 @@
 //! The journal thread: what it writes, answers and refuses.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 #[test]
@@ -43,20 +45,28 @@ fn a_sync_that_fails_is_told_and_not_repeated_on_the_file() {
 #[test]
 fn a_full_queue_refuses_and_what_waits_is_written_in_one_frame() {
     let (dir, diary) = (tempfile::tempdir().expect("a directory"), Diary::default());
-    let feeds = [Arc::default()];
-    let (mut writer, handle, _, _) = prepare(dir.path(), &diary, u64::MAX, &feeds);
+    let feeds: [Arc<SegmentFeed>; 1] = Default::default();
+    let (mut writer, handle, _, accounting) = prepare(dir.path(), &diary, u64::MAX, &feeds);
     let mut answers = Vec::new();
     for waiting in 0..QUEUE_LENGTH {
         assert_eq!(handle.queue_length(), waiting);
-        answers.push(submit(&handle, &[&waiting.to_string()]).expect("room in the queue"));
+        let source = if waiting % 4 == 0 { "app" } else { "web" };
+        answers.push(submit(&handle, source, &[&waiting.to_string()]).expect("room in the queue"));
     }
-    assert!(matches!(submit(&handle, &["x"]), Err(JournalError::QueueFull)));
+    assert!(matches!(submit(&handle, "web", &["x"]), Err(JournalError::QueueFull)));
     let before = diary.read().len();
     writer.run_once().expect("a healthy disk");
     assert_eq!(handle.queue_length(), 0);
     assert!(answers.into_iter().all(|answer| matches!(answer.blocking_recv(), Ok(Ok(_)))));
     // The header of the segment, and the frame.
     assert_eq!(diary.read()[before..].iter().filter(|done| **done == Done::Write).count(), 2);
+    let accepted = accounting.balances().into_iter().map(|(source, balance)| (source, balance.accepted));
+    assert_eq!(accepted.collect::<BTreeMap<_, _>>(), BTreeMap::from([("app".to_owned(), 4), ("web".to_owned(), 12)]));
+    let segment = feeds[0].front().expect("written");
+    let frames = segment.read(0, usize::MAX).expect("readable");
+    let promised =
+        frames.iter().flat_map(|frame| frame.sources().map(|count| (count.source, count.accepted)).collect::<Vec<_>>());
+    assert_eq!(promised.collect::<BTreeMap<_, _>>(), BTreeMap::from([("app", 4), ("web", 12)]));
 }
 
 #[test]
