@@ -119,17 +119,24 @@ impl<S: Store> Lane<S> {
         }
     }
 
+    /// Asks for every segment: after a restart their order is not that of their commits.
     async fn confirm(&mut self) -> Result<(), FlushError> {
-        let last = match (self.feed.front(), &self.ledger) {
-            (Some(segment), Some(ledger)) => Some((segment.id, ledger.position)),
-            _ => self.retained.newest().map(|kept| (kept.segment.id, kept.ledger.position)),
-        };
-        let Some((segment, position)) = last else { return Ok(()) };
+        let mut known: Vec<(Uuid, Position)> = self.retained.positions().collect();
+        if let (Some(segment), Some(ledger)) = (self.feed.front(), &self.ledger) {
+            known.push((segment.id, ledger.position));
+        }
+        if known.is_empty() {
+            return Ok(());
+        }
         if !self.session.as_ref().is_some_and(Session::is_open) {
             return self.connect().await;
         }
         if self.confirmed_at.elapsed() >= CONFIRM_INTERVAL {
-            self.still_has(segment, position).await?;
+            for (segment, position) in known {
+                if !self.still_has(segment, position).await? {
+                    break;
+                }
+            }
             self.confirmed_at = Instant::now();
         }
         Ok(())

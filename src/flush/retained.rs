@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::ledger::LedgerRow;
+use super::store::Position;
 use crate::disk::Disk;
 use crate::journal::recover::DAMAGED_EXTENSION;
 use crate::journal::{JournalState, Segment};
@@ -37,9 +38,9 @@ impl Retained {
         self.kept.front().filter(|kept| is_short_of_room || is_over(kept))
     }
 
-    /// The one applied last.
-    pub fn newest(&self) -> Option<&Kept> {
-        self.kept.back()
+    /// How far the ledger was seen at each.
+    pub fn positions(&self) -> impl Iterator<Item = (Uuid, Position)> {
+        self.kept.iter().map(|kept| (kept.segment.id, kept.ledger.position))
     }
 
     /// The oldest is no longer needed: deletes its file, or puts it aside if something in it could not be read. Returns its
