@@ -148,8 +148,8 @@ impl Block {
         let first_us = clock_us.fetch_add(self.starts.len() as i64 * EVENT_INTERVAL_US, Ordering::Relaxed);
         for (index, start) in (0..).zip(&self.starts) {
             let sent_us = first_us + index * EVENT_INTERVAL_US;
-            let age_ms = -event_ms(0, (index % i64::from(batch_events)) as u32);
-            let at = Timestamp::from_microsecond(sent_us - age_ms * 1_000)?;
+            let since_sent_ms = event_ms(0, (index % i64::from(batch_events)) as u32);
+            let at = Timestamp::from_microsecond(sent_us + since_sent_ms * 1_000)?;
             let tail = u128::from(random.next()) << 64 | u128::from(random.next());
             let tuple = &mut bytes[*start..];
             tuple[EVENT_ID_AT].copy_from_slice(event_id(at, tail).as_bytes());

@@ -188,3 +188,9 @@ need_rust() {
         *) die "no C compiler (cc): install one, on Debian as root 'apt-get install build-essential'" ;;
     esac
 }
+
+# copy_source DIR: the source as it is, also what is not committed, in a new DIR, for those who change it.
+copy_source() {
+    rm -rf "$1" && mkdir -p "$1"
+    (cd "$ROOT" && git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$1")
+}

@@ -129,7 +129,8 @@ mod tests {
     #[test]
     fn only_a_file_that_holds_what_was_applied_is_the_one_that_the_ledger_knows() {
         let journal = JournalState::new(1_000, 100);
-        let (own, positions) = segment(&MemoryDisk::default(), &["a", "b"]);
+        let disk = MemoryDisk::default();
+        let (own, positions) = segment(&disk, &["a", "b"]);
         let (_, others) = segment(&MemoryDisk::default(), &["a", "c", "d"]);
         assert!(is_taken(&own, Position { offset: 0, chain: 0 }, &journal), "nothing is applied");
         assert!(positions.iter().all(|position| is_taken(&own, *position, &journal)));
@@ -143,7 +144,7 @@ mod tests {
         let damage = positions[0].offset..positions[1].offset;
         let file = MemoryDisk::default().create(Path::new(PATH)).expect("made");
         let mut bytes = vec![0; damage.start as usize];
-        own.file().read_exact_at(&mut bytes, 0).expect("readable");
+        disk.open(Path::new(PATH)).expect("there").read_exact_at(&mut bytes, 0).expect("readable");
         file.write_all_at(&bytes, 0).expect("written");
         let cut = Segment::new(ID, PATH.into(), ROW_VERSION, file).recovered(damage.end, vec![damage]);
         assert!(is_taken(&cut, positions[0], &journal));

@@ -76,7 +76,7 @@ impl Segment {
         Self { damaged: RwLock::new(damaged), ..self }
     }
 
-    pub(crate) fn file(&self) -> &dyn DiskFile {
+    pub(super) fn file(&self) -> &dyn DiskFile {
         self.file.as_ref()
     }
 
