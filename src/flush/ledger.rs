@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use crate::disk::{Disk, MemoryDisk};
     use crate::flush::store::Counts;
-    use crate::journal::frame::{FRAME_HEADER_BYTES, FrameBuilder, SEGMENT_HEADER_BYTES, SourceCount, chain};
+    use crate::journal::frame::{FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES};
     use crate::row::ROW_VERSION;
 
     const ID: Uuid = Uuid::from_u128(3);
@@ -102,19 +102,9 @@ mod tests {
 
     /// A segment with a frame for each text, and the positions behind each of them.
     fn segment(disk: &MemoryDisk, texts: &[&str]) -> (Segment, Vec<Position>) {
-        let file = disk.create(Path::new(PATH)).expect("made");
-        let mut at = Position { offset: SEGMENT_HEADER_BYTES as u64, chain: 0 };
-        let mut positions = Vec::new();
-        for text in texts {
-            let mut builder = FrameBuilder::default();
-            builder.start([SourceCount { source: "web", accepted: 1, duplicate: 0 }].into_iter());
-            builder.tuples(text.as_bytes());
-            let (bytes, crc) = builder.finish(ID, at.offset, 1, 0, (0, 0));
-            file.write_all_at(bytes, at.offset).expect("written");
-            at = Position { offset: at.offset + bytes.len() as u64, chain: chain(at.chain, crc) };
-            positions.push(at);
-        }
-        (Segment::new(ID, PATH.into(), ROW_VERSION, file).recovered(at.offset, Vec::new()), positions)
+        let frames: Vec<(&[u8], u32)> = texts.iter().map(|text| (text.as_bytes(), 1)).collect();
+        let (segment, ends) = Segment::of_frames(disk, ID, PATH, &frames);
+        (segment, ends.into_iter().map(|(offset, chain)| Position { offset, chain }).collect())
     }
 
     fn is_taken(segment: &Segment, position: Position, journal: &JournalState) -> bool {

@@ -36,34 +36,25 @@ pub fn by_event_id(frames: &Frames) -> Result<impl Iterator<Item = Bytes>, Tuple
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use uuid::Uuid;
 
     use super::*;
-    use crate::disk::{Disk, MemoryDisk};
+    use crate::disk::MemoryDisk;
     use crate::journal::Segment;
-    use crate::journal::frame::{FrameBuilder, SEGMENT_HEADER_BYTES};
-    use crate::row::{ROW_VERSION, Row};
+    use crate::row::Row;
 
     /// A frame for each of `frames`, which holds rows of these ids.
     fn frames(frames: &[&[u128]], title: &str) -> Frames {
-        let (disk, path, segment_id) = (MemoryDisk::default(), Path::new("a.segment"), Uuid::from_u128(1));
-        let file = disk.create(path).expect("made");
-        let mut end = SEGMENT_HEADER_BYTES as u64;
-        for ids in frames {
+        let tuples = |ids: &&[u128]| {
             let mut tuples = Vec::new();
             for id in *ids {
                 Row { event_id: Uuid::from_u128(*id), title: Some(title), ..Row::default() }.encode(&mut tuples);
             }
-            let mut builder = FrameBuilder::default();
-            builder.start(std::iter::empty());
-            builder.tuples(&tuples);
-            let (bytes, _) = builder.finish(segment_id, end, ids.len() as u32, 0, (0, 0));
-            file.write_all_at(bytes, end).expect("written");
-            end += bytes.len() as u64;
-        }
-        let segment = Segment::new(segment_id, path.to_owned(), ROW_VERSION, file).recovered(end, Vec::new());
+            (tuples, ids.len() as u32)
+        };
+        let tuples: Vec<(Vec<u8>, u32)> = frames.iter().map(tuples).collect();
+        let tuples: Vec<(&[u8], u32)> = tuples.iter().map(|(tuples, count)| (tuples.as_slice(), *count)).collect();
+        let (segment, _) = Segment::of_frames(&MemoryDisk::default(), Uuid::from_u128(1), "a.segment", &tuples);
         segment.read(0, usize::MAX).expect("readable")
     }
 

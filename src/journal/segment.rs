@@ -277,3 +277,29 @@ impl SegmentFeed {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+impl Segment {
+    /// For tests: a new file at `path` with a frame for each of `frames`, tuples and their number; and for each frame where
+    /// it ends, with the chain up to there.
+    pub(crate) fn of_frames(
+        disk: &dyn crate::disk::Disk,
+        id: Uuid,
+        path: &str,
+        frames: &[(&[u8], u32)],
+    ) -> (Self, Vec<(u64, u32)>) {
+        let file = disk.create(path.as_ref()).expect("made");
+        let (mut end, mut crc) = (SEGMENT_HEADER_BYTES as u64, 0);
+        let mut ends = Vec::new();
+        for (tuples, count) in frames {
+            let mut builder = super::frame::FrameBuilder::default();
+            builder.start(std::iter::empty());
+            builder.tuples(tuples);
+            let (bytes, frame_crc) = builder.finish(id, end, *count, 0, (0, 0));
+            file.write_all_at(bytes, end).expect("written");
+            (end, crc) = (end + bytes.len() as u64, chain(crc, frame_crc));
+            ends.push((end, crc));
+        }
+        (Self::new(id, path.into(), crate::row::ROW_VERSION, file).recovered(end, Vec::new()), ends)
+    }
+}

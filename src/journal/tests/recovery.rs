@@ -162,24 +162,16 @@ fn a_page_that_cannot_be_read_costs_no_other() {
 
 #[test]
 fn damage_beside_damage_is_stepped_over_once() {
-    let (disk, path, id) = (MemoryDisk::default(), Path::new("a.segment"), Uuid::from_u128(3));
-    let file = disk.create(path).expect("made");
-    let mut builder = FrameBuilder::default();
-    let mut ends = vec![SEGMENT_HEADER_BYTES as u64];
-    for _ in 0..3 {
-        let start = ends[ends.len() - 1];
-        builder.start(std::iter::empty());
-        builder.tuples(b"a tuple");
-        let (bytes, _) = builder.finish(id, start, 1, 0, (0, 0));
-        file.write_all_at(bytes, start).expect("written");
-        ends.push(start + bytes.len() as u64);
-    }
+    let (disk, path, id) = (MemoryDisk::default(), "a.segment", Uuid::from_u128(3));
+    let (_, written) = Segment::of_frames(&disk, id, path, &[(b"a tuple".as_slice(), 1); 3]);
+    let ends: Vec<u64> = [SEGMENT_HEADER_BYTES as u64].into_iter().chain(written.iter().map(|(end, _)| *end)).collect();
+    let file = disk.open(Path::new(path)).expect("there");
     for start in &ends[..2] {
         file.write_all_at(b"A", start + FRAME_HEADER_BYTES as u64).expect("written");
     }
     // Recovery knows of the first; the second rots afterwards.
     let first = ends[0]..ends[1];
-    let segment = Segment::new(id, path.to_owned(), row::ROW_VERSION, file).recovered(ends[3], vec![first]);
+    let segment = Segment::new(id, path.into(), row::ROW_VERSION, file).recovered(ends[3], vec![first]);
     assert_eq!(segment.read(0, 1).expect_err("damaged").kind(), io::ErrorKind::InvalidData);
     assert_eq!(segment.step_over(0), ends[1]..ends[2]);
     assert_eq!(segment.read(0, 1).expect("readable").to, ends[3]);
