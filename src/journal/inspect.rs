@@ -106,3 +106,119 @@ fn inspect_segment(disk: &dyn Disk, path: PathBuf) -> Result<Inspected, OpenErro
     found.scan = Some(scanned);
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::disk::MemoryDisk;
+    use crate::journal::frame::{FrameBuilder, SourceCount};
+    use crate::row::Row;
+
+    const ID: Uuid = Uuid::from_u128(5);
+
+    fn header() -> Vec<u8> {
+        SegmentHeader { segment_id: ID, row_version: 1, created_ms: 1 }.encode().to_vec()
+    }
+
+    /// Appends a frame of `tuples` rows that says it has `said`, accepted by `counts`.
+    fn frame(bytes: &mut Vec<u8>, counts: &[SourceCount<'_>], tuples: u32, said: u32, written_ms: i64) {
+        let mut builder = FrameBuilder::default();
+        builder.start(counts.iter().copied());
+        for _ in 0..tuples {
+            let mut tuple = Vec::new();
+            Row::default().encode(&mut tuple);
+            builder.tuples(&tuple);
+        }
+        bytes.extend_from_slice(builder.finish(ID, bytes.len() as u64, said, written_ms, (0, 0)).0);
+    }
+
+    fn count(source: &str, accepted: u32, duplicate: u32) -> SourceCount<'_> {
+        SourceCount { source, accepted, duplicate }
+    }
+
+    fn look(files: &[(&str, &[u8])]) -> Vec<Inspected> {
+        let disk = MemoryDisk::default();
+        for (name, bytes) in files {
+            disk.create(name.as_ref()).expect("made").write_all_at(bytes, 0).expect("written");
+        }
+        let mut found = Vec::new();
+        inspect(&disk, Path::new(""), |inspected| found.push(inspected)).expect("looked at");
+        found
+    }
+
+    fn look_at(bytes: &[u8]) -> Inspected {
+        look(&[("a.segment", bytes)]).remove(0)
+    }
+
+    /// Two frames: three events of which one was known, of two sources; then one.
+    fn sound() -> Vec<u8> {
+        let mut bytes = header();
+        frame(&mut bytes, &[count("web", 2, 1), count("app", 1, 0)], 2, 2, 7_000);
+        frame(&mut bytes, &[count("web", 1, 0)], 1, 1, 5_000);
+        bytes
+    }
+
+    #[test]
+    fn what_is_promised_is_counted_by_source() {
+        let found = look_at(&sound());
+        assert_eq!((found.state(), found.is_sound(), found.damaged_bytes()), ("sealed", true, 0));
+        assert_eq!((found.frames, found.tuples, found.malformed_frames), (2, 3, 0));
+        assert_eq!(found.accepted, BTreeMap::from([("app".to_owned(), 1), ("web".to_owned(), 3)]));
+        let at = |ms| Timestamp::from_millisecond(ms).expect("a time");
+        assert_eq!(found.written, Some((at(5_000), at(7_000))));
+    }
+
+    #[test]
+    fn only_segments_are_looked_at_and_those_put_aside() {
+        let bytes = sound();
+        let found = look(&[("a.segment", &bytes), ("b.damaged", &bytes), ("c.other", &bytes), ("node", b"")]);
+        let names: Vec<_> = found.iter().map(|found| found.path.to_string_lossy().into_owned()).collect();
+        assert_eq!(names, ["a.segment", "b.damaged"]);
+    }
+
+    #[test]
+    fn the_state_of_a_segment_is_told() {
+        let mut used = sound();
+        used.resize(used.len() + 4096, 0);
+        assert_eq!(look_at(&used).state(), "in use, or its process died");
+
+        let mut torn = sound();
+        torn.extend_from_slice(&[7; 100]);
+        torn.resize(torn.len() + 4096, 0);
+        let torn = look_at(&torn);
+        assert_eq!((torn.state(), torn.is_sound()), ("torn at the end", true));
+
+        let mut damaged = sound();
+        damaged[SEGMENT_HEADER_BYTES + 60] ^= 1;
+        let damaged = look_at(&damaged);
+        assert_eq!((damaged.state(), damaged.is_sound(), damaged.frames), ("damaged", false, 1));
+        assert!(damaged.damaged_bytes() > 1);
+
+        let mut unreadable = sound();
+        unreadable[0] ^= 1;
+        let found = look_at(&unreadable);
+        assert_eq!((found.state(), found.is_sound()), ("unreadable", false));
+        assert_eq!(found.damaged_bytes(), unreadable.len() as u64);
+        assert_eq!(look_at(b"cut").state(), "unreadable");
+
+        let mut newer = sound();
+        newer[8] = 9;
+        let crc = crc32c::crc32c(&newer[..60]);
+        newer[60..SEGMENT_HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(look_at(&newer).state(), "of a newer weir");
+    }
+
+    #[test]
+    fn frames_that_do_not_add_up_are_told() {
+        // One row less than was promised, one more than it says, one less than it says.
+        for (accepted, duplicate, tuples, said) in [(3, 1, 1, 1), (1, 0, 2, 1), (2, 0, 1, 2)] {
+            let mut bytes = sound();
+            frame(&mut bytes, &[count("web", accepted, duplicate)], tuples, said, 1);
+            let found = look_at(&bytes);
+            assert_eq!((found.malformed_frames, found.is_sound(), found.damaged_bytes()), (1, false, 0));
+            assert_eq!(found.state(), "damaged");
+        }
+    }
+}
