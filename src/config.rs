@@ -49,6 +49,9 @@ pub struct Database {
 #[serde(default, deny_unknown_fields)]
 pub struct Receive {
     pub listen: SocketAddr,
+    /// A PEM file with the certificate and its chain: with it, and `tls_key`, the listener speaks TLS and HTTP/2.
+    pub tls_certificate: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
     pub connections_max: usize,
     /// One request's body, as sent.
     pub body_bytes_max: usize,
@@ -102,6 +105,17 @@ impl Admin {
             return Err(ConfigError::BadToken { least: Self::TOKEN_CHARS_MIN });
         }
         Ok(())
+    }
+}
+
+impl Receive {
+    /// The files of certificate and key, in this order; `None` for plain HTTP.
+    pub fn tls(&self) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+        match (&self.tls_certificate, &self.tls_key) {
+            (None, None) => Ok(None),
+            (Some(certificate), Some(key)) => Ok(Some((certificate.clone(), key.clone()))),
+            _ => Err(ConfigError::HalfTls),
+        }
     }
 }
 
@@ -205,6 +219,8 @@ impl Default for Receive {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            tls_certificate: None,
+            tls_key: None,
             connections_max: 10_000,
             body_bytes_max: 1024 * 1024,
             inflated_bytes_max: 8 * 1024 * 1024,
@@ -277,6 +293,8 @@ pub enum ConfigError {
          `openssl rand -hex 32`, say), or listen on 127.0.0.1"
     )]
     AdminWithoutToken(SocketAddr),
+    #[error("receive.tls_certificate and receive.tls_key go together: one of them is missing")]
+    HalfTls,
     // Without the token: errors are printed and logged.
     #[error("admin.token has to be at least {least} characters of ASCII, without spaces")]
     BadToken { least: usize },
@@ -308,6 +326,7 @@ impl Config {
             }
         };
         self.admin.check()?;
+        self.receive.tls()?;
         at_least("receive.connections_max", self.receive.connections_max as u64, 1, "nobody could connect")?;
         at_least("receive.body_bytes_max", self.receive.body_bytes_max as u64, 1024, "no event would fit")?;
         at_least(

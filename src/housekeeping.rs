@@ -1,4 +1,5 @@
-//! What has to happen now and then beside the events: keys, salts, partitions, and the report of what was promised.
+//! What has to happen now and then beside the events: keys, salts, partitions, files read again, and the report of what
+//! was promised.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,17 +14,17 @@ use uuid::Uuid;
 use crate::accounting::{Balance, Entry};
 use crate::clock::day_of;
 use crate::database::{Database, DatabaseError, migrate};
-use crate::enrich::place::Places;
 use crate::enrich::visitor::Salts;
 use crate::flush::FlushError;
 use crate::flush::partitions::Partitions;
 use crate::flush::shared::Shared;
+use crate::reload::Reload;
 use crate::sources::WriteKeys;
 
 /// A key added or disabled takes effect within two of these.
 const TICK: Duration = Duration::from_secs(1);
 const KEYS_TICKS: u64 = 2;
-const PLACES_TICKS: u64 = 10;
+const FILES_TICKS: u64 = 10;
 /// The report is repeated although nothing has changed: a failover may have forgotten it.
 const REPORT_TICKS: u64 = 10;
 /// Salts, partitions.
@@ -39,7 +40,7 @@ pub struct Housekeeping {
     partitions: Arc<Partitions>,
     keys: Arc<WriteKeys>,
     salts: Arc<Salts>,
-    places: Arc<Places>,
+    files: Vec<Arc<dyn Reload>>,
     partition_days_ahead: u16,
     is_database_up: Arc<AtomicBool>,
     /// Segments found at start: this process answers for them.
@@ -56,7 +57,7 @@ impl Housekeeping {
         partitions: Arc<Partitions>,
         keys: Arc<WriteKeys>,
         salts: Arc<Salts>,
-        places: Arc<Places>,
+        files: Vec<Arc<dyn Reload>>,
         partition_days_ahead: u16,
         is_database_up: Arc<AtomicBool>,
         recovered: Vec<Uuid>,
@@ -67,7 +68,7 @@ impl Housekeeping {
             partitions,
             keys,
             salts,
-            places,
+            files,
             partition_days_ahead,
             is_database_up,
             recovered,
@@ -99,8 +100,8 @@ impl Housekeeping {
                 () = stop.cancelled() => break,
             }
             count += 1;
-            if count.is_multiple_of(PLACES_TICKS) {
-                self.reload_places().await;
+            if count.is_multiple_of(FILES_TICKS) {
+                self.reload_files().await;
             }
             if count.is_multiple_of(REPORT_TICKS) {
                 self.reported.clear();
@@ -168,15 +169,15 @@ impl Housekeeping {
         Ok(())
     }
 
-    async fn reload_places(&self) {
-        let places = Arc::clone(&self.places);
-        // Reading a database of 100 MB takes a while: not on a thread that serves requests.
-        match tokio::task::spawn_blocking(move || places.reload()).await {
-            Ok(Ok(true)) => tracing::info!("geo database re-read"),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "geo database not re-read: the one in memory stays");
+    async fn reload_files(&self) {
+        for file in &self.files {
+            let (what, file) = (file.what(), Arc::clone(file));
+            // Reading a database of 100 MB takes a while: not on a thread that serves requests.
+            match tokio::task::spawn_blocking(move || file.reload()).await {
+                Ok(Ok(true)) => tracing::info!("{what} re-read"),
+                Ok(Err(error)) => tracing::warn!(%error, "{what} not re-read: the one in memory stays"),
+                _ => {}
             }
-            _ => {}
         }
     }
 

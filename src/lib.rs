@@ -39,6 +39,7 @@ pub mod config;
 pub mod disk;
 pub mod entropy;
 pub mod rate;
+pub mod reload;
 pub mod run;
 
 pub mod cli;

@@ -43,6 +43,8 @@ pub struct ConnectionMetrics {
     pub idle: Counter,
     pub slow_head: Counter,
     pub not_reading: Counter,
+    /// The handshake failed, or took too long.
+    pub no_tls: Counter,
     /// What came was not HTTP, or not clear.
     pub malformed: Counter,
 }
@@ -57,6 +59,7 @@ impl ConnectionMetrics {
             idle: none(),
             slow_head: none(),
             not_reading: none(),
+            no_tls: none(),
             malformed: none(),
         }
     }
@@ -72,6 +75,7 @@ impl ConnectionMetrics {
             idle: cut("idle"),
             slow_head: cut("slow_head"),
             not_reading: cut("not_reading"),
+            no_tls: cut("no_tls"),
             malformed: cut("malformed"),
         }
     }

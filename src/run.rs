@@ -35,7 +35,9 @@ use crate::journal::writer::{DiskFailed, Writer, WriterParts};
 use crate::journal::{Durability, Handle, OpenError, SegmentFeed, WriterConfig, recover};
 use crate::metrics::{ConnectionMetrics, Metrics};
 use crate::receive::body::BodyLimits;
-use crate::receive::{self, Collector, Limits, Rates};
+use crate::receive::tls::{CertificateError, Certificates};
+use crate::receive::{self, Collector, Limits, Listen, Rates};
+use crate::reload::Reload;
 use crate::sources::WriteKeys;
 
 /// After the requests: what is left in the journal may take this long to reach the database. The rest stays there.
@@ -81,6 +83,8 @@ pub enum RunError {
     Journal(#[from] OpenError),
     #[error("{0}")]
     Places(#[from] PlaceError),
+    #[error("{0}")]
+    Certificate(#[from] CertificateError),
     #[error("{0}")]
     Patterns(#[from] PatternsError),
     #[error("the operating system gave no random bytes: {0}")]
@@ -224,6 +228,12 @@ impl Running {
         // Where nothing is written, nothing is remembered either.
         let is_on_disk = config.journal.durability.is_on_disk();
         let keys = Arc::new(WriteKeys::new(is_on_disk.then(|| config.journal.dir.join("keys.json"))));
+        let certificates = match config.receive.tls()? {
+            Some((certificate, key)) => Some(Arc::new(Certificates::open(certificate, key)?)),
+            None => None,
+        };
+        let mut files: Vec<Arc<dyn Reload>> = vec![Arc::<Places>::clone(&places)];
+        files.extend(certificates.clone().map(|certificates| certificates as Arc<dyn Reload>));
         let core = Core::new(&config, &world)?;
         let metrics = Arc::clone(&core.metrics);
         let is_database_up = Arc::new(AtomicBool::new(false));
@@ -233,7 +243,7 @@ impl Running {
             Arc::clone(&core.partitions),
             Arc::clone(&keys),
             Arc::clone(&salts),
-            Arc::clone(&places),
+            files,
             config.flush.partition_days_ahead,
             Arc::clone(&is_database_up),
             core.recovered,
@@ -291,16 +301,22 @@ impl Running {
         let limits = connection_limits(&config.receive);
         let admin_limits =
             Limits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: ADMIN_DRAIN, ..limits.clone() };
-        let counted = metrics.connections.clone();
-        let uncounted = ConnectionMetrics::noop();
-        let public = receive::routes::router(collector);
-        let admin = admin::router(Arc::clone(&operator), &config.admin.token);
+        let public = Listen {
+            listener: listeners.public,
+            tls: certificates.map(Certificates::acceptor).transpose()?,
+            limits,
+            metrics: metrics.connections.clone(),
+        };
+        let admin =
+            Listen { listener: listeners.admin, tls: None, limits: admin_limits, metrics: ConnectionMetrics::noop() };
+        let public_router = receive::routes::router(collector);
+        let admin_router = admin::router(Arc::clone(&operator), &config.admin.token);
         Ok(Self {
             journal: core.journal,
             operator,
             closing,
-            public_server: Task::spawn(|stop| receive::serve(listeners.public, public, limits, counted, stop)),
-            admin_server: Task::spawn(|stop| receive::serve(listeners.admin, admin, admin_limits, uncounted, stop)),
+            public_server: Task::spawn(|stop| receive::serve(public, public_router, stop)),
+            admin_server: Task::spawn(|stop| receive::serve(admin, admin_router, stop)),
             housekeeping,
             flush_thread,
             flush_ended,

@@ -50,7 +50,8 @@ pub async fn up(mut config: Config, data_dir: &Path, listen: &Listen, json: bool
     }
     let public = bind_or_any(listen.listen, config.receive.listen, Config::default().receive.listen).await?;
     let admin = bind_or_any(listen.admin_listen, config.admin.listen, Config::default().admin.listen).await?;
-    let (url, admin_url) = (url_of(&public)?, url_of(&admin)?);
+    let scheme = if config.receive.tls()?.is_some() { "https" } else { "http" };
+    let (url, admin_url) = (url_of(scheme, &public)?, url_of("http", &admin)?);
 
     let cluster = if config.database.url.is_empty() {
         let search = Search { first: std::env::var_os("WEIR_POSTGRES_BIN").map(Into::into) };
@@ -157,7 +158,8 @@ pub async fn serve(mut config: Config, listen: &Listen) -> anyhow::Result<()> {
     limit_connections(&mut config.receive, raise_open_files());
     let public = bind(listen.listen.unwrap_or(config.receive.listen)).await?;
     let admin = bind(listen.admin_listen.unwrap_or(config.admin.listen)).await?;
-    let (url, admin_url) = (url_of(&public)?, url_of(&admin)?);
+    let scheme = if config.receive.tls()?.is_some() { "https" } else { "http" };
+    let (url, admin_url) = (url_of(scheme, &public)?, url_of("http", &admin)?);
     let running = Running::start(config, Listeners { public, admin }, World::default()).await?;
     tracing::info!(url, admin_url, "ready");
     Ok(running.until(shutdown).await?)
@@ -213,12 +215,12 @@ fn is_taken(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
-fn url_of(listener: &TcpListener) -> io::Result<String> {
+fn url_of(scheme: &str, listener: &TcpListener) -> io::Result<String> {
     let mut address = listener.local_addr()?;
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
-    Ok(format!("http://{address}"))
+    Ok(format!("{scheme}://{address}"))
 }
 
 /// Resolves at the first SIGINT or SIGTERM; a second one ends the process at once.

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use maxminddb::Reader;
 use serde::Deserialize;
+
+use crate::reload::{Reload, Stamp};
 
 /// Where an address is, as far as the database knows.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -48,9 +49,6 @@ impl Named {
         self.names?.remove("en")
     }
 }
-
-/// Paths with their time of change and length: equal means unchanged.
-type Stamp = Vec<(PathBuf, SystemTime, u64)>;
 
 #[derive(Default)]
 struct Loaded {
@@ -90,7 +88,7 @@ impl Places {
             return Ok(false);
         }
         let mut readers = Vec::new();
-        for (file, ..) in &stamp {
+        for file in stamp.files() {
             let reader = Reader::open_readfile(file);
             readers.push(reader.map_err(|error| PlaceError { path: file.clone(), reason: error.to_string() })?);
         }
@@ -115,6 +113,16 @@ impl Places {
     }
 }
 
+impl Reload for Places {
+    fn what(&self) -> &'static str {
+        "geo database"
+    }
+
+    fn reload(&self) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self::reload(self)?)
+    }
+}
+
 fn stamp(path: &Path) -> std::io::Result<Stamp> {
     let mut files = vec![path.to_owned()];
     if path.is_dir() {
@@ -122,11 +130,5 @@ fn stamp(path: &Path) -> std::io::Result<Stamp> {
         files.retain(|file| file.extension().is_some_and(|extension| extension == "mmdb"));
         files.sort();
     }
-    files
-        .into_iter()
-        .map(|file| {
-            let metadata = file.metadata()?;
-            Ok((file, metadata.modified()?, metadata.len()))
-        })
-        .collect()
+    Stamp::of(files)
 }

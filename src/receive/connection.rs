@@ -3,12 +3,11 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::head::HeadScan;
 use super::listen::Limits;
@@ -44,6 +43,8 @@ pub enum Overdue {
 pub struct Activity {
     phase: AtomicU8,
     since_ms: AtomicU64,
+    /// Being answered: over HTTP/2 more than one.
+    requests: AtomicU32,
     /// Since when the peer has not taken any of the answers that wait for it.
     blocked_ms: AtomicU64,
     opened: Instant,
@@ -55,6 +56,7 @@ impl Default for Activity {
             // A fresh connection owes a request just as one that has begun to send it.
             phase: AtomicU8::new(Phase::Head as u8),
             since_ms: AtomicU64::new(0),
+            requests: AtomicU32::new(0),
             blocked_ms: AtomicU64::new(NOT_BLOCKED),
             opened: Instant::now(),
         }
@@ -66,7 +68,7 @@ impl Activity {
         self.opened.elapsed().as_millis() as u64
     }
 
-    pub fn set(&self, phase: Phase) {
+    fn set(&self, phase: Phase) {
         self.since_ms.store(self.now_ms(), Ordering::Relaxed);
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
@@ -96,6 +98,26 @@ impl Activity {
     }
 }
 
+/// A request that is being answered.
+pub struct Answering(Arc<Activity>);
+
+impl Answering {
+    pub fn begin(activity: &Arc<Activity>) -> Self {
+        activity.requests.fetch_add(1, Ordering::Relaxed);
+        activity.set(Phase::Answering);
+        Self(Arc::clone(activity))
+    }
+}
+
+/// Also when the peer gives the request up.
+impl Drop for Answering {
+    fn drop(&mut self) {
+        if self.0.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.set(Phase::Idle);
+        }
+    }
+}
+
 /// Resolves when the connection has done one thing for too long.
 pub async fn overdue(activity: &Activity, limits: &Limits) -> Overdue {
     let mut tick = tokio::time::interval(CHECK_INTERVAL);
@@ -108,17 +130,22 @@ pub async fn overdue(activity: &Activity, limits: &Limits) -> Overdue {
 }
 
 /// A stream that tells when a new request begins to arrive, and takes no request from who does not read answers.
-pub struct Watched {
-    stream: TcpStream,
+pub struct Watched<S> {
+    stream: S,
     activity: Arc<Activity>,
-    head: HeadScan,
+    /// Of HTTP/1. HTTP/2 has its own bounds for heads and for answers that nobody reads.
+    head: Option<HeadScan>,
     /// Waits until answers go out again.
     reader: Option<Waker>,
 }
 
-impl Watched {
-    pub fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
-        Self { stream, activity, head: HeadScan::default(), reader: None }
+impl<S> Watched<S> {
+    pub fn http1(stream: S, activity: Arc<Activity>) -> Self {
+        Self { stream, activity, head: Some(HeadScan::default()), reader: None }
+    }
+
+    pub fn http2(stream: S, activity: Arc<Activity>) -> Self {
+        Self { stream, activity, head: None, reader: None }
     }
 
     fn written(&mut self, result: &Poll<io::Result<usize>>) {
@@ -135,23 +162,25 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, activity, head, reader } = &mut *self;
+        let Some(head) = head else { return Pin::new(stream).poll_read(cx, buf) };
         // Hyper would go on reading requests and keep all their answers.
-        if self.activity.is_blocked() {
-            self.reader = Some(cx.waker().clone());
+        if activity.is_blocked() {
+            *reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let result = Pin::new(stream).poll_read(cx, buf);
         if buf.filled().len() == before {
             return result;
         }
-        if self.activity.is(Phase::Idle) {
-            self.activity.set(Phase::Head);
-            self.head = HeadScan::default();
+        if activity.is(Phase::Idle) {
+            activity.set(Phase::Head);
+            *head = HeadScan::default();
         }
-        if self.activity.is(Phase::Head) && !self.head.is_plain(&buf.filled()[before..]) {
+        if activity.is(Phase::Head) && !head.is_plain(&buf.filled()[before..]) {
             buf.set_filled(before);
             if buf.remaining() < SPOILED.len() {
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
@@ -162,7 +191,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.written(&result);
@@ -183,7 +212,7 @@ impl AsyncWrite for Watched {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -193,7 +222,7 @@ mod tests {
         let mut peer = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("taken");
         let (stream, _) = listener.accept().await.expect("accepted");
         let activity = Arc::new(Activity::default());
-        let (mut reader, mut writer) = tokio::io::split(Watched::new(stream, Arc::clone(&activity)));
+        let (mut reader, mut writer) = tokio::io::split(Watched::http1(stream, Arc::clone(&activity)));
         let writing = tokio::spawn(async move {
             // More than every buffer on the way can hold.
             writer.write_all(&vec![b'x'; 64 * 1024 * 1024]).await.expect("written");

@@ -11,7 +11,8 @@ pub mod listen;
 pub mod rates;
 pub mod routes;
 mod shed;
+pub mod tls;
 
 pub use collect::Collector;
-pub use listen::{Limits, serve};
+pub use listen::{Limits, Listen, serve};
 pub use rates::Rates;

@@ -16,6 +16,7 @@ mod flood;
 mod full_disk;
 mod geo;
 mod hostile;
+mod https;
 mod journal_files;
 mod keys;
 mod limits;
