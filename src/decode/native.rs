@@ -14,12 +14,12 @@ use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json::scan;
 use super::values::{Items, MaybeText, Text};
-use super::{DecodeError, Decoded, EVENTS_MAX, Refusal, check};
+use super::{DecodeError, Decoded, EVENT_BYTES_MAX, EVENTS_MAX, Refusal, check};
 use crate::event::{ClientTime, Event};
 
 /// Decodes a body; `lines` when its content type says NDJSON. Call [`super::mend_escapes`] on it first.
@@ -31,6 +31,10 @@ pub fn decode(body: &str, lines: bool) -> Result<Decoded<'_>, DecodeError> {
     if lines {
         return decode_lines(text);
     }
+    decode_at_once(text).map_or_else(|| decode_one_by_one(text), Ok)
+}
+
+fn decode_one_by_one(text: &str) -> Result<Decoded<'_>, DecodeError> {
     if text.starts_with('[') {
         return decode_array(text, None);
     }
@@ -55,6 +59,56 @@ pub fn decode(body: &str, lines: bool) -> Result<Decoded<'_>, DecodeError> {
         return decode_array(events.get(), outer.key);
     }
     Ok(Decoded { key: outer.key.clone(), events: vec![finish(outer, None)] })
+}
+
+/// Decodes what is within one event's limits as a whole, and therefore in all its parts, and has nothing wrong with it:
+/// nearly everything. For all else, `None`: taken apart event by event it costs twice as much.
+fn decode_at_once(text: &str) -> Option<Decoded<'_>> {
+    if text.len() > EVENT_BYTES_MAX || scan(text) != Ok(text.len()) {
+        return None;
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    let (key, events) = if text.starts_with('[') {
+        (None, Batch::deserialize(&mut json).ok()?.0)
+    } else {
+        let mut outer = json.deserialize_map(NativeVisitor { refusal: &mut None, is_outer: true }).ok()?;
+        match outer.batch.take() {
+            Some(events) => (outer.key, events),
+            None => (outer.key.clone(), vec![outer]),
+        }
+    };
+    json.end().ok()?;
+    if events.is_empty() || events.len() > EVENTS_MAX {
+        return None;
+    }
+    Some(finish_all(events.into_iter().map(Ok), key))
+}
+
+/// Events, of which none has anything wrong with it.
+struct Batch<'a>(Vec<Native<'a>>);
+
+impl<'de> Deserialize<'de> for Batch<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(BatchVisitor)
+    }
+}
+
+struct BatchVisitor;
+
+impl<'de> Visitor<'de> for BatchVisitor {
+    type Value = Batch<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an array of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Batch<'de>, A::Error> {
+        let mut events = Vec::new();
+        while let Some(event) = seq.next_element()? {
+            events.push(event);
+        }
+        Ok(Batch(events))
+    }
 }
 
 /// The two members of an envelope that matter; of equal names the last counts, as everywhere.
@@ -111,7 +165,7 @@ fn decode_lines(text: &str) -> Result<Decoded<'_>, DecodeError> {
 
 fn decode_items<'a>(
     items: impl Iterator<Item = &'a str> + Clone,
-    mut key: Option<Cow<'a, str>>,
+    key: Option<Cow<'a, str>>,
 ) -> Result<Decoded<'a>, DecodeError> {
     let count = items.clone().count();
     if count == 0 {
@@ -120,16 +174,23 @@ fn decode_items<'a>(
     if count > EVENTS_MAX {
         return Err(DecodeError::TooManyEvents(count));
     }
-    let mut events = Vec::with_capacity(count);
-    for item in items {
-        events.push(parse(item).and_then(|native| {
-            if key.is_none() {
-                key.clone_from(&native.key);
-            }
-            finish(native, key.as_deref())
-        }));
-    }
-    Ok(Decoded { key, events })
+    Ok(finish_all(items.map(parse), key))
+}
+
+/// The first key that anyone names is everyone's.
+fn finish_all<'a>(
+    natives: impl Iterator<Item = Result<Native<'a>, Refusal>>,
+    mut key: Option<Cow<'a, str>>,
+) -> Decoded<'a> {
+    let finished = natives.map(|native| {
+        let native = native?;
+        if key.is_none() {
+            key.clone_from(&native.key);
+        }
+        finish(native, key.as_deref())
+    });
+    let events = finished.collect();
+    Decoded { key, events }
 }
 
 /// Parses the text of one event among several, with the checks that `serde_json` does not make.
@@ -152,8 +213,9 @@ fn parse(text: &str) -> Result<Native<'_>, Refusal> {
 fn parse_scanned(text: &str) -> Result<Native<'_>, Refusal> {
     let mut refusal = None;
     let mut json = serde_json::Deserializer::from_str(text);
-    let native =
-        json.deserialize_map(NativeVisitor { refusal: &mut refusal }).and_then(|native| json.end().map(|()| native));
+    let native = json
+        .deserialize_map(NativeVisitor { refusal: &mut refusal, is_outer: false })
+        .and_then(|native| json.end().map(|()| native));
     native.map_err(|error| refusal.unwrap_or_else(|| Refusal::NotJson(error.to_string())))
 }
 
@@ -179,10 +241,20 @@ struct Native<'a> {
     event: Event<'a>,
     key: Option<Cow<'a, str>>,
     events: Option<&'a RawValue>,
+    /// `events` of an envelope.
+    batch: Option<Vec<Native<'a>>>,
+}
+
+impl<'de> Deserialize<'de> for Native<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(NativeVisitor { refusal: &mut None, is_outer: false })
+    }
 }
 
 struct NativeVisitor<'r> {
     refusal: &'r mut Option<Refusal>,
+    /// Whether this may be an envelope.
+    is_outer: bool,
 }
 
 impl<'de> Visitor<'de> for NativeVisitor<'_> {
@@ -221,6 +293,9 @@ impl<'de> Visitor<'de> for NativeVisitor<'_> {
                 "properties" => object(&mut map, "properties").map(|value| event.properties = value),
                 "context" => object(&mut map, "context").map(|value| event.context = value),
                 "key" => text(&mut map, "key").map(|value| native.key = value),
+                "events" if self.is_outer => {
+                    map.next_value().map(|Batch(events)| native.batch = Some(events)).map_err(not_json)
+                }
                 "events" => map.next_value().map(|value| native.events = Some(value)).map_err(not_json),
                 _ => map.next_value().map(|value| event.extra.push((name, value))).map_err(not_json),
             };
@@ -279,7 +354,43 @@ fn object<'de, A: MapAccess<'de>>(map: &mut A, field: &'static str) -> Result<Op
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn what_is_decoded_at_once_is_what_one_by_one_gives(pieces in prop::collection::vec(prop::sample::select(&[
+            "{", "}", "[", "]", ",", "[{", "}]", "\"key\":\"k\"", "\"key\":7", "\"name\":\"a\"", "\"events\":", "\"events\":[", "{\"name\":\"a\"}",
+            "{\"name\":\"b\",\"key\":\"k\"}", "{\"url\":\"/\",\"events\":[1]}", "{}", "7", "null", "\"x\":1e9", "\"x\":1e5000", "\"timestamp\":\"no\"",
+            "\"timestamp\":1700000000000", "\"properties\":{\"a\":[1]}", "\"properties\":7", "\"type\":\"\\u0061\"", "\"type\":null", "\n", " ", "\"",
+        ][..]), 1..9)) {
+            let text = pieces.concat();
+            let text = text.trim_ascii();
+            if let Some(decoded) = decode_at_once(text) {
+                let slowly = decode_one_by_one(text).expect("what can be decoded at once can be one by one");
+                prop_assert_eq!(format!("{decoded:?}"), format!("{slowly:?}"), "{}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_bodies_are_decoded_at_once() {
+        for body in [
+            r#"{"key":"k","events":[{"name":"a"},{"name":"b","events":[1],"colour":"red"}]}"#,
+            r#"{"events":[{"name":"a","key":"k"},{"name":"b","key":"other"}],"key":null}"#,
+            r#"[{"name":"a"},{"url":"/"}]"#,
+            r#"{"name":"a","properties":{"plan":"team"}}"#,
+        ] {
+            let decoded = decode_at_once(body).expect(body);
+            assert_eq!(format!("{decoded:?}"), format!("{:?}", decode_one_by_one(body).expect(body)));
+        }
+        for body in [r#"{"events":7,"name":"a"}"#, "[]", "[7]", r#"{"name":"a"} {"name":"b"}"#, r#"[{"name":{}}]"#] {
+            assert!(decode_at_once(body).is_none(), "{body}");
+        }
+    }
 
     fn one(body: &str) -> Result<Event<'_>, Refusal> {
         let decoded = decode(body, false).expect("body is JSON");

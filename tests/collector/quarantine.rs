@@ -79,3 +79,41 @@ async fn duplicates_and_refused_rows_in_one_batch() {
     database.until_accounted(4, 2, 1, 1).await;
     second.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_cannot_even_be_copied_are_found_among_the_others() {
+    let (database, collector, _journal) = collector(|_| {}).await;
+    // Unlike other constraints, this one holds for the temporary table, too.
+    database.client.batch_execute("alter table analytics.events alter column screen set not null").await.expect("set");
+    let screen = |n: usize| if [0, 4, 5, 8].contains(&n) { "" } else { r#","screen":"1x1""# };
+    let events: Vec<String> = (0..9).map(|n| format!(r#"{{"name":"{n}"{}}}"#, screen(n))).collect();
+    collector.post(&format!("[{}]", events.join(","))).await;
+    database.until_accounted(9, 5, 0, 4).await;
+    let stored = database.rows("select string_agg(name, '' order by name) from analytics.events").await;
+    assert_eq!(stored, ["12367"]);
+    let refused = "select sqlstate, string_agg(event::jsonb ->> 'name', '' order by event::jsonb ->> 'name') from weir.quarantine group by 1";
+    assert_eq!(database.rows(refused).await, ["23502|0458"]);
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_twice_and_was_refused_twice_comes_back_once() {
+    let (database, collector, _journal) = collector(|_| {}).await;
+    database.client.batch_execute(CONSTRAINT).await.expect("added");
+    let now = "select to_char(now() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
+    let event = format!(r#"{{"name":"far too long","id":"k","timestamp":"{}"}}"#, database.rows(now).await[0]);
+    collector.post(&event).await;
+    database.until_accounted(1, 0, 0, 1).await;
+    let (settings, keys) = collector.stop().await;
+    // Another journal, which has not seen it.
+    let other = tempfile::tempdir().expect("a directory");
+    let second = TestCollector::start_with(config(&database.url, other.path()), keys).await.expect("starts");
+    second.post(&event).await;
+    database.until_accounted(2, 0, 0, 2).await;
+    second.stop().await;
+    database.client.batch_execute("alter table analytics.events drop constraint names_are_short").await.expect("gone");
+    let weir = Database::new(&settings.database, 1).expect("a valid URL");
+    let replayed = quarantine::replay(&weir, None).await.expect("replayed");
+    assert_eq!((replayed.stored, replayed.duplicate, replayed.refused.len()), (1, 1, 0));
+    database.until_accounted(2, 1, 1, 0).await;
+}
