@@ -158,6 +158,29 @@ mod tests {
     }
 
     #[test]
+    fn a_torn_end_that_the_ledger_has_applied_was_damaged() {
+        for is_torn in [true, false] {
+            let (disk, journal) = (MemoryDisk::default(), JournalState::new(1_000, 100));
+            let (_, positions) = segment(&disk, &["a", "b"]);
+            let file = disk.open(Path::new(PATH)).expect("there");
+            let cut = Segment::new(ID, PATH.into(), ROW_VERSION, file).recovered(positions[0].offset, Vec::new());
+            let cut = if is_torn { cut.torn() } else { cut };
+            assert!(is_taken(&cut, positions[0], &journal), "nobody knows of more");
+            assert_eq!((journal.damaged_bytes(), cut.is_damaged()), (0, false));
+            assert_eq!(is_taken(&cut, positions[1], &journal), is_torn);
+            let damaged = if is_torn { positions[1].offset - positions[0].offset } else { 0 };
+            assert_eq!((journal.damaged_bytes(), cut.is_damaged()), (damaged, is_torn));
+            // After a failover all that is left of it is sent again, and that is its end.
+            if is_torn {
+                assert!(is_taken(&cut, Position { offset: 0, chain: 0 }, &journal));
+                let frames = cut.read(0, 1_000).expect("readable");
+                assert_eq!(frames.to, positions[0].offset);
+                assert!(cut.read(frames.to, 1_000).expect("nothing").is_empty());
+            }
+        }
+    }
+
+    #[test]
     fn a_commit_moves_the_row_and_adds_to_its_counts() {
         let (own, positions) = segment(&MemoryDisk::default(), &["a", "b"]);
         let journal = JournalState::new(1_000, 100);

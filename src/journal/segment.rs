@@ -30,6 +30,8 @@ pub struct Segment {
     file: Box<dyn DiskFile>,
     /// Ranges found unreadable, in order.
     damaged: RwLock<Vec<Range<u64>>>,
+    /// Whether bytes that are no frame follow the last one. Nobody was answered for them, unless the ledger knows better.
+    is_torn: bool,
     /// How far the ledger was last seen, and since when it is there.
     seen: Mutex<Option<(u64, Instant)>>,
 }
@@ -65,6 +67,7 @@ impl Segment {
             progress: Progress::new(SEGMENT_HEADER_BYTES as u64),
             file,
             damaged: RwLock::default(),
+            is_torn: false,
             seen: Mutex::default(),
         }
     }
@@ -74,6 +77,11 @@ impl Segment {
         self.progress.set_synced_to(end);
         self.progress.seal();
         Self { damaged: RwLock::new(damaged), ..self }
+    }
+
+    /// One with bytes behind its last frame that are no frame.
+    pub fn torn(self) -> Self {
+        Self { is_torn: true, ..self }
     }
 
     pub(super) fn file(&self) -> &dyn DiskFile {
@@ -158,18 +166,29 @@ impl Segment {
         let mut bytes = vec![0; synced_to.saturating_sub(from) as usize];
         read_tolerantly(self.file(), from, &mut bytes);
         let next = next_frame(self.id, &bytes, from, ALIGNMENT_BYTES).map_or(synced_to, |at| from + at as u64);
-        let mut damaged = self.damaged.write().unwrap_or_else(PoisonError::into_inner);
-        damaged.push(from..next);
-        damaged.sort_by_key(|range| range.start);
+        self.note_damage(from..next);
         from..next
     }
 
-    /// Reads every frame before `to`, and notes what is damaged: the number of such bytes.
+    fn note_damage(&self, range: Range<u64>) {
+        let mut damaged = self.damaged.write().unwrap_or_else(PoisonError::into_inner);
+        damaged.push(range);
+        damaged.sort_by_key(|range| range.start);
+    }
+
+    /// Reads every frame before `to`, and notes what is damaged: the number of such bytes. A torn end before `to` was a
+    /// frame once.
     pub fn find_damage(&self, to: u64) -> u64 {
         let (mut at, mut damaged) = (0, 0);
         while at < to {
             match self.read(at, CHECK_BYTES) {
-                Ok(frames) if frames.is_empty() => break,
+                Ok(frames) if frames.is_empty() => {
+                    if self.is_torn && frames.to < to {
+                        self.note_damage(frames.to..to);
+                        damaged += to - frames.to;
+                    }
+                    break;
+                }
                 Ok(frames) => at = frames.to,
                 Err(_) => {
                     let range = self.step_over(at);

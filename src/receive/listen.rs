@@ -76,7 +76,7 @@ pub struct Listen {
 }
 
 /// Serves `router` until `shutdown`, then lets requests in flight finish.
-pub async fn serve(Listen { listener, tls, limits, metrics, .. }: Listen, router: Router, shutdown: CancellationToken) {
+pub async fn serve(Listen { listener, tls, limits, metrics }: Listen, router: Router, shutdown: CancellationToken) {
     let slots = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
     let shedder = Shedder::default();

@@ -32,6 +32,8 @@ async fn a_week_is_ready_and_imports_make_their_own() {
                      and not exists (select from pg_index x join pg_attribute a on a.attrelid = x.indrelid and a.attnum = any (x.indkey)
                                      where x.indrelid = i.inhrelid and x.indisunique and a.attname = 'event_id')";
     assert_eq!(database.number(unindexed).await, 0);
+    let metrics = crate::support::http::get(collector.admin, "/metrics", &[]).await.text();
+    assert!(metrics.contains("\nweir_partitions 12\n"), "{metrics}");
     collector.stop().await;
 }
 

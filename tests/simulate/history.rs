@@ -29,6 +29,8 @@ const REST_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 const FAIL_OVER_LAG: Duration = RETAIN.saturating_sub(Duration::from_secs(1));
 /// An idle lane asks every ten seconds whether the database has forgotten something.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
+/// What cannot be read is read twice more, a pause apart, before it is stepped over.
+const DAMAGE_BELIEVED_AFTER: Duration = Duration::from_secs(31);
 
 /// Which faults a history may have.
 #[expect(clippy::struct_excessive_bools, reason = "they are independent")]
@@ -61,7 +63,8 @@ pub struct History {
     promised: BTreeSet<Uuid>,
     /// Promised, and then the disk itself was lost: the guarantee ends there.
     excused: BTreeSet<Uuid>,
-    is_damaged: bool,
+    /// Ranges whose bits have rotted.
+    damages: u32,
     poison: BTreeSet<Uuid>,
     named: Vec<Event>,
     durability: Durability,
@@ -106,7 +109,7 @@ impl History {
             sent: BTreeMap::new(),
             promised: BTreeSet::new(),
             excused: BTreeSet::new(),
-            is_damaged: false,
+            damages: 0,
             poison: BTreeSet::new(),
             named: Vec::new(),
             durability,
@@ -322,7 +325,7 @@ impl History {
             return;
         }
         // The books of what lay there are lost as well.
-        self.is_damaged = true;
+        self.damages += 1;
         let (offset, length, ids) = &frames[self.random.below(frames.len() as u64) as usize];
         self.excused.extend(ids);
         disk.flip(path, offset * 8 + self.random.below(*length as u64 * 8) as usize);
@@ -347,7 +350,7 @@ impl History {
         if self.weather.failovers {
             // Nobody sends anything that would fail: the lanes find out by themselves, long before files are released.
             self.database.fail_over(FAIL_OVER_LAG, self.random.coin());
-            sleep(NOTICED_WITHIN).await;
+            sleep(NOTICED_WITHIN + DAMAGE_BELIEVED_AFTER * self.damages).await;
             self.check();
         }
         // Everything is released in the end, but for what a person must see.
@@ -439,7 +442,7 @@ impl History {
         }
         assert_eq!(stored, tables.rows.values().map(|count| u64::from(*count)).sum::<u64>(), "P3: rows and ledger");
         assert_eq!(quarantined, tables.quarantine.values().map(|count| u64::from(*count)).sum::<u64>(), "P3");
-        let has_lost = self.is_damaged || !self.excused.is_empty();
+        let has_lost = self.damages > 0 || !self.excused.is_empty();
         for node in self.nodes.iter().filter(|_| !has_lost) {
             let Some(process) = &node.process else { continue };
             for (source, balance) in process.balance() {
