@@ -4,7 +4,7 @@ SHELL := bash
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak fuzz mutants lint bench loadtest clean
+.PHONY: help run test soak fuzz mutants lint bench instructions microbench loadtest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,13 @@ fuzz: ## look for inputs that break something (ARGS='SECONDS TARGET...')
 mutants: ## change journal and flush in small ways and see the tests notice (hours; ARGS)
 	@exec scripts/mutants $(ARGS)
 
-bench: ## run the micro-benchmarks
+bench: ## measure weir beside what bounds it and beside its peers: a table, pictures, figures (ARGS)
+	@exec scripts/bench $(ARGS)
+
+instructions: ## count the processor's instructions an event, and fail if they have risen (ARGS=--renew)
+	@exec scripts/instructions $(ARGS)
+
+microbench: ## run the micro-benchmarks
 	@. scripts/lib.sh && need_rust
 	cargo bench --locked $(ARGS)
 

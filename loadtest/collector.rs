@@ -18,12 +18,13 @@ use crate::client::Connection;
 use crate::machine;
 
 /// Migrating an empty database and binding two ports takes far less.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Valgrind makes it fifty times as slow.
+const START_TIMEOUT: Duration = Duration::from_secs(180);
 /// A process that took less than a twentieth of this rests.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
 /// More than all of weir's own time-outs for shutting down together.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A running `weir serve` with a journal that ends with it.
 pub struct Collector {
@@ -33,19 +34,37 @@ pub struct Collector {
     admin: SocketAddr,
     log: PathBuf,
     dir: TempDir,
+    /// From the start of the process until it said that it is ready.
+    pub ready_after: Duration,
 }
 
-impl Collector {
-    /// Starts `weir serve` with the default settings, working in a new directory below `parent`.
-    pub async fn start(
-        program: &Path,
-        database_url: &str,
-        parent: &Path,
-        durability: Durability,
-    ) -> anyhow::Result<Self> {
+/// How to start `weir serve`.
+pub struct Launch<'a> {
+    pub program: &'a Path,
+    /// A program that runs it, with arguments.
+    pub under: &'a [String],
+    pub database_url: &'a str,
+    pub settings: Vec<(&'static str, String)>,
+}
+
+impl Launch<'_> {
+    /// Working in a new directory below `parent`.
+    pub async fn start(&self, parent: &Path) -> anyhow::Result<Collector> {
         let dir = tempfile::Builder::new().prefix("loadtest-").tempdir_in(parent)?;
+        self.start_in(dir).await
+    }
+
+    /// With what lies in `dir` from before.
+    pub async fn start_in(&self, dir: TempDir) -> anyhow::Result<Collector> {
         let log = dir.path().join("weir.log");
-        let mut command = Command::new(program);
+        let mut command = match self.under {
+            [] => Command::new(self.program),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(self.program);
+                command
+            }
+        };
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("WEIR_") {
                 command.env_remove(name);
@@ -53,20 +72,21 @@ impl Collector {
         }
         let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .env("DATABASE_URL", database_url)
+            .env("DATABASE_URL", self.database_url)
             .env("WEIR_LOG_FORMAT", "json")
             // All load has one key. The limit is checked all the same, but is never reached.
             .env("WEIR_RECEIVE__KEY_REQUESTS_PER_S", "1000000000")
-            .env("WEIR_JOURNAL__DURABILITY", serde_json::to_value(durability)?.as_str().unwrap_or_default())
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log)?)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| program.display().to_string())?;
+            .with_context(|| self.program.display().to_string())?;
+        let started = Instant::now();
         let pid = child.id().context("the collector has ended")?;
-        let deadline = Instant::now() + START_TIMEOUT;
+        let deadline = started + START_TIMEOUT;
         let (public, admin) = loop {
             if let Some(addresses) = addresses(&log)? {
                 break addresses;
@@ -77,7 +97,22 @@ impl Collector {
             ensure!(Instant::now() < deadline, "the collector was not ready in time:\n{}", tail(&log)?);
             tokio::time::sleep(POLL_INTERVAL).await;
         };
-        let collector = Self { child, pid, public, admin, log, dir };
+        let ready_after = started.elapsed();
+        Ok(Collector { child, pid, public, admin, log, dir, ready_after })
+    }
+}
+
+impl Collector {
+    /// Starts `weir serve` with the default settings, and waits until it rests.
+    pub async fn start(
+        program: &Path,
+        database_url: &str,
+        parent: &Path,
+        durability: Durability,
+    ) -> anyhow::Result<Self> {
+        let durability = serde_json::to_value(durability)?.as_str().unwrap_or_default().to_owned();
+        let settings = vec![("WEIR_JOURNAL__DURABILITY", durability)];
+        let collector = Launch { program, under: &[], database_url, settings }.start(parent).await?;
         let (status, _) = collector.ask("/readyz").await?;
         ensure!(status == 200, "/readyz answers {status}");
         collector.settle().await?;
@@ -86,7 +121,7 @@ impl Collector {
 
     /// Waits until the process rests: after its start it compiles the user agents' patterns for about a second, which
     /// belongs to no event.
-    async fn settle(&self) -> anyhow::Result<()> {
+    pub async fn settle(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             let before = machine::process_cpu(self.pid)?;
@@ -114,6 +149,12 @@ impl Collector {
         let mut connection = Connection::open(self.admin).await?;
         let (status, body) = connection.exchange(request.as_bytes()).await?;
         Ok((status, String::from_utf8(body.to_vec())?))
+    }
+
+    /// Ends the process at once; its journal stays.
+    pub async fn kill(mut self) -> anyhow::Result<TempDir> {
+        self.child.kill().await?;
+        Ok(self.dir)
     }
 
     /// Ends the process as an operator would; returns what it had to complain about.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::Connection;
 use crate::traffic::{Sent, Shape, Traffic};
 
-const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 /// The resolution of what is measured; a look costs PostgreSQL some 50 µs.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// A backlog at full speed may be long; longer than this is a stall.
@@ -25,7 +25,7 @@ pub struct Freshness {
     pub took: Vec<Duration>,
 }
 
-/// Sends an event twice a second, and looks for each until it is there, until `stop`.
+/// Sends an event ten times a second, and looks for each until it is there, until `stop`.
 pub async fn probe(
     client: Client,
     address: SocketAddr,

@@ -14,6 +14,10 @@
 //!                 `journal.durability = "memory"`, where only 202 counts as a success: what group commit costs
 //! outage          single events on a schedule, while PostgreSQL goes away and comes back; meanwhile batches on a schedule
 //!                 make a backlog. How fast it is caught up with, beside raw COPY; and what the single events notice
+//! recovery        a collector killed with a large journal: how soon it takes events again, how fast PostgreSQL gets the rest
+//! rivals          other servers under the same single events (rivals.rs)
+//! idle            the memory of a collector that nobody uses
+//! curve           single events with more and more connections, partitions, rows in the table; only if asked for
 //! ```
 //!
 //! `--sabotage lose-one` (or `double-one`, `invent-one`) harms the rows before they are compared: the test must fail.
@@ -22,14 +26,21 @@ mod client;
 mod collector;
 mod commit;
 mod corpus;
+mod curve;
 mod database;
 mod freshness;
+mod idle;
+mod instructions;
 mod machine;
 mod measure;
+mod naive;
 mod outage;
 mod peers;
+mod plot;
 mod random;
+mod recovery;
 mod report;
+mod rivals;
 #[path = "../tests/shared/split_mix.rs"]
 mod split_mix;
 mod traffic;
@@ -88,9 +99,27 @@ struct Args {
     /// One by one, before, while and after it is away.
     #[arg(long, default_value_t = 1_000)]
     live_events_per_second: u32,
+    /// What the journal holds in the phase `recovery`.
+    #[arg(long, default_value_t = 2_048)]
+    recovery_mib: u64,
+    /// The rows that there are at the end of the phase `curve`.
+    #[arg(long, default_value_t = 50_000_000)]
+    curve_rows: u64,
+    /// Instead of all that: count instructions an event and compare them with this file.
+    #[arg(long, value_name = "FILE")]
+    instructions: Option<PathBuf>,
+    /// Write that file.
+    #[arg(long)]
+    renew: bool,
     /// Harm the rows before they are compared with what was answered: shows that the test can fail.
     #[arg(long, value_enum)]
     sabotage: Option<Sabotage>,
+    /// Where to write a picture of each figure.
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
+    /// A geo database, for the memory of a collector that has one.
+    #[arg(long, value_name = "FILE OR DIR")]
+    geo: Option<PathBuf>,
     /// Where to write all figures of all rounds.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -111,12 +140,19 @@ enum Phase {
     Commit,
     Batch,
     Outage,
+    Recovery,
+    Idle,
+    Rivals,
+    Curve,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(peers::BARE_COMMAND) {
         return told(peers::serve_bare().await);
+    }
+    if std::env::args().nth(1).as_deref() == Some(naive::COMMAND) {
+        return told(naive::serve().await);
     }
     told(run(Args::parse()).await)
 }
@@ -154,8 +190,15 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let dir = args.dir.clone().unwrap_or_else(|| target.to_owned());
     let database = Database::create(&superuser_url).await?;
     let url = database.url.clone();
+    let work = async {
+        let bench = bench(&args, database, weir, dir).await?;
+        match &args.instructions {
+            Some(baseline) => instructions::check(&bench, baseline, args.renew).await.map(|()| None),
+            None => measure(&args, &bench).await.map(Some),
+        }
+    };
     let measured = tokio::select! {
-        measured = measure(&args, database, weir, dir) => measured,
+        measured = work => measured,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
         _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
     };
@@ -163,7 +206,11 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let dropped = database::drop(&superuser_url, &url).await;
     let report = measured?;
     dropped?;
+    let Some(report) = report else { return Ok(()) };
     report.print();
+    if let Some(dir) = &args.plots {
+        report.plot(dir)?;
+    }
     if let Some(file) = &args.json {
         std::fs::write(file, serde_json::to_vec_pretty(&report)?).with_context(|| file.display().to_string())?;
     }
@@ -187,10 +234,9 @@ async fn build_weir() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(args: &Args, database: Database, weir: PathBuf, dir: PathBuf) -> anyhow::Result<Report> {
+async fn bench(args: &Args, database: Database, weir: PathBuf, dir: PathBuf) -> anyhow::Result<Bench> {
     let site = prepare(&database).await?;
-    let postgres = database.server_version.clone();
-    let bench = Bench {
+    Ok(Bench {
         traffic: Arc::new(Traffic::new(site, args.seed)),
         database,
         weir,
@@ -198,12 +244,16 @@ async fn measure(args: &Args, database: Database, weir: PathBuf, dir: PathBuf) -
         duration: Duration::from_secs(args.seconds),
         streams: AtomicU32::new(0),
         sabotage: args.sabotage,
+        geo: args.geo.clone(),
         dir,
-    };
+    })
+}
+
+async fn measure(args: &Args, bench: &Bench) -> anyhow::Result<Report> {
     let mut report = Report {
         command: std::env::args().collect::<Vec<_>>().join(" "),
         machine: machine::describe(),
-        postgres,
+        postgres: bench.database.server_version.clone(),
         sync_8_kb_us: machine::sync_time(&bench.dir)?.as_secs_f64() * 1e6,
         connections: args.connections,
         seconds: args.seconds,
@@ -214,7 +264,7 @@ async fn measure(args: &Args, database: Database, weir: PathBuf, dir: PathBuf) -
     bench.copy(args.batch_events).await.context("raw COPY, to begin with")?;
     for number in 1..=args.rounds {
         eprintln!("round {number} of {}", args.rounds);
-        report.rounds.push(round(args, &bench).await?);
+        report.rounds.push(round(args, bench).await?);
     }
     Ok(report)
 }
@@ -260,6 +310,23 @@ async fn round(args: &Args, bench: &Bench) -> anyhow::Result<Round> {
         let batch = full(bench, "batch", shape).await?;
         round.batch_scheduled = Some(half(bench, "batch", shape, &batch).await?);
         round.batch = Some(batch);
+    }
+    if is_asked(Phase::Rivals) {
+        round.rivals = bench.rivals().await.context("rivals")?;
+    }
+    if is_asked(Phase::Idle) {
+        round.idle = Some(bench.idle().await.context("idle")?);
+    }
+    if args.only.contains(&Phase::Curve) {
+        round.curve = Some(bench.curve(args.curve_rows, args.batch_events).await.context("curve")?);
+    }
+    if is_asked(Phase::Recovery) {
+        let recovery = bench.recovery(args.recovery_mib << 20, args.batch_events).await.context("recovery")?;
+        eprintln!(
+            "  recovery       {:>9.0} rows/s out of {:.0} MiB, ready after {:.2} s",
+            recovery.rows_per_second, recovery.journal_mib, recovery.ready_s
+        );
+        round.recovery = Some(recovery);
     }
     if is_asked(Phase::Outage) {
         round.outage = Some(outage(args, bench).await?);

@@ -33,6 +33,8 @@ pub struct Bench {
     pub weir: PathBuf,
     /// Where journals are put.
     pub dir: PathBuf,
+    /// A geo database, for the memory that it takes.
+    pub geo: Option<PathBuf>,
     pub connections: u32,
     pub duration: Duration,
     pub streams: AtomicU32,
@@ -77,7 +79,10 @@ pub struct WeirResult {
     pub flushes_per_second: f64,
     pub flush_ms_mean: f64,
     pub freshness_ms_p50: f64,
+    pub freshness_ms_p99: f64,
     pub freshness_ms_max: f64,
+    pub table_bytes_per_event: f64,
+    pub index_bytes_per_event: f64,
     /// Only on a schedule.
     pub latency: Option<Latency>,
     /// What the collector complained of, or counted that it should not have.
@@ -188,6 +193,7 @@ impl Bench {
         let mut answered: Vec<Sent> = outcome.answered.clone();
         answered.extend(&freshness.answered);
         verify::wait_for_commit(&client, committed + events(&answered)).await?;
+        let storage = verify::storage(&client, events(&answered)).await?;
         self.verify(&client, &answered).await?;
         let counted = Counted::between(&counted, &collector.metrics().await?);
         let mut remarks = counted.remarks();
@@ -212,7 +218,10 @@ impl Bench {
             flushes_per_second: counted.get("weir_flush_seconds_count") / landed.as_secs_f64(),
             flush_ms_mean: counted.mean_ms("weir_flush_seconds"),
             freshness_ms_p50: took_ms.get(took_ms.len() / 2).copied().unwrap_or(f64::NAN),
+            freshness_ms_p99: took_ms.get(took_ms.len() * 99 / 100).copied().unwrap_or(f64::NAN),
             freshness_ms_max: took_ms.last().copied().unwrap_or(f64::NAN),
+            table_bytes_per_event: storage.0,
+            index_bytes_per_event: storage.1,
             latency: pace.zip(outcome.timing.first()).map(|(pace, timing)| Latency::of(pace, timing)),
             remarks,
         })

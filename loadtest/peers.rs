@@ -203,30 +203,44 @@ impl Copy {
         Ok(Self { block: Arc::new(Block::build(traffic, flush.bytes_max).await?), batch_events, clients })
     }
 
+    /// Copies at least `rows` rows into `table`; returns how many.
+    pub async fn fill(self, table: &str, rows: u64) -> anyhow::Result<u64> {
+        let wanted = Arc::new(AtomicI64::new(rows.cast_signed()));
+        let block_rows = self.block.starts.len() as i64;
+        let is_over = move || wanted.fetch_sub(block_rows, Ordering::Relaxed) <= 0;
+        self.copy(table, is_over).await
+    }
+
     /// Copies for `duration`; rows a second.
     pub async fn run(self, duration: Duration) -> anyhow::Result<f64> {
-        let columns: Vec<&str> = row::COLUMNS.iter().map(|(name, _)| *name).collect();
-        let statement = format!("copy {COPY_TABLE} ({}) from stdin (format binary)", columns.join(", "));
-        let clock_us = Arc::new(AtomicI64::new((Timestamp::now() - PAST).as_microsecond()));
-        let deadline = Instant::now() + duration;
         let started = Instant::now();
+        let deadline = started + duration;
+        let rows = self.copy(COPY_TABLE, move || Instant::now() >= deadline).await?;
+        Ok(rows as f64 / started.elapsed().as_secs_f64())
+    }
+
+    async fn copy(self, table: &str, is_over: impl Fn() -> bool + Clone + Send + 'static) -> anyhow::Result<u64> {
+        let columns: Vec<&str> = row::COLUMNS.iter().map(|(name, _)| *name).collect();
+        let statement = format!("copy {table} ({}) from stdin (format binary)", columns.join(", "));
+        let clock_us = Arc::new(AtomicI64::new((Timestamp::now() - PAST).as_microsecond()));
         let mut lanes = JoinSet::new();
         for (number, client) in (0..).zip(self.clients) {
             let (block, statement, clock_us) = (Arc::clone(&self.block), statement.clone(), Arc::clone(&clock_us));
             let renew = move |random: &mut Random| block.renewed(self.batch_events, &clock_us, random);
-            lanes.spawn(async move { copy_until(deadline, client, renew, &statement, number).await });
+            let is_over = is_over.clone();
+            lanes.spawn(async move { copy_until(is_over, client, renew, &statement, number).await });
         }
         let mut rows = 0;
         while let Some(lane) = lanes.join_next().await {
             rows += lane??;
         }
-        Ok(rows as f64 / started.elapsed().as_secs_f64())
+        Ok(rows)
     }
 }
 
 /// One lane; rows copied.
 async fn copy_until(
-    deadline: Instant,
+    is_over: impl Fn() -> bool,
     mut client: Client,
     renew: impl Fn(&mut Random) -> anyhow::Result<Bytes>,
     statement: &str,
@@ -234,7 +248,7 @@ async fn copy_until(
 ) -> anyhow::Result<u64> {
     let mut random = Random::new(seed);
     let mut rows = 0;
-    while Instant::now() < deadline {
+    while !is_over() {
         let mut bytes = renew(&mut random)?;
         let transaction = client.transaction().await?;
         let mut sink = pin!(transaction.copy_in::<_, Bytes>(statement).await?);

@@ -1,10 +1,17 @@
 //! The table: medians over the rounds, and the ratios between peers, taken round by round.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use crate::commit::CommitResult;
+use crate::curve::CurveResult;
+use crate::idle::IdleResult;
 use crate::measure::{BareResult, CopyResult, Latency, WeirResult};
 use crate::outage::OutageResult;
+use crate::plot::{Goal, Plot};
+use crate::recovery::RecoveryResult;
+use crate::rivals::Rival;
 use crate::usage::Cores;
 
 /// One round's results; what was left out is absent.
@@ -18,6 +25,10 @@ pub struct Round {
     pub batch: Option<WeirResult>,
     pub batch_scheduled: Option<WeirResult>,
     pub outage: Option<OutageResult>,
+    pub recovery: Option<RecoveryResult>,
+    pub rivals: Vec<Rival>,
+    pub idle: Option<IdleResult>,
+    pub curve: Option<CurveResult>,
 }
 
 /// Everything that `--json` writes.
@@ -45,7 +56,7 @@ const COLUMNS: [(&str, Column); 4] = [
     ("batch, half", |round| round.batch_scheduled.as_ref()),
 ];
 
-const LINES: [(&str, usize, Value<WeirResult>); 17] = [
+const LINES: [(&str, usize, Value<WeirResult>); 20] = [
     ("requests/s", 0, |result| result.requests_per_second),
     ("events answered/s", 0, |result| result.accepted_per_second),
     ("rows landed/s", 0, |result| result.landed_per_second),
@@ -62,7 +73,10 @@ const LINES: [(&str, usize, Value<WeirResult>); 17] = [
     ("flushes/s", 1, |result| result.flushes_per_second),
     ("flush, ms", 1, |result| result.flush_ms_mean),
     ("freshness p50, ms", 0, |result| result.freshness_ms_p50),
+    ("freshness p99, ms", 0, |result| result.freshness_ms_p99),
     ("freshness max, ms", 0, |result| result.freshness_ms_max),
+    ("bytes on disk an event", 0, |result| result.table_bytes_per_event),
+    ("  of its indexes", 0, |result| result.index_bytes_per_event),
 ];
 
 const OUTAGE_LINES: [(&str, usize, Value<OutageResult>); 16] = [
@@ -84,6 +98,15 @@ const OUTAGE_LINES: [(&str, usize, Value<OutageResult>); 16] = [
     ("  stolen by the hypervisor", 2, |outage| outage.cores.stolen),
 ];
 
+const RECOVERY_LINES: [(&str, usize, Value<RecoveryResult>); 6] = [
+    ("journal, MiB", 0, |recovery| recovery.journal_mib),
+    ("from the start until ready, s", 2, |recovery| recovery.ready_s),
+    ("  until the last row, s", 2, |recovery| recovery.flushed_s),
+    ("rows/s from the first on", 0, |recovery| recovery.rows_per_second),
+    ("memory at its peak, MiB", 1, |recovery| recovery.memory_peak_mib),
+    ("weir, cores", 2, |recovery| recovery.cores.subject),
+];
+
 /// A section of the live traffic through an outage.
 type Section = fn(&OutageResult) -> &Latency;
 
@@ -91,25 +114,71 @@ const SECTIONS: [(&str, Section); 3] =
     [("before", |outage| &outage.before), ("away", |outage| &outage.away), ("catching up", |outage| &outage.catch_up)];
 
 /// What two figures have to do with each other: name, the bar if it has one, and both figures of a round.
-type Ratio = (&'static str, Option<f64>, fn(&Round) -> Option<(f64, f64)>);
+type Ratio = (&'static str, Goal, fn(&Round) -> Option<(f64, f64)>);
 
-const RATIOS: [Ratio; 6] = [
-    ("weir single / bare, requests/s", None, |round| {
+const RATIOS: [Ratio; 11] = [
+    ("weir single / bare, requests/s", Goal::AtLeast(0.75), |round| {
         Some((round.single.as_ref()?.requests_per_second, round.bare.as_ref()?.requests_per_second))
     }),
-    ("single with sync / in memory", Some(0.9), |round| round.commit.as_ref()?.requests_per_second()),
-    ("weir batch / raw COPY, rows/s", None, |round| {
+    ("single with sync / in memory", Goal::AtLeast(0.9), |round| round.commit.as_ref()?.requests_per_second()),
+    ("weir batch / raw COPY, rows/s", Goal::AtLeast(0.9), |round| {
         Some((round.batch.as_ref()?.landed_per_second, round.copy.as_ref()?.rows_per_second))
     }),
-    ("catching up / raw COPY, rows/s", Some(0.8), |round| {
+    ("catching up / raw COPY, rows/s", Goal::AtLeast(0.8), |round| {
         Some((round.outage.as_ref()?.catch_up_rows_per_second, round.copy.as_ref()?.rows_per_second))
     }),
-    ("  counted from the return", None, |round| {
+    ("catching up, from the return / COPY", Goal::None, |round| {
         Some((round.outage.as_ref()?.return_rows_per_second, round.copy.as_ref()?.rows_per_second))
     }),
-    ("  median of half seconds", None, |round| {
+    ("catching up, median half s / COPY", Goal::None, |round| {
         Some((round.outage.as_ref()?.window_rows_per_second, round.copy.as_ref()?.rows_per_second))
     }),
+    ("weir single / Reload, requests/s", Goal::AtLeast(12.0), |round| {
+        Some((round.single.as_ref()?.requests_per_second, round.rival("reload")?))
+    }),
+    ("weir single / axum and INSERTs", Goal::None, |round| {
+        Some((round.single.as_ref()?.requests_per_second, round.rival("axum")?))
+    }),
+    ("weir single / Express and INSERTs", Goal::None, |round| {
+        Some((round.single.as_ref()?.requests_per_second, round.rival("express")?))
+    }),
+    ("weir single / FastAPI and INSERTs", Goal::None, |round| {
+        Some((round.single.as_ref()?.requests_per_second, round.rival("fastapi")?))
+    }),
+    ("recovering / raw COPY, rows/s", Goal::AtLeast(0.9), |round| {
+        Some((round.recovery.as_ref()?.rows_per_second, round.copy.as_ref()?.rows_per_second))
+    }),
+];
+
+/// A figure with a bar of its own: name, digits, bar, and the figure of a round.
+type Figure = (&'static str, usize, Goal, fn(&Round) -> Option<f64>);
+
+const FIGURES: [Figure; 11] = [
+    ("weir's CPU, us a single event", 1, Goal::AtMost(15.0), |round| Some(round.single.as_ref()?.cpu_us_per_event)),
+    ("weir's CPU, us an event of a batch", 1, Goal::AtMost(3.0), |round| Some(round.batch.as_ref()?.cpu_us_per_event)),
+    ("ack p99 at half speed, ms", 1, Goal::AtMost(10.0), |round| {
+        Some(round.single_scheduled.as_ref()?.latency.as_ref()?.p99_ms)
+    }),
+    ("ack p99 at half speed, batch, ms", 1, Goal::AtMost(10.0), |round| {
+        Some(round.batch_scheduled.as_ref()?.latency.as_ref()?.p99_ms)
+    }),
+    ("freshness p99 at half speed, ms", 0, Goal::AtMost(1_000.0), |round| {
+        Some(round.single_scheduled.as_ref()?.freshness_ms_p99)
+    }),
+    ("memory idle with GeoIP, MiB", 1, Goal::AtMost(80.0), |round| round.idle.as_ref()?.memory_with_geo_mib),
+    ("memory idle, MiB", 1, Goal::None, |round| Some(round.idle.as_ref()?.memory_mib)),
+    ("memory at full load, MiB", 1, Goal::AtMost(160.0), |round| {
+        let single = round.single.as_ref()?.memory_peak_mib;
+        Some(round.batch.as_ref().map_or(single, |batch| batch.memory_peak_mib.max(single)))
+    }),
+    ("memory with PostgreSQL away, MiB", 1, Goal::AtMost(160.0), |round| {
+        Some(round.outage.as_ref()?.memory_away_max_mib)
+    }),
+    ("bytes on disk an event, with indexes", 0, Goal::AtMost(450.0), |round| {
+        let single = round.single.as_ref()?;
+        Some(single.table_bytes_per_event + single.index_bytes_per_event)
+    }),
+    ("recovery until ready, s", 2, Goal::AtMost(1.0), |round| Some(round.recovery.as_ref()?.ready_s)),
 ];
 
 const LATENCY_LINES: [(&str, Value<Latency>); 7] = [
@@ -170,10 +239,17 @@ impl Report {
             let medians = COLUMNS.map(|(_, column)| self.median(|round| column(round)?.latency.as_ref().map(value)));
             line(name, 2, medians);
         }
+        for curve in self.rounds.iter().filter_map(|round| round.curve.as_ref()) {
+            curve.print();
+        }
+        self.print_recovery();
         self.print_outage();
         println!();
         for ratio in RATIOS {
             self.print_ratio(ratio);
+        }
+        for figure in FIGURES {
+            self.print_figure(figure);
         }
         for (number, commit) in (1..).zip(self.rounds.iter().filter_map(|round| round.commit.as_ref())) {
             if let Some((low, high)) = commit.quartiles() {
@@ -191,6 +267,16 @@ impl Report {
         println!(
             "\nEvery event answered 200 (by the collector in memory, 202) is one row, and every row was answered so."
         );
+    }
+
+    fn print_recovery(&self) {
+        if self.rounds.iter().all(|round| round.recovery.is_none()) {
+            return;
+        }
+        println!("\nkilled, and started again");
+        for (name, digits, value) in RECOVERY_LINES {
+            line(name, digits, [self.median(|round| round.recovery.as_ref().map(value))]);
+        }
     }
 
     fn print_outage(&self) {
@@ -214,30 +300,71 @@ impl Report {
     }
 
     /// The rounds' median, and the ratio of the medians: where they lie on both sides of a bar, there are too few rounds.
-    fn print_ratio(&self, (name, bar, figures): Ratio) {
+    fn print_ratio(&self, (name, goal, figures): Ratio) {
         let (above, below): (Vec<f64>, Vec<f64>) = self.rounds.iter().filter_map(figures).unzip();
         let ratios: Vec<f64> = above.iter().zip(&below).map(|(above, below)| above / below).collect();
-        let texts: Vec<String> = ratios.iter().map(|ratio| number(*ratio, 2)).collect();
+        let texts = texts(&ratios, 2);
         let (Some(of_rounds), Some(above), Some(below)) = (median(ratios), median(above), median(below)) else {
             return;
         };
         let of_medians = above / below;
-        print!(
-            "{name:<34}{:>14}  of {}; of the medians {}",
-            number(of_rounds, 2),
-            texts.join(" "),
-            number(of_medians, 2)
-        );
-        match bar {
-            Some(bar) if of_rounds.max(of_medians) < bar => println!("  BELOW the bar of {bar}"),
-            Some(bar) if of_rounds.min(of_medians) < bar => println!("  UNDECIDED at the bar of {bar}"),
-            Some(bar) => println!("  (bar: {bar})"),
-            None => println!(),
+        print!("{name:<36}{:>12}  of {texts}; of the medians {}", number(of_rounds, 2), number(of_medians, 2));
+        println!("{}", verdict(goal, &[of_rounds, of_medians]));
+    }
+
+    fn print_figure(&self, (name, digits, goal, figure): Figure) {
+        let figures: Vec<f64> = self.rounds.iter().filter_map(figure).collect();
+        let texts = texts(&figures, digits);
+        let Some(middle) = median(figures) else { return };
+        println!("{name:<36}{:>12}  of {texts}{}", number(middle, digits), verdict(goal, &[middle]));
+    }
+
+    /// A picture for each ratio and figure.
+    pub fn plot(&self, dir: &Path) -> anyhow::Result<()> {
+        std::fs::create_dir_all(dir)?;
+        let ratios = RATIOS.iter().map(|(name, goal, figures)| {
+            let of_round = |round| figures(round).map(|(above, below)| above / below);
+            (*name, *goal, self.rounds.iter().map(of_round).collect::<Vec<_>>())
+        });
+        let figures = FIGURES
+            .iter()
+            .map(|(name, _, goal, figure)| (*name, *goal, self.rounds.iter().map(figure).collect::<Vec<_>>()));
+        for (title, goal, values) in ratios.chain(figures) {
+            let (labels, values): (Vec<String>, Vec<f64>) =
+                (1..).zip(values).filter_map(|(round, value)| Some((format!("round {round}"), value?))).unzip();
+            if !values.is_empty() {
+                let median = median(values.clone());
+                Plot { title: title.trim().to_owned(), labels, values, median, goal }.write(dir)?;
+            }
         }
+        for curve in self.rounds.iter().filter_map(|round| round.curve.as_ref()) {
+            for plot in curve.plots() {
+                plot.write(dir)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn texts(values: &[f64], digits: usize) -> String {
+    values.iter().map(|value| number(*value, digits)).collect::<Vec<_>>().join(" ")
+}
+
+fn verdict(goal: Goal, values: &[f64]) -> String {
+    let met = values.iter().filter(|value| goal.is_met(**value)).count();
+    match goal {
+        Goal::None => String::new(),
+        _ if met == 0 => format!("  MISSES the bar: {}", goal.text()),
+        _ if met < values.len() => format!("  UNDECIDED at the bar: {}", goal.text()),
+        _ => format!("  (bar: {})", goal.text()),
     }
 }
 
 impl Round {
+    fn rival(&self, name: &str) -> Option<f64> {
+        Some(self.rivals.iter().find(|rival| rival.name == name)?.requests_per_second)
+    }
+
     fn cores(&self) -> impl Iterator<Item = (&'static str, Cores)> {
         let peers =
             [("bare", self.bare.as_ref().map(|bare| bare.cores)), ("copy", self.copy.as_ref().map(|copy| copy.cores))];

@@ -25,12 +25,14 @@ pub enum Shape {
     Single,
     /// This many events from a backend: secret key in a header.
     Batch(u32),
+    /// The same page view as Reload's own script sends it.
+    Reload,
 }
 
 impl Shape {
     pub fn events(self) -> u32 {
         match self {
-            Self::Single => 1,
+            Self::Single | Self::Reload => 1,
             Self::Batch(events) => events,
         }
     }
@@ -185,6 +187,14 @@ impl Stream {
                 request.extend_from_slice(traffic.pages[page].site_headers.as_bytes());
                 sent
             }
+            Shape::Reload => {
+                let (sent, agent, page) = self.write_reload_body();
+                let (_, head) = traffic.heads[agent].split_once("\r\n").unwrap_or_default();
+                request.extend_from_slice(b"POST /page/ HTTP/1.1\r\n");
+                request.extend_from_slice(head.as_bytes());
+                request.extend_from_slice(traffic.pages[page].site_headers.as_bytes());
+                sent
+            }
             Shape::Batch(events) => {
                 request.extend_from_slice(traffic.batch_head.as_bytes());
                 self.write_batch_body(events)
@@ -221,6 +231,22 @@ impl Stream {
             let _ = write!(body, "{}", sent.at_ms);
         });
         self.body.extend_from_slice(b"}]}");
+        (sent, agent, page)
+    }
+
+    fn write_reload_body(&mut self) -> (Sent, usize, usize) {
+        let sent = self.begin(1);
+        let traffic = Arc::clone(&self.traffic);
+        let agent = traffic.agent_ranks.pick(&mut self.random);
+        let page = traffic.page_ranks.pick(&mut self.random);
+        let visitor = mix(self.random.below(VISITORS) as u64);
+        let _ = write!(
+            self.body,
+            r#"{{"user_id":"undefined","anonymous_id":"{visitor:016x}","path":"/","sent_at":"{}""#,
+            sent.at_ms
+        );
+        self.body.extend_from_slice(traffic.pages[page].rest.as_bytes());
+        self.body.push(b'}');
         (sent, agent, page)
     }
 

@@ -134,6 +134,15 @@ fn compare(sent: &[Uuid], stored: &[Uuid]) -> anyhow::Result<()> {
     bail!("of {} events answered with success and {} rows: {}", sent.len(), stored.len(), told.join("; "))
 }
 
+/// Bytes on disk of an event: of the tables with what is stored apart from them, and of their indexes.
+pub async fn storage(client: &Client, events: u64) -> anyhow::Result<(f64, f64)> {
+    let query = "select sum(pg_table_size(inhrelid))::bigint, sum(pg_indexes_size(inhrelid))::bigint
+                   from pg_inherits where inhparent = 'analytics.events'::regclass";
+    let row = client.query_one(query, &[]).await?;
+    let per_event = |bytes: i64| bytes as f64 / events as f64;
+    Ok((per_event(row.try_get(0)?), per_event(row.try_get(1)?)))
+}
+
 async fn check_accounting(client: &Client) -> anyhow::Result<()> {
     let query = "select coalesce(sum(abs(unexplained)), 0)::bigint, coalesce(sum(pending), 0)::bigint,
                         coalesce(sum(quarantined + duplicate), 0)::bigint from weir.accounting";
