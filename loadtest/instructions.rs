@@ -28,7 +28,7 @@ const WARM_UP_REQUESTS: u64 = 300;
 const RISE_MAX: f64 = 0.05;
 
 /// What is counted: name, shape, requests.
-const CASES: [(&str, Shape, u64); 2] = [("single", Shape::Single, 1_500), ("batch of 100", Shape::Batch(100), 60)];
+const CASES: [(&str, Shape, u64); 2] = [("single", Shape::Single, 500), ("batch of 100", Shape::Batch(100), 25)];
 
 /// Instructions an event, and of which compiler and processor: only equal ones compare.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

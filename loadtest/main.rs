@@ -75,7 +75,7 @@ const SCHEDULED_SHARE: f64 = 0.5;
 
 #[derive(Debug, Parser)]
 struct Args {
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     rounds: u32,
     /// Of each phase.
     #[arg(long, default_value_t = 10)]
