@@ -7,7 +7,8 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use weir::cli::Cli;
 
-/// glibc's allocator keeps what bursts leave behind; this one gives it back.
+/// glibc's allocator keeps what bursts leave behind; this one gives it back. Without huge pages (`no_thp` in Cargo.toml),
+/// which took a third more memory (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

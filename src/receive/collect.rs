@@ -94,7 +94,7 @@ impl Collector {
             self.metrics.refused(refusal.label());
             return Err(refusal.clone().into());
         }
-        let rows = self.rows(decoded, &key, &parts.headers, sender.ip, &mut memory).await?;
+        let rows = self.rows(&decoded, &key, &parts.headers, sender.ip, &mut memory).await?;
         if rows.events.is_empty() {
             return Ok(StatusCode::OK);
         }
@@ -111,7 +111,7 @@ impl Collector {
         let text = self.text(&body)?;
         let decoded = native::decode(&text, is_ndjson(&parts.headers))?;
         let key = self.key(sender.key, &parts.headers, &decoded)?;
-        let rows = self.rows(decoded, &key, &parts.headers, sender.ip, &mut memory).await?;
+        let rows = self.rows(&decoded, &key, &parts.headers, sender.ip, &mut memory).await?;
         Ok((rows, key, memory))
     }
 
@@ -177,7 +177,7 @@ impl Collector {
 
     async fn rows(
         &self,
-        decoded: Decoded<'_>,
+        decoded: &Decoded<'_>,
         key: &WriteKey,
         headers: &HeaderMap,
         ip: Option<IpAddr>,
@@ -192,13 +192,14 @@ impl Collector {
             is_fault: false,
         };
         let mut reserved = 0;
-        for (index, event) in decoded.events.into_iter().enumerate() {
+        // By reference: an event that waits for its user agent would be a part of the future, and be moved with it.
+        for (index, event) in decoded.events.iter().enumerate() {
             let encoded = match event {
                 Ok(event) => {
-                    let agent = self.enricher.agent(&event, key.kind, &request).await;
-                    self.enricher.encode(&event, key, &request, agent.as_deref(), &mut rows.tuples)
+                    let agent = self.enricher.agent(event, key.kind, &request).await;
+                    self.enricher.encode(event, key, &request, agent.as_deref(), &mut rows.tuples)
                 }
-                Err(refusal) => Err(refusal),
+                Err(refusal) => Err(refusal.clone()),
             };
             // As it grows, because a header that goes into every row can make rows far larger than the body.
             if rows.tuples.len() > TUPLES_BYTES_MAX {

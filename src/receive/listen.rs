@@ -116,7 +116,8 @@ pub async fn serve(Listen { listener, tls, limits, metrics }: Listen, router: Ro
             server.metrics.open.increment(1.0);
             match tls {
                 None => server.http1(stream, peer, watcher).await,
-                Some(tls) => server.tls(stream, peer, watcher, &tls).await,
+                // Apart, because it is far larger than what a plain connection needs.
+                Some(tls) => Box::pin(server.tls(stream, peer, watcher, &tls)).await,
             }
             server.metrics.open.decrement(1.0);
             drop(slot);
