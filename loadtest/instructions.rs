@@ -38,15 +38,17 @@ pub struct Counts {
     pub instructions_per_event: BTreeMap<String, u64>,
 }
 
-/// Counts, and compares with the file `baseline`; or writes it, if `renew`.
-pub async fn check(bench: &Bench, baseline: &Path, renew: bool) -> anyhow::Result<()> {
+/// Counts, and compares with the file `baseline`; or writes it, if `renew`. Callgrind's own files go to `profiles`, for
+/// `callgrind_annotate --inclusive=yes`.
+pub async fn check(bench: &Bench, baseline: &Path, renew: bool, profiles: Option<&Path>) -> anyhow::Result<()> {
     let mut counts = Counts {
         compiler: version_of("rustc").await?,
         architecture: std::env::consts::ARCH.to_owned(),
         instructions_per_event: BTreeMap::new(),
     };
     for (name, shape, requests) in CASES {
-        let count = bench.count(shape, requests).await.with_context(|| name.to_owned())?;
+        let profile = profiles.map(|dir| dir.join(format!("callgrind.{}", name.replace(' ', "-"))));
+        let count = bench.count(shape, requests, profile.as_deref()).await.with_context(|| name.to_owned())?;
         counts.instructions_per_event.insert(name.to_owned(), count);
     }
     if renew {
@@ -85,7 +87,7 @@ fn compare(counts: &Counts, known: &Counts) -> anyhow::Result<()> {
 }
 
 impl Bench {
-    async fn count(&self, shape: Shape, requests: u64) -> anyhow::Result<u64> {
+    async fn count(&self, shape: Shape, requests: u64, profile: Option<&Path>) -> anyhow::Result<u64> {
         let out = tempfile::NamedTempFile::new_in(&self.dir)?;
         let out_file = format!("--callgrind-out-file={}", out.path().display());
         let under = ["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", &out_file].map(str::to_owned);
@@ -117,6 +119,9 @@ impl Bench {
         callgrind_control(collector.pid, "--instr=off").await?;
         collector.stop().await?;
         self.database.clean("analytics.events").await?;
+        if let Some(profile) = profile {
+            std::fs::copy(out.path(), profile).with_context(|| profile.display().to_string())?;
+        }
         Ok(instructions(out.path())? / events)
     }
 }

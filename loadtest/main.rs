@@ -111,6 +111,9 @@ struct Args {
     /// Write that file.
     #[arg(long)]
     renew: bool,
+    /// Where to put Callgrind's profiles.
+    #[arg(long, value_name = "DIR")]
+    profiles: Option<PathBuf>,
     /// Harm the rows before they are compared with what was answered: shows that the test can fail.
     #[arg(long, value_enum)]
     sabotage: Option<Sabotage>,
@@ -193,7 +196,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let work = async {
         let bench = bench(&args, database, weir, dir).await?;
         match &args.instructions {
-            Some(baseline) => instructions::check(&bench, baseline, args.renew).await.map(|()| None),
+            Some(baseline) => {
+                instructions::check(&bench, baseline, args.renew, args.profiles.as_deref()).await.map(|()| None)
+            }
             None => measure(&args, &bench).await.map(Some),
         }
     };
