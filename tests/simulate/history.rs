@@ -25,6 +25,9 @@ const STEPS_MORE: u64 = 120;
 /// Simulated time after which everything must have come to rest once all is well again.
 const REST_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 
+/// Simulated time: several times what the longest history takes.
+const COURSE_MAX: Duration = Duration::from_secs(4 * 24 * 60 * 60);
+
 /// The answer to a commit takes a moment, and from then on it is retained.
 const FAIL_OVER_LAG: Duration = RETAIN.saturating_sub(Duration::from_secs(1));
 /// An idle lane asks every ten seconds whether the database has forgotten something.
@@ -461,5 +464,8 @@ pub fn run(seed: u64) {
 pub fn simulate(course: impl Future<Output = ()>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-    LocalSet::new().block_on(&runtime, course);
+    LocalSet::new().block_on(&runtime, async {
+        // Who waits for what a broken promise holds back would wait for ever.
+        assert!(tokio::time::timeout(COURSE_MAX, course).await.is_ok(), "P6: the course does not end");
+    });
 }
