@@ -3,12 +3,13 @@
 //!
 //! Everything that weir itself does is counted, from the socket to the COPY: HTTP, decoding, enriching, the journal and the
 //! lanes; not the kernel, nor PostgreSQL. One connection sends one request after the other, so that each group commit
-//! holds one request and the counts repeat. Valgrind has no SHA instructions: two hashes an event count more than they cost.
+//! holds one request; rows gather for long, so that there is one flush; and what the process does all by itself in as much
+//! time is subtracted. So the counts repeat. Valgrind has no SHA instructions: two hashes an event count more than they cost.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,10 @@ use crate::verify;
 const TIME_MAX: Duration = Duration::from_secs(600);
 /// Requests before counting: each user agent is parsed once, each buffer has grown.
 const WARM_UP_REQUESTS: u64 = 300;
+/// How long rows gather: longer than the load lasts.
+const FLUSH_INTERVAL_MS: u64 = 30_000;
+/// For which the process is watched while nobody uses it.
+const IDLE: Duration = Duration::from_secs(5);
 /// More than this above the baseline fails.
 const RISE_MAX: f64 = 0.05;
 
@@ -90,9 +95,10 @@ impl Bench {
     async fn count(&self, shape: Shape, requests: u64, profile: Option<&Path>) -> anyhow::Result<u64> {
         let out = tempfile::NamedTempFile::new_in(&self.dir)?;
         let out_file = format!("--callgrind-out-file={}", out.path().display());
-        let under = ["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", &out_file].map(str::to_owned);
-        let launch =
-            Launch { program: &self.weir, under: &under, database_url: &self.database.url, settings: Vec::new() };
+        let under = ["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", "--combine-dumps=yes", &out_file]
+            .map(str::to_owned);
+        let settings = vec![("WEIR_FLUSH__INTERVAL_MS", FLUSH_INTERVAL_MS.to_string())];
+        let launch = Launch { program: &self.weir, under: &under, database_url: &self.database.url, settings };
         let collector = launch.start(&self.dir).await?;
         collector.settle().await?;
         let client = self.database.client().await?;
@@ -105,24 +111,29 @@ impl Bench {
             control: Arc::default(),
             ..self.load(collector.public, shape, 200)
         };
-        let mut events = 0;
-        for (requests, is_counted) in [(WARM_UP_REQUESTS.min(requests * 5), false), (requests, true)] {
-            if is_counted {
-                callgrind_control(collector.pid, "--instr=on").await?;
-            }
-            let outcome = client::run(load(requests)).await?;
-            refuse_refusals(&outcome)?;
-            events = outcome.events();
-            committed += events;
-            verify::wait_for_commit(&client, committed).await?;
-        }
+        let warm_up = client::run(load(WARM_UP_REQUESTS.min(requests * 5))).await?;
+        refuse_refusals(&warm_up)?;
+        committed += warm_up.events();
+        verify::wait_for_commit(&client, committed).await?;
+
+        callgrind_control(collector.pid, "--instr=on").await?;
+        tokio::time::sleep(IDLE).await;
+        callgrind_control(collector.pid, "--dump").await?;
+        let started = Instant::now();
+        let outcome = client::run(load(requests)).await?;
+        refuse_refusals(&outcome)?;
+        let events = outcome.events();
+        verify::wait_for_commit(&client, committed + events).await?;
+        let elapsed = started.elapsed();
         callgrind_control(collector.pid, "--instr=off").await?;
         collector.stop().await?;
         self.database.clean("analytics.events").await?;
         if let Some(profile) = profile {
             std::fs::copy(out.path(), profile).with_context(|| profile.display().to_string())?;
         }
-        Ok(instructions(out.path())? / events)
+        let [idle, loaded] = instructions(out.path())?;
+        let by_itself = idle as f64 * elapsed.as_secs_f64() / IDLE.as_secs_f64();
+        Ok((loaded as f64 - by_itself) as u64 / events)
     }
 }
 
@@ -133,14 +144,16 @@ async fn callgrind_control(pid: u32, what: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The last line `totals:` of Callgrind's file.
-fn instructions(file: &Path) -> anyhow::Result<u64> {
+/// The totals of both parts of Callgrind's file.
+fn instructions(file: &Path) -> anyhow::Result<[u64; 2]> {
     let text = std::fs::read(file)?;
     let text = String::from_utf8_lossy(&text);
-    let Some(totals) = text.lines().rev().find_map(|line| line.strip_prefix("totals: ")) else {
-        bail!("Callgrind counted nothing");
+    let totals = text.lines().filter_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
+    let totals: Vec<u64> = totals.collect();
+    let Ok(totals) = totals.as_slice().try_into() else {
+        bail!("Callgrind's file has {} parts, not two", totals.len());
     };
-    Ok(totals.trim().parse()?)
+    Ok(totals)
 }
 
 async fn version_of(program: &str) -> anyhow::Result<String> {

@@ -1,5 +1,11 @@
 //! `journal.durability`: what an answer means, and where events are when it is given.
 
+use std::sync::Arc;
+
+use uuid::Uuid;
+use weir::database::Database;
+use weir::flush::postgres::Postgres;
+use weir::flush::store::{Position, Session, Store, Transaction};
 use weir::journal::Durability;
 
 use crate::support::{TestCollector, collector, config, eventually, http};
@@ -94,4 +100,28 @@ async fn a_change_of_durability_first_empties_the_journal_that_was() {
     let collector = TestCollector::start_with(config(&database.url, journal.path()), keys).await.expect("starts");
     database.until_stored(1).await;
     collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_concluded_segment_takes_no_commit_any_more() {
+    let (_database, collector, _journal) = collector(|_| {}).await;
+    let (config, _) = collector.stop().await;
+    let database = Database::new(&config.database, 2).expect("a valid URL");
+    let store = Postgres::new(database, Arc::default(), Durability::Database);
+    let mut session = store.connect().await.expect("connected");
+    let segment = Uuid::from_u128(7);
+    let at = |offset| Position { offset, chain: 1 };
+    let fresh = session.open(segment, "node").await.expect("opened").position;
+    let mut transaction = session.begin().await.expect("begun");
+    assert!(transaction.advance(segment, fresh, at(100)).await.expect("asked"));
+    transaction.commit().await.expect("committed");
+
+    let concluded = session.close(segment, "node").await.expect("closed");
+    assert_eq!(concluded.position.offset, 100, "what was committed counts");
+    // A transaction of a client that was refused meanwhile: wherever it begins, it comes too late.
+    for from in [fresh, at(100)] {
+        let mut late = session.begin().await.expect("begun");
+        assert!(!late.advance(segment, from, at(200)).await.expect("asked"), "from {from:?}");
+        late.rollback().await;
+    }
 }
