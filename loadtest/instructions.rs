@@ -24,9 +24,9 @@ use crate::verify;
 /// A bound, not a measure.
 const TIME_MAX: Duration = Duration::from_secs(600);
 /// Requests before counting: each user agent is parsed once, each buffer has grown.
-const WARM_UP_REQUESTS: u64 = 300;
+const WARM_UP_REQUESTS: u64 = 5_000;
 /// How long rows gather: longer than the load lasts.
-const FLUSH_INTERVAL_MS: u64 = 30_000;
+const FLUSH_INTERVAL_MS: u64 = 12_000;
 /// For which the process is watched while nobody uses it.
 const IDLE: Duration = Duration::from_secs(5);
 /// More than this above the baseline fails.
@@ -111,7 +111,7 @@ impl Bench {
             control: Arc::default(),
             ..self.load(collector.public, shape, 200)
         };
-        let warm_up = client::run(load(WARM_UP_REQUESTS.min(requests * 5))).await?;
+        let warm_up = client::run(load(WARM_UP_REQUESTS.min(requests * 10))).await?;
         refuse_refusals(&warm_up)?;
         committed += warm_up.events();
         verify::wait_for_commit(&client, committed).await?;
