@@ -99,7 +99,7 @@ impl Bench {
             journal_mib,
             ready_s: ready.as_secs_f64(),
             flushed_s: flushed.as_secs_f64(),
-            rows_per_second: (events - first_events) as f64 / (flushed - first).as_secs_f64(),
+            rows_per_second: (events - first_events) as f64 / flushed.saturating_sub(first).as_secs_f64(),
             memory_peak_mib: memory.1,
             cores: used.cores(),
         })

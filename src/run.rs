@@ -228,12 +228,8 @@ impl Running {
         // Where nothing is written, nothing is remembered either.
         let is_on_disk = config.journal.durability.is_on_disk();
         let keys = Arc::new(WriteKeys::new(is_on_disk.then(|| config.journal.dir.join("keys.json"))));
-        let certificates = match config.receive.tls()? {
-            Some((certificate, key)) => Some(Arc::new(Certificates::open(certificate, key)?)),
-            None => None,
-        };
-        let mut files: Vec<Arc<dyn Reload>> = vec![Arc::<Places>::clone(&places)];
-        files.extend(certificates.clone().map(|certificates| certificates as Arc<dyn Reload>));
+        let certificates = open_certificates(&config.receive)?;
+        let files = reloaded(&places, certificates.as_ref());
         let core = Core::new(&config, &world)?;
         let metrics = Arc::clone(&core.metrics);
         let is_database_up = Arc::new(AtomicBool::new(false));
@@ -378,6 +374,18 @@ fn tell_what_is_lost(accounting: &Accounting) {
             tracing::error!(source, events = balance.pending(), "lost: they were only in memory");
         }
     }
+}
+
+fn open_certificates(receive: &config::Receive) -> Result<Option<Arc<Certificates>>, RunError> {
+    let Some((certificate, key)) = receive.tls()? else { return Ok(None) };
+    Ok(Some(Arc::new(Certificates::open(certificate, key)?)))
+}
+
+/// What is read again when its files change.
+fn reloaded(places: &Arc<Places>, certificates: Option<&Arc<Certificates>>) -> Vec<Arc<dyn Reload>> {
+    let places = Arc::<Places>::clone(places) as Arc<dyn Reload>;
+    let certificates = certificates.map(|certificates| Arc::<Certificates>::clone(certificates) as Arc<dyn Reload>);
+    [places].into_iter().chain(certificates).collect()
 }
 
 fn body_limits(receive: &config::Receive) -> BodyLimits {
