@@ -94,7 +94,9 @@ impl Activity {
             return has_lasted(since_ms, limits.header_timeout).then_some(Overdue::SlowHead);
         }
         // Reading the body and answering have their own timeouts.
-        (self.is(Phase::Idle) && has_lasted(since_ms, limits.idle_timeout)).then_some(Overdue::Idle)
+        // Of two requests over HTTP/2 one may begin while the other ends: the phase alone could be that of the one.
+        let is_idle = self.is(Phase::Idle) && self.requests.load(Ordering::Relaxed) == 0;
+        (is_idle && has_lasted(since_ms, limits.idle_timeout)).then_some(Overdue::Idle)
     }
 }
 
