@@ -79,6 +79,7 @@ impl Bench {
     /// All curves; the last one up to `rows_max` rows.
     pub async fn curve(&self, rows_max: u64, batch_events: u32) -> anyhow::Result<CurveResult> {
         let mut curve = CurveResult::default();
+        self.database.clean("analytics.events").await?;
         for connections in CONNECTIONS {
             let step = self.step(u64::from(connections), connections).await.context("connections")?;
             curve.connections.push(step);

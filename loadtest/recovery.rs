@@ -43,6 +43,7 @@ impl Bench {
     /// Fills a journal with `journal_bytes` while PostgreSQL is away, kills the collector, and starts it again.
     pub async fn recovery(&self, journal_bytes: u64, batch_events: u32) -> anyhow::Result<RecoveryResult> {
         let collector = Collector::start(&self.weir, &self.database.url, &self.dir, Durability::Journal).await?;
+        self.database.clean("analytics.events").await?;
         let client = self.database.client().await?;
         let committed = verify::committed(&client).await?;
         drop(client);
