@@ -1,14 +1,13 @@
 //! What more of something costs: connections, partitions, rows in the table. Single events at full speed, each step by a
 //! new collector. Beside each rate stands the one of the first step, because the bar is how much of it is left at the last.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
 use serde::Serialize;
 use weir::journal::Durability;
 
-use crate::client::{self, Load, Pace};
+use crate::client::{self, Load};
 use crate::collector::Collector;
 use crate::measure::{Bench, refuse_refusals};
 use crate::peers;
@@ -22,8 +21,6 @@ const CONNECTIONS: [u32; 4] = [10, 100, 1_000, 10_000];
 const PARTITIONS: [u32; 3] = [1, 40, 400];
 /// Steps of the rows in the table before the load, as parts of the most.
 const ROWS: [f64; 3] = [0.02, 0.2, 1.0];
-/// More than any of these phases sends.
-const EVENTS_MAX: u64 = 4_000_000;
 
 /// One step.
 #[derive(Debug, Serialize)]
@@ -110,9 +107,6 @@ impl Bench {
         let load = Load {
             connections,
             first_stream: self.streams(connections),
-            pace: Pace::Full { events_max: EVENTS_MAX },
-            duration: self.duration,
-            control: Arc::default(),
             ..self.load(collector.public, Shape::Single, 200)
         };
         let started = Instant::now();

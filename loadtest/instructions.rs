@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -108,7 +107,6 @@ impl Bench {
             first_stream: self.streams(1),
             pace: Pace::Full { events_max: requests * u64::from(shape.events()) },
             duration: TIME_MAX,
-            control: Arc::default(),
             ..self.load(collector.public, shape, 200)
         };
         let warm_up = client::run(load(WARM_UP_REQUESTS.min(requests * 10))).await?;

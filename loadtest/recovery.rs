@@ -1,6 +1,5 @@
 //! A collector that was killed with a large journal: how soon it takes events again, and how fast PostgreSQL gets the rest.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -19,7 +18,6 @@ use crate::verify;
 const FILL_TIME_MAX: Duration = Duration::from_secs(900);
 /// Batches wait for a group commit each.
 const CONNECTIONS: u32 = 32;
-/// Once this has landed the lanes are under way.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// What an event takes in the journal, to begin with.
 const EVENT_BYTES: u64 = 450;
@@ -56,7 +54,6 @@ impl Bench {
                 first_stream: self.streams(CONNECTIONS),
                 pace: Pace::Full { events_max: events_wanted },
                 duration: FILL_TIME_MAX,
-                control: Arc::default(),
                 ..self.load(collector.public, Shape::Batch(batch_events), 200)
             };
             let outcome = client::run(load).await?;

@@ -12,7 +12,6 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -82,7 +81,6 @@ impl Bench {
             connections,
             first_stream: self.streams(connections),
             duration,
-            control: Arc::default(),
             ..self.load(address, shape, status)
         };
         let warm_up = client::run(load(WARM_UP)).await?;

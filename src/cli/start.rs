@@ -50,8 +50,7 @@ pub async fn up(mut config: Config, data_dir: &Path, listen: &Listen, json: bool
     }
     let public = bind_or_any(listen.listen, config.receive.listen, Config::default().receive.listen).await?;
     let admin = bind_or_any(listen.admin_listen, config.admin.listen, Config::default().admin.listen).await?;
-    let scheme = if config.receive.tls()?.is_some() { "https" } else { "http" };
-    let (url, admin_url) = (url_of(scheme, &public)?, url_of("http", &admin)?);
+    let (url, admin_url) = (url_of(scheme_of(&config)?, &public)?, url_of("http", &admin)?);
 
     let cluster = if config.database.url.is_empty() {
         let search = Search { first: std::env::var_os("WEIR_POSTGRES_BIN").map(Into::into) };
@@ -158,8 +157,7 @@ pub async fn serve(mut config: Config, listen: &Listen) -> anyhow::Result<()> {
     limit_connections(&mut config.receive, raise_open_files());
     let public = bind(listen.listen.unwrap_or(config.receive.listen)).await?;
     let admin = bind(listen.admin_listen.unwrap_or(config.admin.listen)).await?;
-    let scheme = if config.receive.tls()?.is_some() { "https" } else { "http" };
-    let (url, admin_url) = (url_of(scheme, &public)?, url_of("http", &admin)?);
+    let (url, admin_url) = (url_of(scheme_of(&config)?, &public)?, url_of("http", &admin)?);
     let running = Running::start(config, Listeners { public, admin }, World::default()).await?;
     tracing::info!(url, admin_url, "ready");
     Ok(running.until(shutdown).await?)
@@ -213,6 +211,11 @@ async fn bind_or_any(
 
 fn is_taken(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
+/// Of the public address.
+fn scheme_of(config: &Config) -> Result<&'static str, config::ConfigError> {
+    Ok(if config.receive.tls()?.is_some() { "https" } else { "http" })
 }
 
 fn url_of(scheme: &str, listener: &TcpListener) -> io::Result<String> {

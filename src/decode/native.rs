@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json::scan;
@@ -69,7 +69,7 @@ fn decode_at_once(text: &str) -> Option<Decoded<'_>> {
     }
     let mut json = serde_json::Deserializer::from_str(text);
     let (key, events) = if text.starts_with('[') {
-        (None, Batch::deserialize(&mut json).ok()?.0)
+        (None, Vec::<Native<'_>>::deserialize(&mut json).ok()?)
     } else {
         let mut outer = json.deserialize_map(NativeVisitor { refusal: &mut None, is_outer: true }).ok()?;
         match outer.batch.take() {
@@ -82,33 +82,6 @@ fn decode_at_once(text: &str) -> Option<Decoded<'_>> {
         return None;
     }
     Some(finish_all(events.into_iter().map(Ok), key))
-}
-
-/// Events, of which none has anything wrong with it.
-struct Batch<'a>(Vec<Native<'a>>);
-
-impl<'de> Deserialize<'de> for Batch<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(BatchVisitor)
-    }
-}
-
-struct BatchVisitor;
-
-impl<'de> Visitor<'de> for BatchVisitor {
-    type Value = Batch<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an array of events")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Batch<'de>, A::Error> {
-        let mut events = Vec::new();
-        while let Some(event) = seq.next_element()? {
-            events.push(event);
-        }
-        Ok(Batch(events))
-    }
 }
 
 /// The two members of an envelope that matter; of equal names the last counts, as everywhere.
@@ -294,7 +267,7 @@ impl<'de> Visitor<'de> for NativeVisitor<'_> {
                 "context" => object(&mut map, "context").map(|value| event.context = value),
                 "key" => text(&mut map, "key").map(|value| native.key = value),
                 "events" if self.is_outer => {
-                    map.next_value().map(|Batch(events)| native.batch = Some(events)).map_err(not_json)
+                    map.next_value().map(|events| native.batch = Some(events)).map_err(not_json)
                 }
                 "events" => map.next_value().map(|value| native.events = Some(value)).map_err(not_json),
                 _ => map.next_value().map(|value| event.extra.push((name, value))).map_err(not_json),

@@ -163,8 +163,8 @@ mod tests {
             let (disk, journal) = (MemoryDisk::default(), JournalState::new(1_000, 100));
             let (_, positions) = segment(&disk, &["a", "b"]);
             let file = disk.open(Path::new(PATH)).expect("there");
-            let cut = Segment::new(ID, PATH.into(), ROW_VERSION, file).recovered(positions[0].offset, Vec::new());
-            let cut = if is_torn { cut.torn() } else { cut };
+            let cut = Segment::new(ID, PATH.into(), ROW_VERSION, file);
+            let cut = cut.recovered(positions[0].offset, Vec::new()).torn(is_torn);
             assert!(is_taken(&cut, positions[0], &journal), "nobody knows of more");
             assert_eq!((journal.damaged_bytes(), cut.is_damaged()), (0, false));
             assert_eq!(is_taken(&cut, positions[1], &journal), is_torn);

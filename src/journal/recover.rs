@@ -172,9 +172,7 @@ pub fn read_segment(
     }
     let damaged_bytes = found.damaged_bytes();
     let segment = Segment::new(header.segment_id, path.to_owned(), header.row_version, file);
-    let is_torn = found.is_torn;
-    let segment = segment.recovered(found.end, found.damaged);
-    let segment = Arc::new(if is_torn { segment.torn() } else { segment });
+    let segment = Arc::new(segment.recovered(found.end, found.damaged).torn(found.is_torn));
     Ok(Some(Recovered { segment, file_bytes, accepted, damaged_bytes }))
 }
 

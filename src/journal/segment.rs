@@ -79,9 +79,9 @@ impl Segment {
         Self { damaged: RwLock::new(damaged), ..self }
     }
 
-    /// One with bytes behind its last frame that are no frame.
-    pub fn torn(self) -> Self {
-        Self { is_torn: true, ..self }
+    /// Whether bytes that are no frame follow its last one.
+    pub fn torn(self, is_torn: bool) -> Self {
+        Self { is_torn, ..self }
     }
 
     pub(super) fn file(&self) -> &dyn DiskFile {
