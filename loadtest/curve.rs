@@ -4,7 +4,9 @@
 use std::time::Instant;
 
 use anyhow::Context;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use weir::flush::partitions::Partitions;
 use weir::journal::Durability;
 
 use crate::client::{self, Load};
@@ -18,7 +20,8 @@ use crate::verify;
 /// Of the first step's rate, at the last.
 const LEFT_MIN: f64 = 0.85;
 const CONNECTIONS: [u32; 4] = [10, 100, 1_000, 10_000];
-const PARTITIONS: [u32; 3] = [1, 40, 400];
+/// Days back. There are a week's ahead besides.
+const PARTITIONS: [u16; 3] = [1, 40, 400];
 /// Steps of the rows in the table before the load, as parts of the most.
 const ROWS: [f64; 3] = [0.02, 0.2, 1.0];
 
@@ -83,8 +86,8 @@ impl Bench {
             self.database.clean("analytics.events").await?;
         }
         for partitions in PARTITIONS {
-            self.make_partitions(partitions).await?;
-            curve.partitions.push(self.step(u64::from(partitions), self.connections).await.context("partitions")?);
+            let partitions = self.make_partitions(partitions).await?;
+            curve.partitions.push(self.step(partitions, self.connections).await.context("partitions")?);
             self.database.clean("analytics.events").await?;
         }
         let mut filled = 0;
@@ -128,20 +131,15 @@ impl Bench {
         Ok(step)
     }
 
-    /// Days before today, until there are at least `count` partitions.
-    async fn make_partitions(&self, count: u32) -> anyhow::Result<()> {
-        let client = self.database.client().await?;
-        let statement = format!(
-            "do $$ declare day date; name text; begin
-               for day in select (now() at time zone 'UTC')::date - n from generate_series(2, {count}) n loop
-                 name := 'events_' || to_char(day, 'YYYYMMDD');
-                 if to_regclass('analytics.' || name) is null then
-                   execute format('create table analytics.%I partition of analytics.events for values from (%L) to (%L)',
-                                  name, day || ' 00:00:00+00', day + 1 || ' 00:00:00+00');
-                   execute format('create unique index on analytics.%I (event_id)', name);
-                 end if;
-               end loop; end $$"
-        );
-        client.batch_execute(&statement).await.context("partitions")
+    /// Days before today, as weir makes them; returns how many partitions there are then.
+    async fn make_partitions(&self, days: u16) -> anyhow::Result<u64> {
+        let weir = self.database.weir()?;
+        let partitions = Partitions::default();
+        let first = Timestamp::now() - SignedDuration::from_hours(24 * i64::from(days));
+        let mut client = weir.client().await?;
+        partitions.ensure_ahead(&mut client, first, days).await.context("partitions")?;
+        drop(client);
+        weir.close();
+        Ok(partitions.count() as u64)
     }
 }

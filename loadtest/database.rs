@@ -45,6 +45,12 @@ impl Database {
         Ok(database)
     }
 
+    /// As weir connects to it.
+    pub fn weir(&self) -> anyhow::Result<weir::database::Database> {
+        let settings = weir::config::Database { url: self.url.clone(), ..weir::config::Database::default() };
+        Ok(weir::database::Database::new(&settings, 1)?)
+    }
+
     /// A connection as the owner.
     pub async fn client(&self) -> anyhow::Result<Client> {
         connect(&self.url).await

@@ -276,8 +276,7 @@ async fn measure(args: &Args, bench: &Bench) -> anyhow::Result<Report> {
 
 /// Tables and keys.
 async fn prepare(database: &Database) -> anyhow::Result<Site> {
-    let settings = weir::config::Database { url: database.url.clone(), ..weir::config::Database::default() };
-    let weir = weir::database::Database::new(&settings, 1)?;
+    let weir = database.weir()?;
     migrate::run(&weir).await?;
     let keys = weir::sources::add(&weir, SOURCE, &[]).await?;
     weir.close();

@@ -16,7 +16,7 @@ use crate::collector::Collector;
 use crate::database::Database;
 use crate::freshness;
 use crate::machine;
-use crate::peers::{self, Bare};
+use crate::peers::{self, Server};
 use crate::traffic::{Sent, Shape, Traffic, events};
 use crate::usage::{Cores, Usage};
 use crate::verify::{self, Sabotage};
@@ -128,7 +128,7 @@ impl Bench {
 
     /// The bare handler at full speed.
     pub async fn bare(&self) -> anyhow::Result<BareResult> {
-        let bare = Bare::start().await?;
+        let bare = Server::own(peers::BARE_COMMAND, &self.database.url).await?;
         let load = self.load(bare.address, Shape::Single, 204);
         let warm_up = Load { duration: WARM_UP, ..load.clone() };
         client::run(warm_up).await?;

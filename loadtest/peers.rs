@@ -58,25 +58,27 @@ const EVENT_ID_AT: std::ops::Range<usize> = 6..22;
 const OCCURRED_AT_AT: std::ops::Range<usize> = 26..34;
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
-/// A handler that reads the body and answers `204`, on axum's own server.
-pub struct Bare {
-    child: Child,
+/// A server to compare with, as a process of its own.
+pub struct Server {
+    pub child: Child,
     pub pid: u32,
     pub address: SocketAddr,
 }
 
-impl Bare {
-    pub async fn start() -> anyhow::Result<Self> {
+impl Server {
+    /// This program once more, by one of its hidden commands: it prints its address first.
+    pub async fn own(command: &str, database_url: &str) -> anyhow::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
-            .arg(BARE_COMMAND)
+            .arg(command)
+            .env("DATABASE_URL", database_url)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        let pid = child.id().context("the bare server has ended")?;
+        let pid = child.id().context("the server has ended")?;
         let stdout = child.stdout.take().context("its output is piped")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).await?;
-        let address = line.trim().parse().context("the bare server's address")?;
+        let address = line.trim().parse().context("the server's address")?;
         Ok(Self { child, pid, address })
     }
 
@@ -87,7 +89,7 @@ impl Bare {
     }
 }
 
-/// The process that [`Bare::start`] starts: prints its address, and serves until it is ended.
+/// A handler that reads the body and answers `204`, on axum's own server: prints its address, and serves until it is ended.
 pub async fn serve_bare() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);

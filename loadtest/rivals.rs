@@ -16,14 +16,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::client::{self, Load};
-use crate::collector::terminate;
 use crate::measure::{Bench, refuse_refusals};
 use crate::naive;
+use crate::peers::Server;
 use crate::traffic::Shape;
 
 /// The first time everything is downloaded.
@@ -38,11 +37,6 @@ const CONNECTIONS_MAX: u32 = 64;
 pub struct Rival {
     pub name: &'static str,
     pub requests_per_second: f64,
-}
-
-struct Server {
-    child: Child,
-    address: SocketAddr,
 }
 
 impl Bench {
@@ -63,14 +57,11 @@ impl Bench {
 
     async fn rival(&self, name: &str) -> anyhow::Result<f64> {
         let server = match name {
-            "axum" => self.naive().await?,
+            "axum" => Server::own(naive::COMMAND, &self.database.url).await?,
             name => self.peer(name).await?,
         };
-        let pid = server.child.id().context("the server has ended")?;
         let measured = self.measure_rival(name, server.address).await;
-        terminate(pid).await?;
-        let mut child = server.child;
-        child.wait().await?;
+        server.stop().await?;
         measured
     }
 
@@ -96,19 +87,6 @@ impl Bench {
         Ok(outcome.answered.len() as f64 / outcome.elapsed.as_secs_f64())
     }
 
-    async fn naive(&self) -> anyhow::Result<Server> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg(naive::COMMAND)
-            .env("DATABASE_URL", &self.database.url)
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let stdout = child.stdout.take().context("its output is piped")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).await?;
-        Ok(Server { child, address: line.trim().parse().context("the server's address")? })
-    }
-
     async fn peer(&self, name: &str) -> anyhow::Result<Server> {
         // Free now; whoever takes it meanwhile makes this fail, and be told.
         let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
@@ -129,6 +107,7 @@ impl Bench {
             ensure!(Instant::now() < deadline, "it did not listen in time");
             tokio::time::sleep(POLL_INTERVAL).await;
         }
-        Ok(Server { child, address })
+        let pid = child.id().context("the server has ended")?;
+        Ok(Server { child, pid, address })
     }
 }
