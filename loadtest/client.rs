@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -81,6 +81,13 @@ pub struct Timing {
     pub latency: Histogram<u64>,
     /// By which the generator itself was late: part of the above.
     pub lateness: Histogram<u64>,
+}
+
+impl Timing {
+    fn new() -> anyhow::Result<Self> {
+        let histogram = || Histogram::new_with_bounds(1, 60_000_000, 3);
+        Ok(Self { latency: histogram()?, lateness: histogram()? })
+    }
 }
 
 impl Outcome {
@@ -168,6 +175,21 @@ struct Turn {
     /// Requests that there will be.
     planned: AtomicU64,
     due: Semaphore,
+    /// By section. One pair of histograms is larger than a processor's cache of the second level: every connection has the
+    /// same.
+    timing: Mutex<Vec<Timing>>,
+}
+
+impl Turn {
+    /// Notes how long ago a request was due, as `kind` of time.
+    fn note(&self, section: usize, due: Instant, kind: fn(&mut Timing) -> &mut Histogram<u64>) -> anyhow::Result<()> {
+        let mut timing = self.timing.lock().unwrap_or_else(PoisonError::into_inner);
+        while timing.len() <= section {
+            timing.push(Timing::new()?);
+        }
+        kind(&mut timing[section]).saturating_record(due.elapsed().as_micros() as u64);
+        Ok(())
+    }
 }
 
 async fn drive(load: Load) -> anyhow::Result<Outcome> {
@@ -184,6 +206,7 @@ async fn drive(load: Load) -> anyhow::Result<Outcome> {
         begun: AtomicU64::new(0),
         planned: AtomicU64::new(planned),
         due: Semaphore::new(0),
+        timing: Mutex::default(),
         load,
     });
     if let Pace::Schedule { requests_per_second } = turn.load.pace {
@@ -198,9 +221,10 @@ async fn drive(load: Load) -> anyhow::Result<Outcome> {
     }
     let mut outcome = Outcome::new(turn.started);
     while let Some(part) = tasks.join_next().await {
-        outcome.add(part??)?;
+        outcome.add(part??);
     }
     outcome.elapsed = turn.started.elapsed();
+    outcome.timing = std::mem::take(&mut turn.timing.lock().unwrap_or_else(PoisonError::into_inner));
     Ok(outcome)
 }
 
@@ -244,12 +268,12 @@ async fn converse(turn: Arc<Turn>, mut connection: Connection, mut stream: Strea
         let section = load.control.section.load(Ordering::Relaxed);
         let sent = stream.write(load.shape, &mut request);
         if let Some(due) = due {
-            outcome.timing(section)?.lateness.saturating_record(micros(due.elapsed()));
+            turn.note(section, due, |timing| &mut timing.lateness)?;
         }
         let exchange = tokio::time::timeout(ANSWER_TIMEOUT, connection.exchange(&request));
         let (status, body) = exchange.await.context("no answer in time")??;
         if let Some(due) = due {
-            outcome.timing(section)?.latency.saturating_record(micros(due.elapsed()));
+            turn.note(section, due, |timing| &mut timing.latency)?;
         }
         if status == load.expected_status {
             load.control.answered.fetch_add(u64::from(sent.events), Ordering::Relaxed);
@@ -260,37 +284,19 @@ async fn converse(turn: Arc<Turn>, mut connection: Connection, mut stream: Strea
     }
 }
 
-fn micros(duration: Duration) -> u64 {
-    duration.as_micros() as u64
-}
-
 impl Outcome {
     fn new(started: Instant) -> Self {
         Self { answered: Vec::new(), refused: BTreeMap::new(), started, elapsed: Duration::ZERO, timing: Vec::new() }
-    }
-
-    fn timing(&mut self, section: usize) -> anyhow::Result<&mut Timing> {
-        while self.timing.len() <= section {
-            let histogram = || Histogram::new_with_bounds(1, 60_000_000, 3);
-            self.timing.push(Timing { latency: histogram()?, lateness: histogram()? });
-        }
-        Ok(&mut self.timing[section])
     }
 
     fn refuse(&mut self, status: u16, times: u64, text: impl FnOnce() -> String) {
         self.refused.entry(status).or_insert_with(|| (0, text())).0 += times;
     }
 
-    fn add(&mut self, part: Self) -> anyhow::Result<()> {
+    fn add(&mut self, part: Self) {
         self.answered.extend(part.answered);
         for (status, (times, text)) in part.refused {
             self.refuse(status, times, || text);
         }
-        for (section, part) in part.timing.into_iter().enumerate() {
-            let timing = self.timing(section)?;
-            timing.latency.add(part.latency)?;
-            timing.lateness.add(part.lateness)?;
-        }
-        Ok(())
     }
 }
