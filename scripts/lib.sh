@@ -162,6 +162,16 @@ exec python3 "$@"'
     printf '%s\n' "$TOOLS/pip/run-python"
 }
 
+# make_venv PYTHON DIR PIP_ARGUMENT...: Debian's Python can't give a venv a pip of its own.
+make_venv() {
+    local python=$1 dir=$2 pip
+    shift 2
+    pip=$(python_with_pip) || return 1
+    quietly "$python" -m venv --without-pip "$dir" &&
+        quietly "$pip" -m pip --disable-pip-version-check --python "$dir/bin/python" \
+            install -q --only-binary=:all: "$@"
+}
+
 # unpack_wheel DIR NAME VERSION: a wheel of prebuilt programs, unpacked.
 unpack_wheel() (
     python=$(python_with_pip) || {

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::Durability;
+use crate::receive::foreign::Family;
 
 /// Read if it is there.
 const DEFAULT_FILE: &str = "weir.toml";
@@ -72,6 +73,8 @@ pub struct Receive {
     pub network_requests_per_s: u32,
     /// Whether loopback and private networks have that limit, too.
     pub limit_private_networks: bool,
+    /// Whose clients are answered besides weir's own.
+    pub formats: Vec<Family>,
     /// On shutdown: how long requests in flight may take.
     pub drain_timeout_s: u64,
 }
@@ -232,6 +235,7 @@ impl Default for Receive {
             key_requests_per_s: 100_000,
             network_requests_per_s: 1_000,
             limit_private_networks: false,
+            formats: Family::USUAL.to_vec(),
             drain_timeout_s: 10,
         }
     }

@@ -16,6 +16,16 @@ pub struct ClientTime<'a> {
     pub raw: &'a RawValue,
 }
 
+/// The five parameters by which campaigns are told apart.
+#[derive(Debug, Clone, Default)]
+pub struct Utm<'a> {
+    pub source: Option<Cow<'a, str>>,
+    pub medium: Option<Cow<'a, str>>,
+    pub campaign: Option<Cow<'a, str>>,
+    pub term: Option<Cow<'a, str>>,
+    pub content: Option<Cow<'a, str>>,
+}
+
 /// One event as its client described it, before anything is looked up or derived.
 ///
 /// Decoders guarantee: no text holds a NUL, `properties` and `context` are JSON objects whose depth and numbers
@@ -37,6 +47,8 @@ pub struct Event<'a> {
     pub referrer: Option<Cow<'a, str>>,
     pub language: Option<Cow<'a, str>>,
     pub screen: Option<Cow<'a, str>>,
+    /// Where the visit came from, where its client says so; the URL's own parameters count for more.
+    pub utm: Option<Box<Utm<'a>>>,
     /// The visitor's address as a server reports it: believed only with a secret key.
     pub ip: Option<IpAddr>,
     /// The visitor's user agent as a server reports it: believed only with a secret key.

@@ -305,7 +305,7 @@ impl Running {
         };
         let admin =
             Listen { listener: listeners.admin, tls: None, limits: admin_limits, metrics: ConnectionMetrics::noop() };
-        let public_router = receive::routes::router(collector);
+        let public_router = receive::routes::router(collector, &config.receive.formats);
         let admin_router = admin::router(Arc::clone(&operator), &config.admin.token);
         Ok(Self {
             journal: core.journal,

@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 use crate::database::{Database, DatabaseError};
@@ -21,10 +22,13 @@ use crate::rate::Bucket;
 const READ: &str = include_str!("sources/read.sql");
 const ADD: &str = include_str!("sources/add.sql");
 const ADD_KEY: &str = include_str!("sources/add_key.sql");
+const ADD_ALIAS: &str = include_str!("sources/add_alias.sql");
 const LIST: &str = include_str!("sources/list.sql");
 
 /// Characters of a key that are stored and shown, to tell keys apart.
 const HINT_CHARS: usize = 8;
+/// Domains have 253, ids 36.
+const ALIAS_CHARS_MAX: usize = 253;
 /// Random bytes in a key: guessing is hopeless from 16 on.
 const KEY_BYTES: usize = 24;
 
@@ -192,6 +196,12 @@ pub enum SourceError {
     BadName(String),
     #[error("{0:?} is no origin: use scheme://host or scheme://host:port")]
     BadOrigin(String),
+    #[error("{0:?} cannot be an alias: use up to {ALIAS_CHARS_MAX} visible ASCII characters, and no key of weir's")]
+    BadAlias(String),
+    #[error("the alias {0} stands for a source already; `weir source list` shows which")]
+    AliasTaken(String),
+    #[error("{source_name} has no alias {alias}; `weir source list` shows them")]
+    NoAlias { source_name: String, alias: String },
     #[error("the operating system gave no random bytes: {0}")]
     Random(getrandom::Error),
     #[error(transparent)]
@@ -223,6 +233,39 @@ pub async fn add(database: &Database, source: &str, origins: &[String]) -> Resul
     let keys = add_keys(&transaction, source).await?;
     transaction.commit().await?;
     Ok(keys)
+}
+
+/// Lets `alias`, which another product's client sends in place of a key, stand for a public key of the source.
+pub async fn add_alias(database: &Database, source: &str, alias: &str) -> Result<(), SourceError> {
+    let is_fit = (1..=ALIAS_CHARS_MAX).contains(&alias.len())
+        && alias.bytes().all(|byte| byte.is_ascii_graphic())
+        && ![KeyKind::Public, KeyKind::Secret].iter().any(|kind| alias.starts_with(kind.prefix()));
+    if !is_fit {
+        return Err(SourceError::BadAlias(alias.to_owned()));
+    }
+    let client = database.client().await?;
+    let hash = hash_of(alias);
+    let added = client
+        .execute_typed(ADD_ALIAS, &[(&hash.as_slice(), Type::BYTEA), (&source, Type::TEXT), (&alias, Type::TEXT)])
+        .await;
+    match added {
+        Ok(0) => Err(SourceError::AliasTaken(alias.to_owned())),
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Some(&SqlState::FOREIGN_KEY_VIOLATION) => {
+            Err(SourceError::Missing(source.to_owned()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes an alias away from its source.
+pub async fn remove_alias(database: &Database, source: &str, alias: &str) -> Result<(), SourceError> {
+    const REMOVE: &str = "delete from weir.write_keys where kind = 'alias' and source = $1 and hint = $2";
+    let client = database.client().await?;
+    match client.execute_typed(REMOVE, &[(&source, Type::TEXT), (&alias, Type::TEXT)]).await? {
+        0 => Err(SourceError::NoAlias { source_name: source.to_owned(), alias: alias.to_owned() }),
+        _ => Ok(()),
+    }
 }
 
 /// Gives a source further keys; those it has stay in force.

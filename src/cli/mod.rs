@@ -78,6 +78,17 @@ enum SourceCommand {
         /// Take events from browsers only on this origin, as <https://shop.example>; may be repeated.
         #[arg(long, value_name = "ORIGIN")]
         origin: Vec<String>,
+        /// What another product's client sends in place of a key, as a domain or a site's id; may be repeated.
+        #[arg(long, value_name = "ALIAS")]
+        alias: Vec<String>,
+    },
+    /// Let what another product's client sends, as a domain or a site's id, stand for a public key.
+    Alias {
+        name: String,
+        alias: String,
+        /// No longer.
+        #[arg(long)]
+        remove: bool,
     },
     /// Show all sources.
     List,

@@ -12,8 +12,11 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub async fn source(database: &Database, command: SourceCommand) -> anyhow::Result<()> {
     match command {
-        SourceCommand::Add { name, origin } => {
+        SourceCommand::Add { name, origin, alias } => {
             let keys = sources::add(database, &name, &origin).await?;
+            for alias in &alias {
+                sources::add_alias(database, &name, alias).await?;
+            }
             println!("public key, for pages:    {}", keys.public_key);
             println!("secret key, for servers:  {}", keys.secret_key);
             println!("They are shown only now. Running collectors take them within 5 seconds.");
@@ -25,6 +28,14 @@ pub async fn source(database: &Database, command: SourceCommand) -> anyhow::Resu
                 let state = if source.disabled { "disabled" } else { "enabled" };
                 println!("{}\t{state}\t{origins}\t{}", source.source, source.keys.join(", "));
             }
+        }
+        SourceCommand::Alias { name, alias, remove: false } => {
+            sources::add_alias(database, &name, &alias).await?;
+            println!("{alias} stands for {name}; running collectors take it within 5 seconds");
+        }
+        SourceCommand::Alias { name, alias, remove: true } => {
+            sources::remove_alias(database, &name, &alias).await?;
+            println!("{alias} stands for {name} no longer");
         }
         SourceCommand::Rotate { name, kind, grace } => {
             let key = sources::rotate(database, &name, kind, grace).await?;

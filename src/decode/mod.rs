@@ -3,9 +3,20 @@
 //! Adding a format touches its own file and one line of routing. A decoder never fails for one bad event: each event is
 //! its own `Result`, so that its neighbours are kept. Only a body that is no JSON at all fails whole.
 
+pub mod cloudevents;
+pub mod ga4;
+pub mod goatcounter;
 mod json;
+pub mod matomo;
 pub mod native;
 pub mod pixel;
+pub mod plausible;
+pub mod posthog;
+pub mod reload;
+pub mod segment;
+pub mod snowplow;
+pub mod translate;
+pub mod umami;
 mod values;
 
 use std::borrow::Cow;
@@ -123,6 +134,17 @@ fn check(event: Event<'_>) -> Result<Event<'_>, Refusal> {
         [("url", &event.url), ("title", &event.title), ("referrer", &event.referrer), ("user_agent", &event.user_agent)]
     {
         check_length(field, text.as_deref(), LONG_TEXT_BYTES_MAX)?;
+    }
+    if let Some(utm) = &event.utm {
+        for (field, text) in [
+            ("utm_source", &utm.source),
+            ("utm_medium", &utm.medium),
+            ("utm_campaign", &utm.campaign),
+            ("utm_term", &utm.term),
+            ("utm_content", &utm.content),
+        ] {
+            check_length(field, text.as_deref(), SHORT_TEXT_BYTES_MAX)?;
+        }
     }
     check_length("type", Some(&event.kind), SHORT_TEXT_BYTES_MAX)?;
     Ok(event)

@@ -3,7 +3,8 @@
 //! ```text
 //! body     = event | [event, ...] | {"key": "...", "events": [event, ...]} | event LF event LF ...   (NDJSON)
 //! event    = {"type", "name", "id", "timestamp", "sent_at", "visitor_id", "user_id", "session_id", "url", "referrer",
-//!             "title", "language", "screen", "properties", "context", "ip", "user_agent", "key", ...}
+//!             "title", "language", "screen", "utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content",
+//!             "properties", "context", "ip", "user_agent", "key", ...}
 //! ```
 //!
 //! All members are optional but that an event has a `name` or a `url`. Absent `type` means `page` without a name and
@@ -20,7 +21,7 @@ use serde_json::value::RawValue;
 use super::json::scan;
 use super::values::{Items, MaybeText, Text};
 use super::{DecodeError, Decoded, EVENT_BYTES_MAX, EVENTS_MAX, Refusal, check};
-use crate::event::{ClientTime, Event};
+use crate::event::{ClientTime, Event, Utm};
 
 /// Decodes a body; `lines` when its content type says NDJSON. Call [`super::mend_escapes`] on it first.
 pub fn decode(body: &str, lines: bool) -> Result<Decoded<'_>, DecodeError> {
@@ -183,6 +184,12 @@ fn parse(text: &str) -> Result<Native<'_>, Refusal> {
     parse_scanned(text)
 }
 
+/// Decodes one event that [`super::translate`] wrote.
+pub(super) fn decode_translated(text: &str) -> Result<Event<'_>, Refusal> {
+    scan(text)?;
+    finish(parse_scanned(text)?, None)
+}
+
 fn parse_scanned(text: &str) -> Result<Native<'_>, Refusal> {
     let mut refusal = None;
     let mut json = serde_json::Deserializer::from_str(text);
@@ -263,6 +270,11 @@ impl<'de> Visitor<'de> for NativeVisitor<'_> {
                         .map_err(|_| Refusal::BadField { field: "ip", reason: "not an IPv4 or IPv6 address".into() })?;
                     Ok(())
                 }),
+                "utm_source" => text(&mut map, "utm_source").map(|value| utm(event).source = value),
+                "utm_medium" => text(&mut map, "utm_medium").map(|value| utm(event).medium = value),
+                "utm_campaign" => text(&mut map, "utm_campaign").map(|value| utm(event).campaign = value),
+                "utm_term" => text(&mut map, "utm_term").map(|value| utm(event).term = value),
+                "utm_content" => text(&mut map, "utm_content").map(|value| utm(event).content = value),
                 "properties" => object(&mut map, "properties").map(|value| event.properties = value),
                 "context" => object(&mut map, "context").map(|value| event.context = value),
                 "key" => text(&mut map, "key").map(|value| native.key = value),
@@ -280,6 +292,10 @@ impl<'de> Visitor<'de> for NativeVisitor<'_> {
         }
         Ok(native)
     }
+}
+
+fn utm<'e, 'a>(event: &'e mut Event<'a>) -> &'e mut Utm<'a> {
+    event.utm.get_or_insert_default()
 }
 
 fn not_json(error: impl fmt::Display) -> Refusal {

@@ -4,7 +4,7 @@
 //! the image, its `Referer`, is the URL.
 
 /// Members that may come in the query as text. The rest would need JSON.
-const MEMBERS: [&str; 14] = [
+const MEMBERS: [&str; 19] = [
     "type",
     "name",
     "id",
@@ -18,6 +18,11 @@ const MEMBERS: [&str; 14] = [
     "language",
     "screen",
     "sent_at",
+    "utm_source",
+    "utm_medium",
+    "utm_campaign",
+    "utm_term",
+    "utm_content",
     "key",
 ];
 

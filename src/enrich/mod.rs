@@ -82,6 +82,7 @@ impl Enricher {
         let (sent_at, kept_sent_at) = sent_at(event.sent_at);
         let location = event.url.as_deref().map(Location::parse).unwrap_or_default();
         let campaign = location.campaign();
+        let utm = event.utm.as_deref();
         let referrer = event.referrer.as_deref().map(Location::parse).unwrap_or_default();
         let place = ip.and_then(|ip| self.places.look_up(ip)).unwrap_or_default();
         let visitor_id = match (&event.visitor_id, ip) {
@@ -136,11 +137,11 @@ impl Enricher {
             title: event.title.as_deref(),
             referrer: event.referrer.as_deref(),
             referrer_host: referrer.host(),
-            utm_source: campaign.source.as_deref(),
-            utm_medium: campaign.medium.as_deref(),
-            utm_campaign: campaign.campaign.as_deref(),
-            utm_term: campaign.term.as_deref(),
-            utm_content: campaign.content.as_deref(),
+            utm_source: campaign.source.as_deref().or_else(|| utm?.source.as_deref()),
+            utm_medium: campaign.medium.as_deref().or_else(|| utm?.medium.as_deref()),
+            utm_campaign: campaign.campaign.as_deref().or_else(|| utm?.campaign.as_deref()),
+            utm_term: campaign.term.as_deref().or_else(|| utm?.term.as_deref()),
+            utm_content: campaign.content.as_deref().or_else(|| utm?.content.as_deref()),
             ip: ip.filter(|_| !is_anonymous).and_then(|ip| stored_ip(ip, self.privacy.ip)),
             country: place.country.as_deref(),
             region: place.region.as_deref(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::frame::{HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::recent::GENERATION_IDS_MAX;
 use super::scan::{read_tolerantly, scan};
 use super::{OpenError, RecentIds, Segment};
 use crate::disk::{DirLock, Disk, DiskFile};
@@ -53,14 +54,24 @@ pub fn open(disk: &dyn Disk, entropy: &dyn Entropy, dir: &Path) -> Result<Opened
     let lock = lock.ok_or_else(|| OpenError::Locked(dir.to_owned()))?;
     let node = node_name(disk, entropy, dir)?;
 
-    let mut recent = RecentIds::default();
     let mut segments = Vec::new();
-    for path in disk.list(dir).map_err(OpenError::io(dir))? {
+    let mut newest = Vec::new();
+    let mut scratch = Vec::new();
+    // Newest first: of a large journal only the last ids are worth looking for.
+    for path in disk.list(dir).map_err(OpenError::io(dir))?.into_iter().rev() {
         if path.extension().is_none_or(|extension| extension != SEGMENT_EXTENSION) {
             continue;
         }
         let file = disk.open(&path).map_err(OpenError::io(&path))?;
-        if let Some(recovered) = read_segment(&path, file, &mut recent)? {
+        let has_enough = newest.len() >= 2 * GENERATION_IDS_MAX;
+        let mut own = Vec::new();
+        let remember = |tuples: &[u8]| {
+            if !has_enough {
+                own.extend(tails(tuples));
+            }
+        };
+        if let Some(recovered) = read_segment(&path, file, &mut scratch, remember)? {
+            newest.extend(own.into_iter().rev());
             segments.push(recovered);
         } else {
             // Made, but nothing in it was ever promised.
@@ -68,6 +79,11 @@ pub fn open(disk: &dyn Disk, entropy: &dyn Entropy, dir: &Path) -> Result<Opened
         }
     }
     disk.sync_dir(dir).map_err(OpenError::io(dir))?;
+    segments.reverse();
+    let mut recent = RecentIds::default();
+    for tail in newest.into_iter().rev() {
+        recent.insert(tail);
+    }
     Ok(Opened { dir: dir.to_owned(), node, segments, recent, _lock: lock })
 }
 
@@ -129,15 +145,18 @@ fn read_name(disk: &dyn Disk, path: &Path) -> io::Result<Option<String>> {
     Ok(Uuid::parse_str(name.trim()).ok().map(|name| name.simple().to_string()))
 }
 
-/// Reads a segment whole: it is as long as `journal.segment_bytes`, at most one is in memory at a time.
+/// Reads a segment whole, into `bytes`: it is as long as `journal.segment_bytes`, at most one is in memory at a time.
+/// `remember` gets the tuples of each frame.
 pub fn read_segment(
     path: &Path,
     file: Box<dyn DiskFile>,
-    recent: &mut RecentIds,
+    bytes: &mut Vec<u8>,
+    mut remember: impl FnMut(&[u8]),
 ) -> Result<Option<Recovered>, OpenError> {
     let file_bytes = file.size().map_err(OpenError::io(path))?;
-    let mut bytes = vec![0; file_bytes as usize];
-    read_tolerantly(file.as_ref(), 0, &mut bytes);
+    bytes.clear();
+    bytes.resize(file_bytes as usize, 0);
+    read_tolerantly(file.as_ref(), 0, bytes);
     let header = match bytes.first_chunk::<SEGMENT_HEADER_BYTES>().map(SegmentHeader::decode) {
         Some(Ok(header)) if header.row_version <= row::ROW_VERSION => header,
         Some(Ok(_) | Err(HeaderError::TooNew(_))) => {
@@ -152,11 +171,11 @@ pub fn read_segment(
         }
     };
     let mut accepted = BTreeMap::new();
-    let found = scan(header.segment_id, &bytes, |_, frame| {
+    let found = scan(header.segment_id, bytes, |_, frame| {
         for count in frame.sources() {
             *accepted.entry(count.source.to_owned()).or_default() += u64::from(count.accepted);
         }
-        remember(frame.tuples, recent);
+        remember(frame.tuples);
     });
     for damage in &found.damaged {
         tracing::error!(
@@ -185,8 +204,6 @@ fn unreadable(path: &Path, file: Box<dyn DiskFile>, file_bytes: u64) -> Recovere
     Recovered { segment, file_bytes, accepted: BTreeMap::new(), damaged_bytes: file_bytes }
 }
 
-fn remember(tuples: &[u8], recent: &mut RecentIds) {
-    for id in row::tuples(tuples).map_while(|tuple| row::event_id(tuple.ok()?).ok()) {
-        recent.insert(tail_bits(id));
-    }
+fn tails(tuples: &[u8]) -> impl Iterator<Item = u128> {
+    row::tuples(tuples).map_while(|tuple| row::event_id(tuple.ok()?).ok()).map(tail_bits)
 }

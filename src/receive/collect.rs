@@ -6,13 +6,13 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use super::answer::{Accepted, Rejected, RequestError, success};
+use super::answer::{Rejected, RequestError, success};
 use super::body::{self, BodyLimits};
 use super::client_ip::client_ip;
 use super::credentials;
@@ -24,7 +24,7 @@ use crate::decode::{DecodeError, Decoded, mend_escapes, native, pixel};
 use crate::enrich::user_agent::TEXT_BYTES_MAX as USER_AGENT_BYTES_MAX;
 use crate::enrich::{Enricher, RequestFacts};
 use crate::journal::submission::Submitted;
-use crate::journal::{Ack, Handle, JournalError, Submission};
+use crate::journal::{Ack, Durable, Handle, JournalError, Submission};
 use crate::metrics::Metrics;
 use crate::row;
 use crate::sources::{WriteKey, WriteKeys};
@@ -46,14 +46,31 @@ pub struct Collector {
 }
 
 /// What is known of a sender before the body is read.
-struct KnownSender {
-    ip: Option<IpAddr>,
+pub(super) struct KnownSender {
+    pub ip: Option<IpAddr>,
     /// Absent where the body is to name it.
-    key: Option<Arc<WriteKey>>,
+    pub key: Option<Arc<WriteKey>>,
+}
+
+/// What became of a request's events.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub accepted: usize,
+    pub duplicate: u32,
+    pub rejected: Vec<Rejected>,
+    /// Whether what was rejected is its sender's fault.
+    pub is_fault: bool,
+    /// Where something was accepted.
+    pub durable: Option<Durable>,
+    /// As the client named them, where the answer names them again.
+    pub message_ids: Vec<Option<String>>,
+    /// The request's, where the answer depends on them.
+    pub parameters: Vec<(String, String)>,
+    pub is_bulk: bool,
 }
 
 /// A request's events as rows.
-struct Rows {
+pub(super) struct Rows {
     tuples: Vec<u8>,
     events: SmallVec<[Submitted; 1]>,
     days: (Day, Day),
@@ -65,7 +82,7 @@ impl Collector {
     /// `POST /v1/events`.
     pub async fn events(&self, request: Request) -> Result<Response, RequestError> {
         let (rows, key, memory) = self.read(request).await?;
-        self.keep(rows, &key, memory).await
+        Ok(self.store(rows, &key, memory).await?.into_response())
     }
 
     /// `POST /v1/validate`: what would be stored of each event, nothing kept.
@@ -117,7 +134,7 @@ impl Collector {
 
     /// What a request's head tells: who sends, whether that key is in force, and not too often.
     fn admit(&self, parts: &Parts) -> Result<KnownSender, RequestError> {
-        let ip = parts.extensions.get::<Peer>().map(|peer| self.client_ip(peer.0.ip(), &parts.headers));
+        let ip = parts.extensions.get::<Peer>().map(|peer| self.client_ip(peer.address.ip(), &parts.headers));
         let key = match credentials::of_request(&parts.headers, parts.uri.query()) {
             Some(named) => credentials::check(&self.keys, Some(&named), &parts.headers).map(Some),
             None => Ok(None),
@@ -127,7 +144,7 @@ impl Collector {
         Ok(KnownSender { ip, key: key? })
     }
 
-    async fn admit_body(
+    pub(super) async fn admit_body(
         &self,
         parts: &Parts,
         body: axum::body::Body,
@@ -148,10 +165,20 @@ impl Collector {
         memory: &mut Reservation,
     ) -> Result<bytes::Bytes, RequestError> {
         check_content_type(headers)?;
+        self.any_body(headers, body, memory).await
+    }
+
+    /// A body of any content type.
+    pub(super) async fn any_body(
+        &self,
+        headers: &HeaderMap,
+        body: axum::body::Body,
+        memory: &mut Reservation,
+    ) -> Result<bytes::Bytes, RequestError> {
         body::read(headers, body, self.limits, memory, &self.metrics.received_bytes).await
     }
 
-    fn text<'b>(&self, body: &'b [u8]) -> Result<std::borrow::Cow<'b, str>, RequestError> {
+    pub(super) fn text<'b>(&self, body: &'b [u8]) -> Result<std::borrow::Cow<'b, str>, RequestError> {
         let text = std::str::from_utf8(body).map_err(|error| DecodeError::NotUtf8(error.valid_up_to()))?;
         let (text, mended) = mend_escapes(text);
         if mended > 0 {
@@ -161,7 +188,7 @@ impl Collector {
     }
 
     /// The key that the head named, else the one in the body.
-    fn key(
+    pub(super) fn key(
         &self,
         named: Option<Arc<WriteKey>>,
         headers: &HeaderMap,
@@ -175,7 +202,7 @@ impl Collector {
         Ok(key)
     }
 
-    async fn rows(
+    pub(super) async fn rows(
         &self,
         decoded: &Decoded<'_>,
         key: &WriteKey,
@@ -241,13 +268,14 @@ impl Collector {
         client_ip(peer, headers, &self.trusted_proxies)
     }
 
-    async fn keep(&self, rows: Rows, key: &WriteKey, memory: Reservation) -> Result<Response, RequestError> {
+    pub(super) async fn store(&self, rows: Rows, key: &WriteKey, memory: Reservation) -> Result<Taken, RequestError> {
+        let Rows { rejected, is_fault, .. } = rows;
         if rows.events.is_empty() {
-            return Ok(Accepted::none(rows.rejected, rows.is_fault));
+            return Ok(Taken { rejected, is_fault, ..Taken::default() });
         }
         let accepted = rows.events.len();
-        let ack = self.submit(rows.tuples, rows.events, rows.days, key, memory).await?;
-        Ok(Accepted::durable(accepted, ack.duplicate, rows.rejected, &ack.durable))
+        let Ack { duplicate, durable } = self.submit(rows.tuples, rows.events, rows.days, key, memory).await?;
+        Ok(Taken { accepted, duplicate, rejected, is_fault, durable: Some(durable), ..Taken::default() })
     }
 
     /// Waits until the events are as safe as `journal.durability` says.

@@ -55,7 +55,10 @@ pub struct Limits {
 
 /// The address at the other end of the connection, in each request's extensions.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer {
+    pub address: SocketAddr,
+    pub is_tls: bool,
+}
 
 fn count(metrics: &ConnectionMetrics, overdue: Overdue) {
     let counter = match overdue {
@@ -82,7 +85,8 @@ pub async fn serve(Listen { listener, tls, limits, metrics }: Listen, router: Ro
     let shedder = Shedder::default();
     // Every connection takes it over. A system that refuses it works without.
     let _ = rustix::net::sockopt::set_socket_send_buffer_size(&listener, UNREAD_BYTES_MAX);
-    let server = Arc::new(Server { router, http1: http1_builder(), http2: http2_builder(), limits, metrics });
+    let (http1, http2, is_tls) = (http1_builder(), http2_builder(), tls.is_some());
+    let server = Arc::new(Server { router, http1, http2, is_tls, limits, metrics });
     let mut can_accept = true;
     loop {
         let (stream, peer) = tokio::select! {
@@ -153,6 +157,7 @@ struct Server {
     router: Router,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
+    is_tls: bool,
     limits: Limits,
     metrics: ConnectionMetrics,
 }
@@ -190,9 +195,10 @@ impl Server {
     ) -> impl hyper::service::Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
     + use<> {
         let (router, activity, malformed) = (self.router.clone(), Arc::clone(activity), self.metrics.malformed.clone());
+        let peer = Peer { address: peer, is_tls: self.is_tls };
         hyper::service::service_fn(move |mut request: Request<Incoming>| {
             let answering = Answering::begin(&activity);
-            request.extensions_mut().insert(Peer(peer));
+            request.extensions_mut().insert(peer);
             let answer = is_clearly_framed(request.headers()).then(|| router.clone().call(request));
             if answer.is_none() {
                 malformed.increment(1);

@@ -6,6 +6,7 @@ pub mod client_ip;
 pub mod collect;
 mod connection;
 pub mod credentials;
+pub mod foreign;
 mod head;
 pub mod listen;
 pub mod rates;

@@ -5,16 +5,18 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tower_http::cors::{AllowHeaders, Any, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::answer::{Rejected, RequestError, json};
 use super::collect::Collector;
+use super::foreign::{Bootstrap, Family, Format, bootstrap, refused as refused_foreign};
+use crate::decode::reload::Shape;
 
 /// The snippet that pages load.
 const SCRIPT: &str = include_str!("../../js-snippet/w.js");
@@ -23,16 +25,110 @@ const PIXEL: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\x0
 /// Browsers may remember a preflight's answer this long (Chromium caps it at two hours).
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// All public routes.
-pub fn router(collector: Arc<Collector>) -> Router {
-    // Keys, not cookies, say who sends: any origin may, and nothing secret can be read back.
+/// Where events of each format go.
+#[rustfmt::skip]
+const FORMATS: &[(Family, &str, Format)] = &[
+    (Family::Segment,     "/v1/batch",                              Format::Segment(None)),
+    (Family::Segment,     "/v1/b",                                  Format::Segment(None)),
+    (Family::Segment,     "/v1/import",                             Format::Segment(None)),
+    (Family::Segment,     "/v1/track",                              Format::Segment(Some("track"))),
+    (Family::Segment,     "/v1/t",                                  Format::Segment(Some("track"))),
+    (Family::Segment,     "/v1/page",                               Format::Segment(Some("page"))),
+    (Family::Segment,     "/v1/p",                                  Format::Segment(Some("page"))),
+    (Family::Segment,     "/v1/screen",                             Format::Segment(Some("screen"))),
+    (Family::Segment,     "/v1/s",                                  Format::Segment(Some("screen"))),
+    (Family::Segment,     "/v1/identify",                           Format::Segment(Some("identify"))),
+    (Family::Segment,     "/v1/i",                                  Format::Segment(Some("identify"))),
+    (Family::Segment,     "/v1/group",                              Format::Segment(Some("group"))),
+    (Family::Segment,     "/v1/g",                                  Format::Segment(Some("group"))),
+    (Family::Segment,     "/v1/alias",                              Format::Segment(Some("alias"))),
+    (Family::Segment,     "/v1/a",                                  Format::Segment(Some("alias"))),
+    (Family::Rudderstack, "/v1/merge",                              Format::Segment(Some("alias"))),
+    (Family::Rudderstack, "/beacon/v1/batch",                       Format::Segment(None)),
+    (Family::Rudderstack, "/pixel/v1/track",                        Format::SegmentPixel("track")),
+    (Family::Rudderstack, "/pixel/v1/page",                         Format::SegmentPixel("page")),
+    (Family::Posthog,     "/e",                                     Format::Posthog),
+    (Family::Posthog,     "/e/",                                    Format::Posthog),
+    (Family::Posthog,     "/i/v0/e",                                Format::Posthog),
+    (Family::Posthog,     "/i/v0/e/",                               Format::Posthog),
+    (Family::Posthog,     "/capture",                               Format::Posthog),
+    (Family::Posthog,     "/capture/",                              Format::Posthog),
+    (Family::Posthog,     "/track",                                 Format::Posthog),
+    (Family::Posthog,     "/track/",                                Format::Posthog),
+    (Family::Posthog,     "/engage",                                Format::Posthog),
+    (Family::Posthog,     "/engage/",                               Format::Posthog),
+    (Family::Posthog,     "/batch",                                 Format::Posthog),
+    (Family::Posthog,     "/batch/",                                Format::Posthog),
+    (Family::Posthog,     "/i/v1/analytics/events",                 Format::PosthogV1),
+    (Family::Posthog,     "/i/v1/analytics/events/",                Format::PosthogV1),
+    (Family::Plausible,   "/api/event",                             Format::Plausible),
+    (Family::Umami,       "/api/send",                              Format::Umami),
+    (Family::Umami,       "/api/batch",                             Format::Umami),
+    (Family::Snowplow,    "/com.snowplowanalytics.snowplow/tp2",    Format::Snowplow),
+    (Family::Snowplow,    "/i",                                     Format::Snowplow),
+    (Family::Matomo,      "/matomo.php",                            Format::Matomo),
+    (Family::Matomo,      "/piwik.php",                             Format::Matomo),
+    (Family::Goatcounter, "/count",                                 Format::Goatcounter),
+    (Family::Goatcounter, "/api/v0/count",                          Format::GoatcounterApi),
+    (Family::Ga4,         "/mp/collect",                            Format::Ga4),
+    (Family::Ga4,         "/g/collect",                             Format::Gtag),
+    (Family::Jitsu,       "/api/s/{type}",                          Format::Jitsu(None)),
+    (Family::Jitsu,       "/api/s/s2s/{type}",                      Format::Jitsu(None)),
+    (Family::Cloudevents, "/v1/cloudevents",                        Format::Cloudevents),
+    (Family::Reload,      "/page/",                                 Format::Reload(Shape::Page)),
+    (Family::Reload,      "/event/",                                Format::Reload(Shape::Event)),
+    (Family::Reload,      "/metric/",                               Format::Reload(Shape::Metric)),
+    (Family::Chord,       "/{dataset}/{table}",                     Format::Chord),
+];
+
+/// What clients ask before they send.
+#[rustfmt::skip]
+const BOOTSTRAPS: &[(Family, &str, Bootstrap)] = &[
+    (Family::Segment,     "/v1/projects/{key}/settings",            Bootstrap::SegmentSettings),
+    (Family::Segment,     "/v1/m",                                  Bootstrap::Ignored),
+    (Family::Segment,     "/m",                                     Bootstrap::Ignored),
+    (Family::Rudderstack, "/sourceConfig",                          Bootstrap::RudderConfig),
+    (Family::Rudderstack, "/sourceConfig/",                         Bootstrap::RudderConfig),
+    (Family::Posthog,     "/array/{key}/config",                    Bootstrap::PosthogConfig),
+    (Family::Posthog,     "/array/{key}/config.js",                 Bootstrap::PosthogScript),
+    (Family::Posthog,     "/flags",                                 Bootstrap::PosthogFlags),
+    (Family::Posthog,     "/flags/",                                Bootstrap::PosthogFlags),
+    (Family::Posthog,     "/decide",                                Bootstrap::PosthogFlags),
+    (Family::Posthog,     "/decide/",                               Bootstrap::PosthogFlags),
+    (Family::Posthog,     "/s",                                     Bootstrap::Ignored),
+    (Family::Posthog,     "/s/",                                    Bootstrap::Ignored),
+];
+
+/// All public routes, with those of the formats that are on.
+pub fn router(collector: Arc<Collector>, families: &[Family]) -> Router {
+    // Keys, not cookies, say who sends: any origin may, and nothing secret can be read back. Some clients ask for
+    // credentials all the same, and a browser keeps the answer from them where the origin is only `*`.
     let cors = CorsLayer::new()
-        .allow_origin(Any)
+        .allow_origin(AllowOrigin::mirror_request())
+        .allow_credentials(true)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([header::RETRY_AFTER])
         .max_age(PREFLIGHT_MAX_AGE);
-    Router::new()
+    let mut router = Router::new();
+    for (_, path, format) in FORMATS.iter().filter(|(family, ..)| families.contains(family)) {
+        let handle =
+            move |State(collector): State<Arc<Collector>>, request: Request| foreign(collector, *format, path, request);
+        let is_image = matches!(
+            format,
+            Format::SegmentPixel(_) | Format::Posthog | Format::Snowplow | Format::Matomo | Format::Goatcounter
+        );
+        let method = if is_image { post(handle).get(handle).head(wrong_method) } else { post(handle) };
+        router = router.route(path, method);
+    }
+    for (_, path, bootstrap) in BOOTSTRAPS.iter().filter(|(family, ..)| families.contains(family)) {
+        let handle = move |State(collector): State<Arc<Collector>>, key: Option<Path<String>>, request: Request| {
+            let key = key.map(|Path(key)| key).unwrap_or_default();
+            std::future::ready(asked(&collector, *bootstrap, path, &key, request))
+        };
+        router = router.route(path, get(handle).post(handle));
+    }
+    router
         .route("/v1/events", post(events))
         .route("/v1/validate", post(validate))
         // A HEAD would store an event without showing the image.
@@ -51,6 +147,35 @@ async fn events(State(collector): State<Arc<Collector>>, request: Request) -> Re
     counted(&collector, "/v1/events", response)
 }
 
+async fn foreign(collector: Arc<Collector>, format: Format, route: &'static str, request: Request) -> Response {
+    let started = Instant::now();
+    let format = match format {
+        Format::Jitsu(_) => {
+            Format::Jitsu(request.uri().path().rsplit('/').next().and_then(crate::decode::segment::kind_of_path))
+        }
+        format => format,
+    };
+    let response = collector.foreign(format, request).await.unwrap_or_else(|error| {
+        collector.metrics.request_refused(error.code());
+        refused_foreign(format, error)
+    });
+    collector.metrics.request_seconds.record(started.elapsed());
+    counted(&collector, route, response)
+}
+
+fn asked(collector: &Collector, kind: Bootstrap, route: &'static str, key: &str, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    counted(collector, route, bootstrap(kind, &parts, key))
+}
+
+/// A transparent image, as an answer.
+pub(super) fn pixel_image() -> Response {
+    let headers = [(header::CONTENT_TYPE, "image/gif"), (header::CACHE_CONTROL, "no-store")];
+    let mut response = (headers, PIXEL).into_response();
+    response.headers_mut().insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
+    response
+}
+
 async fn validate(State(collector): State<Arc<Collector>>, request: Request) -> Response {
     #[derive(Serialize)]
     struct Valid {
@@ -67,8 +192,9 @@ async fn validate(State(collector): State<Arc<Collector>>, request: Request) -> 
 async fn pixel(State(collector): State<Arc<Collector>>, request: Request) -> Response {
     let response = match collector.pixel(request).await {
         Ok(status) => {
-            let headers = [(header::CONTENT_TYPE, "image/gif"), (header::CACHE_CONTROL, "no-store")];
-            (status, headers, PIXEL).into_response()
+            let mut response = pixel_image();
+            *response.status_mut() = status;
+            response
         }
         Err(error) => refused(&collector, error),
     };

@@ -1,5 +1,5 @@
 select s.source, s.origins, s.disabled_at is not null as disabled,
-       coalesce(array_agg(k.kind || ' ' || k.hint || '...' ||
+       coalesce(array_agg(k.kind || ' ' || k.hint || case when k.kind = 'alias' then '' else '...' end ||
                           coalesce(' until ' || to_char(k.expires_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC', '')
                           order by k.created_at)
                 filter (where k.expires_at is null or k.expires_at > now()), '{}') as keys

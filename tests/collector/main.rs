@@ -28,6 +28,7 @@ mod pooling;
 mod quarantine;
 mod rates;
 mod roundtrip;
+mod sdk;
 mod tls;
 mod two_collectors;
 mod up;

@@ -1,0 +1,310 @@
+//! Other products' clients, as published, sending to weir: what their events become, and that a retry adds nothing.
+//!
+//! The clients are in `tests/sdk`: `make test` installs their packages.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+use weir::sources;
+
+use crate::support::{TestCollector, TestDatabase, collector, eventually, tool};
+
+/// What the clients that have no key call their site.
+const ALIAS: &str = "8a6f2c1e-0f4b-4c57-9a35-1f3b6f1d2c77";
+/// With a start of Chromium and retries that wait.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Where a client runs.
+#[derive(Debug, Clone, Copy)]
+enum Runs {
+    Node,
+    Python,
+    Browser,
+}
+
+/// Whose rights it has.
+#[derive(Debug, Clone, Copy)]
+enum Key {
+    Public,
+    Secret,
+}
+
+fn sdk(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk").join(path)
+}
+
+/// Runs the client against `address`; `None` if this machine cannot.
+async fn run(client: &str, runs: Runs, address: SocketAddr, key: &str) -> Option<String> {
+    let mut command = match runs {
+        Runs::Node => {
+            let mut command = Command::new(tool("WEIR_TEST_NODE")?);
+            command.arg(sdk(&format!("node/{client}.mjs")));
+            command
+        }
+        Runs::Python => {
+            let mut command = Command::new(tool("WEIR_TEST_PYTHON")?);
+            command.arg(sdk(&format!("python/{client}.py")));
+            command
+        }
+        Runs::Browser => {
+            tool("WEIR_TEST_CHROMIUM")?;
+            let mut command = Command::new(tool("WEIR_TEST_NODE")?);
+            command.arg(sdk("browser.mjs")).arg(client);
+            command
+        }
+    };
+    command
+        .env("WEIR_URL", format!("http://{address}"))
+        .env("WEIR_KEY", key)
+        .env("WEIR_ALIAS", ALIAS)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let output =
+        tokio::time::timeout(CLIENT_TIMEOUT, command.output()).await.expect("the client ends").expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{client} failed: {said}");
+    Some(said)
+}
+
+async fn start() -> (TestDatabase, TestCollector, tempfile::TempDir) {
+    let (database, collector, journal) = collector(|_| {}).await;
+    let weir = weir::database::Database::new(&collector.config.database, 1).expect("settings");
+    for alias in [ALIAS, "127.0.0.1"] {
+        sources::add_alias(&weir, "web", alias).await.expect("an alias");
+    }
+    let waits = format!("/api/event@{ALIAS}");
+    eventually(&waits, async || {
+        let body = format!(r#"{{"d":"{ALIAS}"}}"#);
+        crate::support::http::post(collector.address, "/api/event", &[], body.as_bytes()).await.status == 400
+    })
+    .await;
+    (database, collector, journal)
+}
+
+impl Key {
+    fn of(self, collector: &TestCollector) -> &str {
+        match self {
+            Self::Public => &collector.keys.public_key,
+            Self::Secret => &collector.keys.secret_key,
+        }
+    }
+}
+
+/// The rows as they are told apart: one a line, without what changes from run to run.
+async fn rows(database: &TestDatabase) -> String {
+    let mut rows = database
+        .rows(
+            "select jsonb_pretty(jsonb_strip_nulls(to_jsonb(e) - '{event_id,received_at,occurred_at,sent_at,source,host,path,query}'::text[]))
+               from analytics.events e order by kind, name, occurred_at, properties::text, url",
+        )
+        .await;
+    rows.iter_mut().for_each(|row| *row = masked(row));
+    rows.sort();
+    rows.join("\n")
+}
+
+/// Without ids, times, ports and versions.
+fn masked(row: &str) -> String {
+    let mut out = String::new();
+    for line in row.lines() {
+        let Some((name, value)) = line.split_once(": ") else {
+            out.push_str(line);
+            out.push('\n');
+            continue;
+        };
+        let value = value.replace(ALIAS, "[alias]");
+        let text = value.trim_end_matches(',').trim_matches('"');
+        let has_digits = text.bytes().filter(u8::is_ascii_digit).count();
+        let is_made_up = text.len() >= 20 && !text.contains([' ', '/']) && has_digits >= 5
+            || text.len() >= 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+            || name.contains("ersion")
+            || text.starts_with("Mozilla/")
+            || text.starts_with("pk_");
+        let comma = if value.ends_with(',') { "," } else { "" };
+        let value = if is_made_up { format!("[...]{comma}") } else { without_port(&value) };
+        out.push_str(&format!("{name}: {value}\n"));
+    }
+    out
+}
+
+fn without_port(value: &str) -> String {
+    let Some((before, after)) = value.split_once("127.0.0.1:") else { return value.to_owned() };
+    format!("{before}127.0.0.1{}", after.trim_start_matches(|digit: char| digit.is_ascii_digit()))
+}
+
+/// Runs a client and compares what became of its events.
+async fn check(client: &str, runs: Runs, key: Key, events: i64) {
+    let (database, collector, _journal) = start().await;
+    let Some(said) = run(client, runs, collector.address, key.of(&collector)).await else { return };
+    let stored = "select count(*) from analytics.events";
+    let started = std::time::Instant::now();
+    while database.number(stored).await < events {
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "{client}: {} of {events} rows; it said: {said}\n{}",
+            database.number(stored).await,
+            rows(&database).await
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(database.number(stored).await, events, "{client} said: {said}\n{}", rows(&database).await);
+    let found = rows(&database).await;
+    insta::with_settings!({ snapshot_path => "snapshots/sdk", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!(format!("{runs:?}-{client}").to_lowercase(), found);
+    });
+    collector.stop().await;
+}
+
+macro_rules! clients {
+    ($($name:ident: $client:literal, $runs:ident, $key:ident, $events:literal;)*) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            check($client, Runs::$runs, Key::$key, $events).await;
+        })*
+    };
+}
+
+clients! {
+    segment_for_node: "segment", Node, Secret, 6;
+    rudderstack_for_node: "rudder", Node, Secret, 3;
+    posthog_for_node: "posthog", Node, Secret, 4;
+    posthog_for_node_v1: "posthog-v1", Node, Secret, 4;
+    umami_for_node: "umami", Node, Public, 3;
+    snowplow_for_node: "snowplow", Node, Public, 3;
+    matomo_for_node: "matomo", Node, Public, 3;
+    cloudevents_for_node: "cloudevents", Node, Secret, 3;
+    segment_for_python: "segment_client", Python, Secret, 4;
+    rudderstack_for_python: "rudder_client", Python, Secret, 2;
+    posthog_for_python: "posthog_client", Python, Secret, 3;
+    snowplow_for_python: "snowplow_client", Python, Public, 6;
+    cloudevents_for_python: "cloudevents_client", Python, Secret, 2;
+    segment_in_a_browser: "segment", Browser, Public, 3;
+    segment_in_a_browser_batched: "segment-batched", Browser, Public, 2;
+    rudderstack_in_a_browser: "rudder", Browser, Public, 3;
+    posthog_in_a_browser: "posthog", Browser, Public, 5;
+    plausible_tracker_in_a_browser: "plausible-tracker", Browser, Public, 2;
+    plausible_in_a_browser: "plausible", Browser, Public, 3;
+    snowplow_in_a_browser: "snowplow", Browser, Public, 3;
+    jitsu_in_a_browser: "jitsu", Browser, Public, 3;
+    umami_in_a_browser: "umami", Browser, Public, 2;
+    goatcounter_in_a_browser: "goatcounter", Browser, Public, 2;
+    gtag_in_a_browser: "gtag", Browser, Public, 3;
+    reload_in_a_browser: "reload", Browser, Public, 3;
+}
+
+/// How a collector fails before it recovers.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    /// Says that it cannot now.
+    Unavailable,
+    /// Cuts the connection instead of an answer.
+    Cut,
+    /// Takes the events, and cuts the connection instead of saying so.
+    Unheard,
+}
+
+/// Stands before the collector and fails for the first `times` requests.
+async fn before(collector: SocketAddr, fault: Fault, times: usize) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let task = tokio::spawn(async move {
+        let mut failures = 0;
+        loop {
+            let Ok((mut client, _)) = listener.accept().await else { return };
+            if failures < times {
+                failures += 1;
+                let fault = async move {
+                    match fault {
+                        Fault::Unavailable => {
+                            let _ = client.read(&mut [0; 64 * 1024]).await;
+                            tokio::time::sleep(Duration::from_millis(100)).await;
+                            let answer = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\naccess-control-allow-origin: *\r\n\
+                                          content-length: 2\r\nconnection: close\r\n\r\n{}";
+                            let _ = client.write_all(answer.as_bytes()).await;
+                            // Whatever else it sends, so that the answer is read.
+                            let _ = tokio::time::timeout(Duration::from_millis(200), client.read(&mut [0; 64 * 1024]))
+                                .await;
+                        }
+                        Fault::Cut => drop(client.read(&mut [0; 64 * 1024]).await),
+                        Fault::Unheard => {
+                            let Ok(server) = TcpStream::connect(collector).await else { return };
+                            let (mut from_client, _unheard) = client.split();
+                            let (mut from_server, mut to_server) = server.into_split();
+                            let pass = tokio::io::copy(&mut from_client, &mut to_server);
+                            let hear =
+                                async { while from_server.read(&mut [0; 64]).await.is_ok_and(|read| read == 0) {} };
+                            tokio::select! { _ = pass => {}, () = hear => {} }
+                        }
+                    }
+                };
+                tokio::spawn(fault);
+                continue;
+            }
+            tokio::spawn(async move {
+                let Ok(mut server) = TcpStream::connect(collector).await else { return };
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    (address, task)
+}
+
+/// A client whose first sending fails: every event lands, once.
+async fn check_retry(client: &str, runs: Runs, key: Key, events: i64) {
+    for fault in [Fault::Unavailable, Fault::Cut, Fault::Unheard] {
+        let (database, collector, _journal) = start().await;
+        let (address, front) = before(collector.address, fault, 1).await;
+        let Some(said) = run(client, runs, address, key.of(&collector)).await else { return };
+        let stored = "select count(*) from analytics.events";
+        let started = std::time::Instant::now();
+        while database.number(stored).await < events && started.elapsed() < Duration::from_secs(10) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(
+            database.number(stored).await,
+            events,
+            "{client}, {fault:?}: it said: {said}\n{}",
+            rows(&database).await
+        );
+        front.abort();
+        collector.stop().await;
+    }
+}
+
+macro_rules! retries {
+    ($($name:ident: $client:literal, $runs:ident, $key:ident, $events:literal;)*) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            check_retry($client, Runs::$runs, Key::$key, $events).await;
+        })*
+    };
+}
+
+retries! {
+    segment_for_node_retries: "segment", Node, Secret, 6;
+    rudderstack_for_node_retries: "rudder", Node, Secret, 3;
+    posthog_for_node_retries: "posthog", Node, Secret, 4;
+    posthog_for_node_v1_retries: "posthog-v1", Node, Secret, 4;
+    snowplow_for_node_retries: "snowplow", Node, Public, 3;
+    segment_for_python_retries: "segment_client", Python, Secret, 4;
+    rudderstack_for_python_retries: "rudder_client", Python, Secret, 2;
+    posthog_for_python_retries: "posthog_client", Python, Secret, 3;
+}
+
+#[test]
+fn what_changes_is_masked() {
+    assert_eq!(
+        masked(
+            "{\n    \"id\": \"0f8fad5b-d9cb-469f-a165-70867728950e\",\n    \"url\": \"http://127.0.0.1:4711/x\",\n    \"n\": 7\n}"
+        ),
+        "{\n    \"id\": [...],\n    \"url\": \"http://127.0.0.1/x\",\n    \"n\": 7\n}\n"
+    );
+}

@@ -1,0 +1,9 @@
+import { jitsuAnalytics } from '@jitsu/js';
+
+const analytics = jitsuAnalytics({ host: weir.url, writeKey: weir.key });
+(async () => {
+  await analytics.page({ name: 'Pricing' });
+  await analytics.identify('alice', { email: 'alice@example.com' });
+  await analytics.track('Order Completed', { total: 49.5 });
+  window.done();
+})();

@@ -1,0 +1,8 @@
+import { newTracker, setUserId, trackPageView, trackSelfDescribingEvent, trackStructEvent } from '@snowplow/browser-tracker';
+
+newTracker('sp', weir.url, { appId: weir.alias, platform: 'web', contexts: { webPage: true } });
+setUserId('alice');
+trackPageView({ title: 'Pricing' });
+trackSelfDescribingEvent({ event: { schema: 'iglu:com.acme/order_completed/jsonschema/1-0-0', data: { total: 49.5 } } });
+trackStructEvent({ category: 'shop', action: 'add-to-basket', label: 'web', value: 2 });
+setTimeout(window.done, 1500);
