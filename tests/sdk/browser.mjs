@@ -40,13 +40,15 @@ try {
   const tab = await context.newPage();
   tab.on('pageerror', (error) => console.error(`page: ${error.message}`));
   tab.on('console', (message) => message.type() === 'error' && console.error(`console: ${message.text()} ${message.location().url}`));
+  if (process.env.SHOW) tab.on('request', (request) => console.error(`${request.method()} ${request.url()}`));
   tab.on('requestfailed', (request) => console.error(`failed: ${request.url()} ${request.failure()?.errorText}`));
   // Nothing but the page and the collector is there to be asked.
   await context.route((url) => ![origin, WEIR_URL].includes(url.origin), (route) => route.abort());
   await tab.goto(`${origin}/pricing?utm_source=newsletter&utm_campaign=spring`, { referer: 'https://news.example/' });
   await tab.evaluate(() => window.finished);
   await tab.waitForTimeout(Number(process.argv[3] ?? 500));
-  await tab.goto(`${origin}/left`);
+  await tab.evaluate(() => location.assign('/left'));
+  await tab.waitForURL(`${origin}/left`);
   await tab.waitForTimeout(300);
 } finally {
   await browser.close();

@@ -1,6 +1,7 @@
 import { jitsuAnalytics } from '@jitsu/js';
 
-const analytics = jitsuAnalytics({ host: weir.url, writeKey: weir.key });
+// Its keys have two parts.
+const analytics = jitsuAnalytics({ host: weir.url, writeKey: `${weir.key}:browser` });
 (async () => {
   await analytics.page({ name: 'Pricing' });
   await analytics.identify('alice', { email: 'alice@example.com' });

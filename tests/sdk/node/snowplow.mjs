@@ -14,4 +14,8 @@ const context = [{ schema: 'iglu:com.acme/plan/jsonschema/1-0-0', data: { name: 
 tracker.track(buildPageView({ pageUrl: 'https://shop.example/pricing', pageTitle: 'Pricing', referrer: 'https://news.example/' }), context);
 tracker.track(buildSelfDescribingEvent({ event: { schema, data: { total: 49.5 } } }));
 tracker.track(buildStructEvent({ category: 'shop', action: 'add-to-basket', label: 'web', property: 'pcs', value: 2 }));
-await tracker.flush();
+// What failed is kept for the next time.
+for (let time = 0; time < 3; time++) {
+  await tracker.flush();
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+}
