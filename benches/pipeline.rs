@@ -11,7 +11,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 use weir::Config;
 use weir::clock::day_of;
-use weir::decode::{mend_escapes, native};
+use weir::decode::translate::Translation;
+use weir::decode::{
+    cloudevents, ga4, matomo, mend_escapes, native, plausible, posthog, reload, segment, snowplow, umami,
+};
 use weir::enrich::place::Places;
 use weir::enrich::user_agent::UserAgents;
 use weir::enrich::visitor::Salts;
@@ -56,6 +59,79 @@ fn decode(criterion: &mut Criterion) {
                 let (text, _) = mend_escapes(text);
                 let decoded = native::decode(&text, false).expect("JSON");
                 assert_eq!(black_box(decoded).events.len(), events);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// The event of [`event`] as other products' clients send it.
+const OTHERS: [(&str, &str); 9] = [
+    (
+        "segment",
+        r#"{"writeKey":"k","batch":[{"type":"track","event":"add_to_cart","messageId":"6f9d1c1e-6b5a-4f0b-a1de-0","timestamp":"2026-11-22T10:00:00.123Z","anonymousId":"a81f3c9e5d7b2460","properties":{"sku":"copper-1204","price":59.90},"context":{"page":{"url":"https://shop.millstream.example/collections/copper/basin-1204?utm_source=newsletter&utm_medium=email","referrer":"https://www.google.com/","title":"copper 1204 | Millstream"},"locale":"en-US","library":{"name":"analytics.js","version":"1"}}}],"sentAt":"2026-11-22T10:00:00.200Z"}"#,
+    ),
+    (
+        "posthog",
+        r#"{"api_key":"k","batch":[{"uuid":"6f9d1c1e-6b5a-4f0b-a1de-0","event":"add_to_cart","timestamp":"2026-11-22T10:00:00.123Z","properties":{"token":"k","distinct_id":"a81f3c9e5d7b2460","$device_id":"a81f3c9e5d7b2460","$current_url":"https://shop.millstream.example/collections/copper/basin-1204?utm_source=newsletter&utm_medium=email","$referrer":"https://www.google.com/","title":"copper 1204 | Millstream","$browser_language":"en-US","$screen_width":1920,"$screen_height":1080,"sku":"copper-1204","price":59.90}}],"sent_at":"2026-11-22T10:00:00.200Z"}"#,
+    ),
+    (
+        "plausible",
+        r#"{"n":"add_to_cart","u":"https://shop.millstream.example/collections/copper/basin-1204?utm_source=newsletter&utm_medium=email","d":"shop.millstream.example","r":"https://www.google.com/","p":{"sku":"copper-1204","price":59.90}}"#,
+    ),
+    (
+        "umami",
+        r#"{"type":"event","payload":{"website":"6f9d1c1e-6b5a-4f0b-a1de-0","hostname":"shop.millstream.example","url":"/collections/copper/basin-1204?utm_source=newsletter&utm_medium=email","referrer":"https://www.google.com/","title":"copper 1204 | Millstream","language":"en-US","screen":"1920x1080","name":"add_to_cart","data":{"sku":"copper-1204","price":59.90}}}"#,
+    ),
+    (
+        "snowplow",
+        r#"{"schema":"iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-4","data":[{"e":"ue","eid":"6f9d1c1e-6b5a-4f0b-a1de-0","aid":"shop","p":"web","dtm":"1763805600123","stm":"1763805600200","url":"https://shop.millstream.example/collections/copper/basin-1204?utm_source=newsletter&utm_medium=email","refr":"https://www.google.com/","page":"copper 1204 | Millstream","duid":"a81f3c9e5d7b2460","res":"1920x1080","lang":"en-US","ue_pr":"{\"schema\":\"iglu:x/unstruct_event/jsonschema/1-0-0\",\"data\":{\"schema\":\"iglu:com.acme/add_to_cart/jsonschema/1-0-0\",\"data\":{\"sku\":\"copper-1204\",\"price\":59.90}}}"}]}"#,
+    ),
+    (
+        "matomo",
+        "idsite=3&rec=1&url=https%3A%2F%2Fshop.millstream.example%2Fcollections%2Fcopper%2Fbasin-1204%3Futm_source%3Dnewsletter&action_name=copper+1204&urlref=https%3A%2F%2Fwww.google.com%2F&_id=a81f3c9e5d7b2460&e_c=shop&e_a=add_to_cart&e_v=59.90&res=1920x1080&lang=en-US",
+    ),
+    (
+        "ga4",
+        r#"{"client_id":"a81f3c9e5d7b2460","timestamp_micros":"1763805600123000","events":[{"name":"add_to_cart","params":{"page_location":"https://shop.millstream.example/collections/copper/basin-1204?utm_source=newsletter&utm_medium=email","page_referrer":"https://www.google.com/","page_title":"copper 1204 | Millstream","sku":"copper-1204","price":59.90,"language":"en-US"}}]}"#,
+    ),
+    (
+        "cloudevents",
+        r#"{"specversion":"1.0","id":"6f9d1c1e-6b5a-4f0b-a1de-0","source":"/shop","type":"add_to_cart","time":"2026-11-22T10:00:00.123Z","subject":"a81f3c9e5d7b2460","data":{"sku":"copper-1204","price":59.90,"url":"https://shop.millstream.example/collections/copper/basin-1204?utm_source=newsletter&utm_medium=email"}}"#,
+    ),
+    (
+        "reload",
+        r#"{"event_name":"add_to_cart","user_id":7,"anonymous_id":"a81f3c9e5d7b2460","sent_at":"1763805600123","url":"https://shop.millstream.example/collections/copper/basin-1204?utm_source=newsletter&utm_medium=email","referrer":"https://www.google.com/","title":"copper 1204 | Millstream","sku":"copper-1204","price":59.90}"#,
+    ),
+];
+
+fn translate(name: &str, body: &str) -> Translation {
+    let translated = match name {
+        "segment" => segment::translate(body, None),
+        "posthog" => posthog::unwrap(body).and_then(|json| posthog::translate(&json)),
+        "plausible" => plausible::translate(body),
+        "umami" => umami::translate(body),
+        "snowplow" => snowplow::translate(body),
+        "matomo" => Ok(matomo::translate_query(body)),
+        "ga4" => ga4::translate("measurement_id=G-1", body),
+        "cloudevents" => cloudevents::translate(body),
+        _ => reload::translate(body, reload::Shape::Event),
+    };
+    translated.expect(name)
+}
+
+/// Beside `decode/beacon`, the same event in weir's own format.
+fn decode_others(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode another format");
+    for (name, body) in OTHERS {
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let text = std::str::from_utf8(black_box(body.as_bytes())).expect("UTF-8");
+                let (text, _) = mend_escapes(text);
+                let translation = translate(name, &text);
+                let decoded = translation.decode().expect(name);
+                assert!(black_box(decoded).events[0].is_ok(), "{name}");
             });
         });
     }
@@ -205,5 +281,5 @@ fn frame(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decode, enrich, encode, frame);
+criterion_group!(benches, decode, decode_others, enrich, encode, frame);
 criterion_main!(benches);

@@ -84,6 +84,16 @@ impl Database {
     }
 }
 
+impl Database {
+    /// Does what PostgreSQL and the kernel would do later about rows just written: vacuum, checkpoint, write them out.
+    pub async fn settle(&self, table: &str) -> anyhow::Result<()> {
+        self.client().await?.batch_execute(&format!("vacuum (analyze) {table}")).await?;
+        self.superuser.batch_execute("checkpoint").await?;
+        rustix::fs::sync();
+        Ok(())
+    }
+}
+
 /// Removes the database of `url` and its owner, whoever is connected.
 pub async fn drop(superuser_url: &str, url: &str) -> anyhow::Result<()> {
     let url = Url::parse(url)?;

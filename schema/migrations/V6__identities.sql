@@ -5,7 +5,7 @@ alter table weir.write_keys drop constraint write_keys_kind_check;
 alter table weir.write_keys add constraint write_keys_kind_check check (kind in ('public', 'secret', 'alias'));
 comment on column weir.write_keys.kind is 'public and secret keys are made by weir; an alias is what another product''s client sends in their place: a domain, a site id';
 
--- Each pair of a visitor and a user that an event has named, with when: a visitor who signs in, and a user's earlier ids.
+-- Each pair of a visitor and a user that events have named: a visitor who signs in, a user's earlier id.
 create view analytics.identities as
 select source, visitor_id, user_id, min(occurred_at) as first_seen_at, max(occurred_at) as last_seen_at
   from analytics.events
@@ -13,26 +13,25 @@ select source, visitor_id, user_id, min(occurred_at) as first_seen_at, max(occur
  group by source, visitor_id, user_id;
 comment on view analytics.identities is 'Which visitors are which users: pairs that events have named, by identify, alias, or both ids in one event.';
 
--- All events of a person, before and after sign-up: select * from analytics.person_events('alice').
+-- All events of a person, before and after sign-up. An alias says that two ids are one person, whichever it names first: clients differ.
+-- Any other event with both ids says which visitor a user was. What another user did on the same device is not theirs.
 create function analytics.person_events(person text) returns setof analytics.events
 language sql stable parallel safe
 set search_path = pg_catalog
 as $$
-    with recursive ids (kind, id) as (
-        select 'user', person
+    with recursive ids (id) as (
+        select person
         union
-        select other.kind, other.id
+        select other.id
           from ids,
-               lateral (select 'user', e.user_id from analytics.events e
-                         where ids.kind = 'visitor' and e.visitor_id = ids.id and e.user_id is not null and e.kind = 'alias'
+               lateral (select e.visitor_id from analytics.events e where e.user_id = ids.id and e.visitor_id is not null
                         union all
-                        select 'visitor', e.visitor_id from analytics.events e
-                         where ids.kind = 'user' and e.user_id = ids.id and e.visitor_id is not null) as other (kind, id))
+                        select e.user_id from analytics.events e
+                         where e.visitor_id = ids.id and e.user_id is not null and e.kind = 'alias') as other (id))
     select e.*
       from analytics.events e
-     where e.user_id in (select id from ids where kind = 'user')
-        or (e.visitor_id in (select id from ids where kind = 'visitor')
-            and (e.user_id is null or e.user_id in (select id from ids where kind = 'user')))
+     where e.user_id in (select id from ids)
+        or (e.user_id is null and e.visitor_id in (select id from ids))
      order by e.occurred_at
 $$;
-comment on function analytics.person_events is 'Every event of a user, those before sign-up and under earlier ids included; events of others on the same device are not.';
+comment on function analytics.person_events is 'Every event of a user, those before sign-up and under earlier ids included.';

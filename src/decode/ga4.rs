@@ -41,7 +41,8 @@ pub fn translate(query: &str, body: &str) -> Result<Translation, DecodeError> {
             let micros = own.take_text("timestamp_micros").or_else(|| at.clone());
             native.json("timestamp", micros.and_then(|micros| millis(&micros)).as_deref());
             native.json("session_id", params.take("session_id").or_else(|| params.take("ga_session_id")));
-            native.json("url", params.take("page_location"));
+            let url = params.take("page_location");
+            native.json("url", url);
             native.json("title", params.take("page_title"));
             native.json("referrer", params.take("page_referrer"));
             native.json("language", params.take("language"));
@@ -51,7 +52,7 @@ pub fn translate(query: &str, body: &str) -> Result<Translation, DecodeError> {
             {
                 native.json(ours, params.take(theirs));
             }
-            named(native, &name);
+            named(native, &name, url.is_some());
             native.properties(&params);
             native.contexts(&own);
             native.contexts(&outer);
@@ -83,6 +84,7 @@ pub fn translate_gtag(query: &str, body: &str) -> Translation {
 fn gtag(native: &mut Native<'_>, mut event: Object<'_>) -> Result<(), Refusal> {
     event.drop_all(&OF_NO_USE);
     let name = event.take_text("en").ok_or(Refusal::NoNameNorUrl)?;
+    let has_url = event.peek("dl").is_some();
     for (theirs, ours) in [
         ("cid", "visitor_id"),
         ("uid", "user_id"),
@@ -100,7 +102,7 @@ fn gtag(native: &mut Native<'_>, mut event: Object<'_>) -> Result<(), Refusal> {
     ] {
         native.json(ours, event.take(theirs));
     }
-    named(native, &name);
+    named(native, &name, has_url);
     for (prefix, is_number) in [("epn.", true), ("ep.", false)] {
         let params = event.split_off(prefix);
         for (name, value) in params.rest() {
@@ -116,14 +118,18 @@ fn gtag(native: &mut Native<'_>, mut event: Object<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn named(native: &mut Native<'_>, name: &str) {
+fn named(native: &mut Native<'_>, name: &str, has_url: bool) {
     match name {
-        "page_view" => native.text("type", Some("page")),
+        "page_view" => {
+            native.text("type", Some("page"));
+            if has_url {
+                return;
+            }
+        }
         "screen_view" => native.text("type", Some("screen")),
         "click" | "file_download" => native.text("type", Some("click")),
         _ => native.text("type", Some("track")),
     }
-    // A page view of a server may come without an address.
     native.text("name", Some(name));
 }
 

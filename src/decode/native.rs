@@ -19,7 +19,7 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, Ma
 use serde_json::value::RawValue;
 
 use super::json::scan;
-use super::values::{Items, MaybeText, Text};
+use super::values::{Items, MaybeText, Text, check_object};
 use super::{DecodeError, Decoded, EVENT_BYTES_MAX, EVENTS_MAX, Refusal, check};
 use crate::event::{ClientTime, Event, Utm};
 
@@ -169,17 +169,7 @@ fn finish_all<'a>(
 
 /// Parses the text of one event among several, with the checks that `serde_json` does not make.
 fn parse(text: &str) -> Result<Native<'_>, Refusal> {
-    let kind = match text.as_bytes().first() {
-        Some(b'{') | None => None,
-        Some(b'[') => Some("an array"),
-        Some(b'"') => Some("a string"),
-        Some(b't' | b'f') => Some("a boolean"),
-        Some(b'n') => Some("null"),
-        Some(_) => Some("a number"),
-    };
-    if let Some(kind) = kind {
-        return Err(Refusal::NotAnObject(kind));
-    }
+    check_object(text)?;
     scan(text)?;
     parse_scanned(text)
 }

@@ -179,6 +179,8 @@ fn identity(native: &mut Native<'_>, kind: &str, event: &mut Object<'_>, propert
             native.json("user_id", user.or(distinct));
             native.json("visitor_id", properties.take("$anon_distinct_id").or(device));
         }
+        // A group's id is no person's.
+        "group" => {}
         _ => {
             let text = |json: Option<&str>| json.and_then(|json| text_of(json).map(Cow::into_owned));
             let is_device = device.is_some() && text(device) == text(distinct);

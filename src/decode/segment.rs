@@ -86,21 +86,24 @@ fn event(
     let name = if kind == "track" { event.take("event") } else { event.take("name") };
     native.json("name", name);
     let is_about_traits = matches!(kind, "identify" | "group");
-    let properties = event.take(if is_about_traits { "traits" } else { "properties" });
+    let mut properties = event.take(if is_about_traits { "traits" } else { "properties" });
     let page =
         if matches!(kind, "page" | "screen") { properties.and_then(|json| Object::parse(json).ok()) } else { None };
-    native.json("properties", properties);
     let has_name = name.is_some();
-    let context = event.take("context").or(shared).map(Object::parse).transpose()?;
-    let has_url = context_of(native, context.unwrap_or_default(), page.unwrap_or_default());
+    let mut context = event.take("context").or(shared).map(Object::parse).transpose()?.unwrap_or_default();
+    if is_about_traits && properties.is_none() {
+        // Where RudderStack's clients put them.
+        properties = context.take("traits");
+    }
+    native.json("properties", properties);
+    let has_url = context_of(native, context, page.unwrap_or_default());
     if !has_name && !has_url {
         // An identify has neither, and needs none.
         native.text("name", Some(kind));
     }
-    for empty in ["integrations", "_metadata"] {
-        if event.peek(empty).is_some_and(|json| json == "{}") {
-            event.take(empty);
-        }
+    // Says that nobody is left out.
+    if event.peek("integrations").is_some_and(|json| ["{}", r#"{"All":true}"#, r#"{"All": true}"#].contains(&json)) {
+        event.take("integrations");
     }
     native.contexts(&event);
     Ok(())

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
-use super::values::Text;
+use super::values::{Text, check_object};
 use super::{DecodeError, Decoded, EVENTS_MAX, Refusal, native};
 
 /// The members of a JSON object, to be taken out one by one. Of equal names the last counts, as everywhere.
@@ -47,9 +47,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
 impl<'a> Object<'a> {
     /// The object that `json` is, if it is one.
     pub fn parse(json: &'a str) -> Result<Self, Refusal> {
-        if !json.starts_with('{') {
-            return Err(Refusal::NotAnObject("something else"));
-        }
+        check_object(json)?;
         serde_json::from_str(json).map_err(|error| Refusal::NotJson(error.to_string()))
     }
 

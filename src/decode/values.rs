@@ -6,7 +6,20 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::EVENTS_MAX;
+use super::{EVENTS_MAX, Refusal};
+
+/// Refuses JSON that is clearly no object, and says what it is.
+pub(super) fn check_object(json: &str) -> Result<(), Refusal> {
+    let kind = match json.as_bytes().first() {
+        Some(b'{') | None => return Ok(()),
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        Some(_) => "a number",
+    };
+    Err(Refusal::NotAnObject(kind))
+}
 
 /// The first items of an array, and how many there are: more than [`EVENTS_MAX`] are counted, but not kept.
 pub(super) struct Items<'a> {

@@ -62,11 +62,6 @@ pub(super) struct Taken {
     pub is_fault: bool,
     /// Where something was accepted.
     pub durable: Option<Durable>,
-    /// As the client named them, where the answer names them again.
-    pub message_ids: Vec<Option<String>>,
-    /// The request's, where the answer depends on them.
-    pub parameters: Vec<(String, String)>,
-    pub is_bulk: bool,
 }
 
 /// A request's events as rows.

@@ -84,6 +84,16 @@ pub enum Format {
     Chord,
 }
 
+/// What of a request its answer depends on.
+#[derive(Debug, Default)]
+struct Asked {
+    /// As the client named its events, where the answer names them again.
+    message_ids: Vec<Option<String>>,
+    is_bulk: bool,
+    /// Whether it shows the answer.
+    is_image: bool,
+}
+
 impl Format {
     /// Its events, in weir's own format.
     fn translate(self, parts: &Parts, body: &str) -> Result<Translation, DecodeError> {
@@ -113,8 +123,25 @@ impl Format {
         }
     }
 
+    /// What of a request its answer depends on.
+    fn asked(self, parts: &Parts, body: &str, decoded: &Decoded<'_>) -> Asked {
+        let mut asked = Asked { is_image: parts.method == Method::GET, ..Asked::default() };
+        match self {
+            Self::PosthogV1 => asked.message_ids = message_ids(decoded),
+            Self::Matomo if matomo::is_bulk(body) => asked.is_bulk = true,
+            Self::Matomo => {
+                let query = parts.uri.query().unwrap_or_default();
+                let mut all = parameters(query).chain(parameters(body.trim_ascii()));
+                asked.is_image = !all.any(|(name, value)| name == "send_image" && value == "0");
+            }
+            Self::Goatcounter => asked.is_image = true,
+            _ => {}
+        }
+        asked
+    }
+
     /// What its clients take for success.
-    fn answer(self, parts: &Parts, taken: Taken) -> Response {
+    fn answer(self, asked: &Asked, taken: Taken) -> Response {
         let Taken { accepted, rejected, .. } = &taken;
         let (accepted, refused) = (*accepted, rejected.len());
         let is_plain_fault = accepted == 0 && taken.is_fault;
@@ -122,7 +149,7 @@ impl Format {
             Self::Posthog if !is_plain_fault => json(StatusCode::OK, &json!({ "status": "Ok" })),
             Self::PosthogV1 => {
                 let mut results = serde_json::Map::new();
-                for (index, id) in taken.message_ids.iter().enumerate() {
+                for (index, id) in asked.message_ids.iter().enumerate() {
                     let refusal = rejected.iter().find(|rejected| rejected.index == index);
                     let result = refusal.map_or(
                         json!({ "result": "ok" }),
@@ -149,19 +176,15 @@ impl Format {
                     &json!({ "cache": "", "size": accepted + refused, "processed": accepted, "errors": refused, "details": details }),
                 )
             }
-            Self::Snowplow | Self::SegmentPixel(_) | Self::Goatcounter if parts.method == Method::GET => pixel_image(),
-            Self::Goatcounter => pixel_image(),
-            Self::Snowplow if !is_plain_fault => (StatusCode::OK, "ok").into_response(),
-            Self::Matomo if !is_plain_fault => {
-                let sends_no_image = taken.has_parameter("send_image", "0");
-                match parts.method {
-                    _ if taken.is_bulk => {
-                        json(StatusCode::OK, &json!({ "status": "success", "tracked": accepted, "invalid": refused }))
-                    }
-                    _ if sends_no_image => StatusCode::NO_CONTENT.into_response(),
-                    _ => pixel_image(),
-                }
+            Self::Snowplow | Self::SegmentPixel(_) | Self::Goatcounter if !is_plain_fault && asked.is_image => {
+                pixel_image()
             }
+            Self::Snowplow if !is_plain_fault => (StatusCode::OK, "ok").into_response(),
+            Self::Matomo if !is_plain_fault && asked.is_bulk => {
+                json(StatusCode::OK, &json!({ "status": "success", "tracked": accepted, "invalid": refused }))
+            }
+            Self::Matomo if !is_plain_fault && asked.is_image => pixel_image(),
+            Self::Matomo if !is_plain_fault => StatusCode::NO_CONTENT.into_response(),
             Self::GoatcounterApi if refused == 0 => json(StatusCode::ACCEPTED, &json!({})),
             Self::GoatcounterApi => {
                 let errors: serde_json::Map<_, _> = rejected
@@ -218,11 +241,11 @@ fn cloudevents_of(headers: &HeaderMap, body: &str) -> Result<Translation, Decode
 impl Collector {
     /// Events of another format.
     pub async fn foreign(&self, format: Format, request: Request) -> Result<Response, RequestError> {
-        let (parts, taken) = self.take(format, request).await?;
-        Ok(format.mend(format.answer(&parts, taken)))
+        let (asked, taken) = self.take(format, request).await?;
+        Ok(format.mend(format.answer(&asked, taken)))
     }
 
-    async fn take(&self, format: Format, request: Request) -> Result<(Parts, Taken), RequestError> {
+    async fn take(&self, format: Format, request: Request) -> Result<(Asked, Taken), RequestError> {
         let (parts, body) = request.into_parts();
         let (body, sender) = self.admit_body(&parts, body).await?;
         let mut memory = self.memory.reservation();
@@ -238,17 +261,9 @@ impl Collector {
             Some(key) => key,
             None => self.foreign_key(&parts, &translation, &decoded)?,
         };
-        let message_ids = if matches!(format, Format::PosthogV1) { message_ids(&decoded) } else { Vec::new() };
+        let asked = format.asked(&parts, &text, &decoded);
         let rows = self.rows(&decoded, &key, &parts.headers, sender.ip, &mut memory).await?;
-        let mut taken = self.store(rows, &key, memory).await?;
-        taken.message_ids = message_ids;
-        taken.is_bulk = matches!(format, Format::Matomo) && matomo::is_bulk(&text);
-        let query = parts.uri.query().unwrap_or_default();
-        if matches!(format, Format::Matomo) {
-            let own = [query, if taken.is_bulk { "" } else { text.trim_ascii() }].join("&");
-            taken.parameters = parameters(&own).map(|(name, value)| (name.into(), value.into())).collect();
-        }
-        Ok((parts, taken))
+        Ok((asked, self.store(rows, &key, memory).await?))
     }
 
     /// A secret key beside the name of a site counts for more than the name; where neither is there, the host that was
@@ -281,12 +296,6 @@ fn message_ids(decoded: &Decoded<'_>) -> Vec<Option<String>> {
 /// A refusal of an address of this format.
 pub fn refused(format: Format, error: RequestError) -> Response {
     format.mend(error.into_response())
-}
-
-impl Taken {
-    fn has_parameter(&self, name: &str, value: &str) -> bool {
-        self.parameters.iter().any(|(own, is)| own == name && is == value)
-    }
 }
 
 impl IntoResponse for Taken {

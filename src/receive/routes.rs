@@ -114,11 +114,11 @@ pub fn router(collector: Arc<Collector>, families: &[Family]) -> Router {
     for (_, path, format) in FORMATS.iter().filter(|(family, ..)| families.contains(family)) {
         let handle =
             move |State(collector): State<Arc<Collector>>, request: Request| foreign(collector, *format, path, request);
-        let is_image = matches!(
+        let is_got = matches!(
             format,
             Format::SegmentPixel(_) | Format::Posthog | Format::Snowplow | Format::Matomo | Format::Goatcounter
         );
-        let method = if is_image { post(handle).get(handle).head(wrong_method) } else { post(handle) };
+        let method = if is_got { post(handle).get(handle).head(wrong_method) } else { post(handle) };
         router = router.route(path, method);
     }
     for (_, path, bootstrap) in BOOTSTRAPS.iter().filter(|(family, ..)| families.contains(family)) {

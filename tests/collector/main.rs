@@ -13,6 +13,7 @@ mod durability;
 mod events;
 mod failover;
 mod flood;
+mod foreign;
 mod full_disk;
 mod geo;
 mod hostile;

@@ -129,6 +129,9 @@ fn masked(row: &str) -> String {
         let has_digits = text.bytes().filter(u8::is_ascii_digit).count();
         let is_made_up = text.len() >= 20 && !text.contains([' ', '/']) && has_digits >= 5
             || text.len() >= 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+            // What weir makes of address and agent, with a salt of the day.
+            || name.contains("\"visitor_id\"") && text.len() == 16 && text.bytes().any(|byte| byte.is_ascii_uppercase())
+            || name.contains("insert_id")
             || name.contains("ersion")
             || text.starts_with("Mozilla/")
             || text.starts_with("pk_");
@@ -164,7 +167,10 @@ async fn check(client: &str, runs: Runs, key: Key, events: i64) {
 }
 
 macro_rules! clients {
-    ($($name:ident: $client:literal, $runs:ident, $key:ident, $events:literal;)*) => {
+    ($($name:ident: $client:literal, $package:literal, $runs:ident, $key:ident, $events:literal;)*) => {
+        /// What stands in the README: package and how it is used, where it runs, events.
+        const CLIENTS: &[(&str, Runs, i64)] = &[$(($package, Runs::$runs, $events)),*];
+
         $(#[tokio::test(flavor = "multi_thread")]
         async fn $name() {
             check($client, Runs::$runs, Key::$key, $events).await;
@@ -173,31 +179,31 @@ macro_rules! clients {
 }
 
 clients! {
-    segment_for_node: "segment", Node, Secret, 6;
-    rudderstack_for_node: "rudder", Node, Secret, 3;
-    posthog_for_node: "posthog", Node, Secret, 4;
-    posthog_for_node_v1: "posthog-v1", Node, Secret, 4;
-    umami_for_node: "umami", Node, Public, 3;
-    snowplow_for_node: "snowplow", Node, Public, 3;
-    matomo_for_node: "matomo", Node, Public, 3;
-    cloudevents_for_node: "cloudevents", Node, Secret, 3;
-    segment_for_python: "segment_client", Python, Secret, 4;
-    rudderstack_for_python: "rudder_client", Python, Secret, 2;
-    posthog_for_python: "posthog_client", Python, Secret, 3;
-    snowplow_for_python: "snowplow_client", Python, Public, 6;
-    cloudevents_for_python: "cloudevents_client", Python, Secret, 2;
-    segment_in_a_browser: "segment", Browser, Public, 3;
-    segment_in_a_browser_batched: "segment-batched", Browser, Public, 2;
-    rudderstack_in_a_browser: "rudder", Browser, Public, 3;
-    posthog_in_a_browser: "posthog", Browser, Public, 4;
-    plausible_tracker_in_a_browser: "plausible-tracker", Browser, Public, 2;
-    plausible_in_a_browser: "plausible", Browser, Public, 3;
-    snowplow_in_a_browser: "snowplow", Browser, Public, 3;
-    jitsu_in_a_browser: "jitsu", Browser, Public, 3;
-    umami_in_a_browser: "umami", Browser, Public, 2;
-    goatcounter_in_a_browser: "goatcounter", Browser, Public, 2;
-    gtag_in_a_browser: "gtag", Browser, Public, 3;
-    reload_in_a_browser: "reload", Browser, Public, 3;
+    segment_for_node: "segment", "@segment/analytics-node", Node, Secret, 6;
+    rudderstack_for_node: "rudder", "@rudderstack/rudder-sdk-node", Node, Secret, 3;
+    posthog_for_node: "posthog", "posthog-node", Node, Secret, 4;
+    posthog_for_node_v1: "posthog-v1", "posthog-node, capture v1", Node, Secret, 4;
+    umami_for_node: "umami", "@umami/node", Node, Public, 3;
+    snowplow_for_node: "snowplow", "@snowplow/node-tracker", Node, Public, 3;
+    matomo_for_node: "matomo", "matomo-tracker", Node, Public, 3;
+    cloudevents_for_node: "cloudevents", "cloudevents", Node, Secret, 3;
+    segment_for_python: "segment_client", "segment-analytics-python", Python, Secret, 4;
+    rudderstack_for_python: "rudder_client", "rudder-sdk-python", Python, Secret, 2;
+    posthog_for_python: "posthog_client", "posthog", Python, Secret, 3;
+    snowplow_for_python: "snowplow_client", "snowplow-tracker", Python, Public, 6;
+    cloudevents_for_python: "cloudevents_client", "cloudevents", Python, Secret, 2;
+    segment_in_a_browser: "segment", "@segment/analytics-next", Browser, Public, 3;
+    segment_in_a_browser_batched: "segment-batched", "@segment/analytics-next, batched", Browser, Public, 2;
+    rudderstack_in_a_browser: "rudder", "@rudderstack/analytics-js", Browser, Public, 3;
+    posthog_in_a_browser: "posthog", "posthog-js", Browser, Public, 5;
+    plausible_tracker_in_a_browser: "plausible-tracker", "plausible-tracker", Browser, Public, 2;
+    plausible_in_a_browser: "plausible", "@plausible-analytics/tracker", Browser, Public, 3;
+    snowplow_in_a_browser: "snowplow", "@snowplow/browser-tracker", Browser, Public, 3;
+    jitsu_in_a_browser: "jitsu", "@jitsu/js", Browser, Public, 3;
+    umami_in_a_browser: "umami", "Umami's tracker, its requests", Browser, Public, 2;
+    goatcounter_in_a_browser: "goatcounter", "GoatCounter's count.js, its requests", Browser, Public, 2;
+    gtag_in_a_browser: "gtag", "Google's gtag.js, its requests", Browser, Public, 3;
+    reload_in_a_browser: "reload", "Reload's ra.js, its requests", Browser, Public, 3;
 }
 
 /// How a collector fails before it recovers.
@@ -297,6 +303,45 @@ retries! {
     segment_for_python_retries: "segment_client", Python, Secret, 4;
     rudderstack_for_python_retries: "rudder_client", Python, Secret, 2;
     posthog_for_python_retries: "posthog_client", Python, Secret, 3;
+}
+
+/// The table in the README is made here: `WEIR_README=1` writes it.
+#[test]
+fn the_readme_lists_the_clients_that_were_run() {
+    const BEGIN: &str = "<!-- clients: made by tests/collector/sdk.rs -->\n";
+    const END: &str = "<!-- end of clients -->";
+    let read = |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path);
+    let npm: serde_json::Value = serde_json::from_str(&read("tests/sdk/package.json")).expect("JSON");
+    let python = read("tests/sdk/python/requirements.txt");
+    let version = |client: &str, runs: Runs| {
+        let package = client.split(',').next().unwrap_or_default();
+        match runs {
+            Runs::Python => {
+                python.lines().find_map(|line| line.strip_prefix(package)?.strip_prefix("==").map(str::to_owned))
+            }
+            _ => npm["dependencies"][package].as_str().map(str::to_owned),
+        }
+    };
+    let mut table =
+        String::from("| client | version | runs in | events sent, rows found |\n| --- | --- | --- | ---: |\n");
+    for (client, runs, events) in CLIENTS {
+        let place = match runs {
+            Runs::Node => "Node.js",
+            Runs::Python => "Python",
+            Runs::Browser => "Chromium",
+        };
+        let version = version(client, *runs).unwrap_or_else(|| "-".to_owned());
+        table += &format!("| {client} | {version} | {place} | {events} |\n");
+    }
+    let readme = read("README.md");
+    let (before, rest) = readme.split_once(BEGIN).expect("the beginning of the table");
+    let (found, after) = rest.split_once(END).expect("the end of the table");
+    if std::env::var_os("WEIR_README").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        std::fs::write(path, format!("{before}{BEGIN}{table}{END}{after}")).expect("written");
+        return;
+    }
+    assert_eq!(found, table, "WEIR_README=1 cargo test the_readme writes it");
 }
 
 #[test]

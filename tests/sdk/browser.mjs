@@ -25,16 +25,16 @@ const server = createServer((request, response) => {
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const origin = `http://127.0.0.1:${server.address().port}`;
 
+// Some clients count no robots. Playwright's own setting is forgotten by what a page sends as it is left.
+const userAgent = 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36';
 const browser = await chromium.launch({
   executablePath: WEIR_TEST_CHROMIUM || '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'],
+  args: [`--user-agent=${userAgent}`, '--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'],
 });
 try {
   const context = await browser.newContext({
     locale: 'de-CH',
     screen: { width: 1920, height: 1080 },
-    // Some clients count no robots.
-    userAgent: 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36',
   });
   await context.addInitScript(() => Object.defineProperty(navigator, 'webdriver', { get: () => false }));
   const tab = await context.newPage();
