@@ -51,18 +51,18 @@ pub fn unwrap(body: &str) -> Result<Cow<'_, str>, DecodeError> {
 pub fn translate(json: &str) -> Result<Translation, DecodeError> {
     let mut translation = Translation::default();
     if json.starts_with('[') {
-        return all(translation, &items(json)?, None);
+        return Ok(all(translation, &items(json)?, None));
     }
     let mut outer = Object::parse(json).map_err(|error| DecodeError::NotJson(error.to_string()))?;
     let Some(batch) = outer.take("batch") else {
-        return all(translation, &[json], None);
+        return Ok(all(translation, &[json], None));
     };
     translation.key = key_of(&mut outer);
     let sent_at = outer.take_first(&["sent_at", "created_at"]);
-    all(translation, &items(batch)?, sent_at)
+    Ok(all(translation, &items(batch)?, sent_at))
 }
 
-fn all(mut translation: Translation, events: &[&str], sent_at: Option<&str>) -> Result<Translation, DecodeError> {
+fn all(mut translation: Translation, events: &[&str], sent_at: Option<&str>) -> Translation {
     for item in events {
         let mut own = None;
         translation.event(|native| {
@@ -72,7 +72,7 @@ fn all(mut translation: Translation, events: &[&str], sent_at: Option<&str>) -> 
         });
         translation.key = translation.key.or(own);
     }
-    Ok(translation)
+    translation
 }
 
 fn key_of(object: &mut Object<'_>) -> Option<String> {

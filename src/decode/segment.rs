@@ -73,15 +73,12 @@ fn event(
     native.json("sent_at", event.take("sentAt").or(sent_at));
     let anonymous = event.take("anonymousId");
     let user = event.take("userId");
-    match kind {
-        "alias" => {
-            native.json("user_id", user.or(anonymous));
-            native.json("visitor_id", event.take("previousId"));
-        }
-        _ => {
-            native.json("user_id", user);
-            native.json("visitor_id", anonymous);
-        }
+    if kind == "alias" {
+        native.json("user_id", user.or(anonymous));
+        native.json("visitor_id", event.take("previousId"));
+    } else {
+        native.json("user_id", user);
+        native.json("visitor_id", anonymous);
     }
     let name = if kind == "track" { event.take("event") } else { event.take("name") };
     native.json("name", name);

@@ -270,7 +270,7 @@ impl Collector {
         }
         let accepted = rows.events.len();
         let Ack { duplicate, durable } = self.submit(rows.tuples, rows.events, rows.days, key, memory).await?;
-        Ok(Taken { accepted, duplicate, rejected, is_fault, durable: Some(durable), ..Taken::default() })
+        Ok(Taken { accepted, duplicate, rejected, is_fault, durable: Some(durable) })
     }
 
     /// Waits until the events are as safe as `journal.durability` says.

@@ -184,7 +184,6 @@ impl Format {
                 json(StatusCode::OK, &json!({ "status": "success", "tracked": accepted, "invalid": refused }))
             }
             Self::Matomo if !is_plain_fault && asked.is_image => pixel_image(),
-            Self::Matomo if !is_plain_fault => StatusCode::NO_CONTENT.into_response(),
             Self::GoatcounterApi if refused == 0 => json(StatusCode::ACCEPTED, &json!({})),
             Self::GoatcounterApi => {
                 let errors: serde_json::Map<_, _> = rejected
@@ -193,7 +192,9 @@ impl Format {
                     .collect();
                 json(StatusCode::BAD_REQUEST, &json!({ "errors": errors }))
             }
-            Self::Ga4 | Self::Gtag | Self::Chord if !is_plain_fault => StatusCode::NO_CONTENT.into_response(),
+            Self::Matomo | Self::Ga4 | Self::Gtag | Self::Chord if !is_plain_fault => {
+                StatusCode::NO_CONTENT.into_response()
+            }
             Self::Reload(_) if !is_plain_fault => StatusCode::CREATED.into_response(),
             Self::Jitsu(_) if !is_plain_fault => json(
                 StatusCode::OK,

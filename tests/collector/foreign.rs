@@ -1,5 +1,7 @@
 //! Other products' wire formats, request by request: what each address answers, and to whom its events belong.
 
+use std::fmt::Write as _;
+
 use weir::database::Database;
 use weir::receive::foreign::Family;
 use weir::sources::{self, SourceError};
@@ -76,7 +78,7 @@ async fn every_address_answers_as_its_clients_expect() {
         assert_eq!(answer.header("access-control-allow-credentials"), Some("true"), "{path}");
         let kind = answer.header("content-type").unwrap_or("-");
         let text = if kind == "image/gif" { "..." } else { &answer.text() };
-        shown += &format!("{method} {path}\n{} {kind} {text}\n\n", answer.status);
+        let _ = write!(shown, "{method} {path}\n{} {kind} {text}\n\n", answer.status);
     }
     insta::assert_snapshot!(shown);
     database.until_stored(24).await;

@@ -2,6 +2,7 @@
 //!
 //! The clients are in `tests/sdk`: `make test` installs their packages.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -110,7 +111,9 @@ async fn rows(database: &TestDatabase) -> String {
                from analytics.events e order by kind, name, occurred_at, properties::text, url",
         )
         .await;
-    rows.iter_mut().for_each(|row| *row = masked(row));
+    for row in &mut rows {
+        *row = masked(row);
+    }
     rows.sort();
     rows.join("\n")
 }
@@ -137,7 +140,7 @@ fn masked(row: &str) -> String {
             || text.starts_with("pk_");
         let comma = if value.ends_with(',') { "," } else { "" };
         let value = if is_made_up { format!("[...]{comma}") } else { without_port(&value) };
-        out.push_str(&format!("{name}: {value}\n"));
+        let _ = writeln!(out, "{name}: {value}");
     }
     out
 }
@@ -230,16 +233,17 @@ async fn before(collector: SocketAddr, fault: Fault, times: usize) -> (SocketAdd
                 let fault = async move {
                     match fault {
                         Fault::Unavailable => {
-                            let _ = client.read(&mut [0; 64 * 1024]).await;
+                            let _ = client.read(&mut vec![0; 64 * 1024]).await;
                             tokio::time::sleep(Duration::from_millis(100)).await;
                             let answer = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\naccess-control-allow-origin: *\r\n\
                                           content-length: 2\r\nconnection: close\r\n\r\n{}";
                             let _ = client.write_all(answer.as_bytes()).await;
                             // Whatever else it sends, so that the answer is read.
-                            let _ = tokio::time::timeout(Duration::from_millis(200), client.read(&mut [0; 64 * 1024]))
-                                .await;
+                            let _ =
+                                tokio::time::timeout(Duration::from_millis(200), client.read(&mut vec![0; 64 * 1024]))
+                                    .await;
                         }
-                        Fault::Cut => drop(client.read(&mut [0; 64 * 1024]).await),
+                        Fault::Cut => drop(client.read(&mut vec![0; 64 * 1024]).await),
                         Fault::Unheard => {
                             let Ok(server) = TcpStream::connect(collector).await else { return };
                             let (mut from_client, _unheard) = client.split();
@@ -331,7 +335,7 @@ fn the_readme_lists_the_clients_that_were_run() {
             Runs::Browser => "Chromium",
         };
         let version = version(client, *runs).unwrap_or_else(|| "-".to_owned());
-        table += &format!("| {client} | {version} | {place} | {events} |\n");
+        let _ = writeln!(table, "| {client} | {version} | {place} | {events} |");
     }
     let readme = read("README.md");
     let (before, rest) = readme.split_once(BEGIN).expect("the beginning of the table");
