@@ -11,7 +11,7 @@
 //!
 //! Source: <https://developer.matomo.org/api-reference/tracking-api>, and matomo-tracker as published.
 
-use super::translate::{Native, Object, Translation, items, object_of_query, quoted, text_of};
+use super::translate::{Native, Object, Translation, items, millis_of, object_of_query, quoted, text_of};
 use super::{DecodeError, Refusal};
 
 /// Parameters that only steer Matomo's own server, or say what the time of day is.
@@ -94,10 +94,9 @@ fn event(native: &mut Native<'_>, mut request: Object<'_>) {
     native.json("language", request.take("lang"));
     native.json("user_agent", request.take("ua"));
     native.json("ip", request.take("cip"));
-    let time = request.take_text("cdt").map(|time| match time.parse::<i64>() {
-        Ok(seconds) => (seconds * 1_000).to_string(),
+    let time = request.take_text("cdt").map(|time| {
         // UTC, without saying so.
-        Err(_) => quoted(&format!("{}Z", time.trim().replacen(' ', "T", 1))),
+        millis_of(&time, 1e3).unwrap_or_else(|| quoted(&format!("{}Z", time.trim().replacen(' ', "T", 1))))
     });
     native.json("timestamp", time.as_deref());
     for (name, value) in [("link", link), ("download", download), ("search", search), ("goal", goal)] {

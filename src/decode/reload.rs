@@ -12,7 +12,7 @@
 //! told from a second event.
 
 use super::DecodeError;
-use super::translate::{Native, Object, Translation, items, quoted, text_of};
+use super::translate::{Native, Object, Translation, items, millis_of, quoted, text_of};
 
 /// What an address of Reload takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +89,7 @@ fn all(body: &str, mut write: impl FnMut(&mut Native<'_>, Object<'_>)) -> Result
 }
 
 fn millis(json: &str) -> Option<String> {
-    let text = text_of(json)?;
-    text.parse::<f64>().ok().map(|ms| format!("{ms:.0}"))
+    millis_of(&text_of(json)?, 1.0)
 }
 
 /// Milliseconds as they are; other text as text.

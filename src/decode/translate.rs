@@ -293,6 +293,14 @@ pub fn screen_of(width: Option<&str>, height: Option<&str>) -> Option<String> {
     Some(format!("{}x{}", whole(width?)?, whole(height?)?))
 }
 
+/// A number of milliseconds as JSON, if that is what `text` is once multiplied.
+pub fn millis_of(text: &str, factor: f64) -> Option<String> {
+    // Beyond that no client means a time.
+    const MS_MAX: f64 = 1e15;
+    let ms = text.trim().parse::<f64>().ok()? * factor;
+    (ms.abs() < MS_MAX).then(|| format!("{ms:.0}"))
+}
+
 /// The name and the value of each parameter of a query string.
 pub fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     url::form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty())
@@ -313,6 +321,8 @@ pub fn object_of_query(query: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -356,6 +366,51 @@ mod tests {
         assert_eq!(first.properties.map(RawValue::get), Some(r#"{"x":1}"#));
         assert_eq!(first.context.map(RawValue::get), Some(r#"{"y":2,"y_":3}"#));
         assert_eq!(last.url.as_deref(), Some("/"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// Whatever clients send, no translator writes what is no JSON, or gives up on a whole request for one event.
+        #[test]
+        fn what_a_translator_writes_is_json(format in 0..11_u8, pieces in prop::collection::vec(prop::sample::select(&[
+            "\"type\":\"track\"", "\"event\":\"a\"", "\"event\":\"$identify\"", "\"name\":\"a\"", "\"n\":\"a\"", "\"e\":\"ue\"", "\"e\":\"pv\"",
+            "\"properties\":{\"$set\":{\"a\":1},\"distinct_id\":7}", "\"properties\":[1]", "\"context\":{\"page\":{\"url\":\"/\",\"x\":1},\"x\":2}",
+            "\"context\":7", "\"traits\":{}", "\"timestamp\":\"no\"", "\"timestamp\":1e300", "\"timestamp\":-0", "\"timestamp_micros\":\"99999999999999999999\"",
+            "\"cdt\":\"NaN\"", "\"cdt\":\"9223372036854775807\"", "\"sent_at\":\"NaN\"", "\"sent_at\":\"inf\"", "\"created\":\"\\u0000\"", "\"url\":\"/\"",
+            "\"url\":{}", "\"payload\":{\"url\":\"/\",\"timestamp\":\"NaN\"}", "\"payload\":{\"name\":\"a\",\"data\":{\"\\ud800\":1}}", "\"params\":{\"a\":null}",
+            "\"ue_pr\":\"{\\\"data\\\":{\\\"schema\\\":\\\"a/b\\\",\\\"data\\\":{}}}\"", "\"ue_pr\":\"{\"", "\"cx\":\"e30\"", "\"p\":\"{}\"", "\"p\":{\"a\":1}", "\"size\":[1]",
+            "\"s\":\"1,2\"", "\"id\":\"1\"", "\"source\":\"s\"", "\"data\":{\"a\":1}", "\"screen\":{\"width\":1e9,\"height\":\"x\"}", "\"ep.a\":\"b\"", "\"a\":\"\\\"\"",
+        ][..]), 0..7)) {
+            let object = format!("{{{}}}", pieces.join(","));
+            let pairs: Vec<String> = pieces.iter().map(|piece| {
+                let (name, value) = piece.split_once(':').expect("a member");
+                let value = value.trim_matches('"');
+                url::form_urlencoded::Serializer::new(String::new()).append_pair(name.trim_matches('"'), value).finish()
+            }).collect();
+            let query = pairs.join("&");
+            let many = |name: &str| format!(r#"{{"{name}":[{object},7,{object}]}}"#);
+            let translated = match format {
+                0 => super::super::segment::translate(&many("batch"), None),
+                1 => super::super::posthog::translate(&many("batch")),
+                2 => super::super::plausible::translate(&object),
+                3 => super::super::umami::translate(&format!("[{object},7]")),
+                4 => super::super::snowplow::translate(&many("data")),
+                5 => Ok(super::super::snowplow::translate_query(&query)),
+                6 => super::super::matomo::translate(&many("requests")),
+                7 => Ok(super::super::matomo::translate_query(&query)),
+                8 => super::super::goatcounter::translate(&many("hits")),
+                9 => super::super::ga4::translate(&query, &many("events")),
+                _ => super::super::reload::translate(&format!("[{object},7]"), super::super::reload::Shape::Event),
+            }.expect("the body is JSON");
+            for event in translated.decode().expect("there are events").events {
+                prop_assert!(!matches!(event, Err(Refusal::NotJson(_))), "{object}: {event:?} of {:?}", translated.lines());
+            }
+            for translated in [super::super::ga4::translate_gtag(&query, &query), super::super::goatcounter::translate_query(&query)] {
+                let decoded = translated.decode().expect("there are events");
+                prop_assert!(!decoded.events.iter().any(|event| matches!(event, Err(Refusal::NotJson(_)))), "{query}: {decoded:?}");
+            }
+        }
     }
 
     #[test]

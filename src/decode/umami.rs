@@ -8,7 +8,7 @@
 //!
 //! Source: Umami's tracker and @umami/node as published. `url` may be a path alone: `hostname` completes it.
 
-use super::translate::{Native, Object, Translation, items};
+use super::translate::{Native, Object, Translation, items, millis_of};
 use super::{DecodeError, Refusal};
 
 pub fn translate(body: &str) -> Result<Translation, DecodeError> {
@@ -61,8 +61,8 @@ fn event(native: &mut Native<'_>, kind: &str, mut payload: Object<'_>) {
     native.json("ip", payload.take("ip"));
     native.json("user_agent", payload.take("userAgent"));
     native.json("user_id", payload.take("id"));
-    let seconds = payload.take("timestamp").and_then(|seconds| seconds.parse::<f64>().ok());
-    native.json("timestamp", seconds.map(|seconds| format!("{:.0}", seconds * 1e3)).as_deref());
+    let seconds = payload.take_text("timestamp");
+    native.json("timestamp", seconds.and_then(|seconds| millis_of(&seconds, 1e3)).as_deref());
     if let Some(data) = payload.take_object("data") {
         native.properties(&data);
     }
