@@ -18,8 +18,8 @@ use super::collect::{Collector, Taken};
 use super::routes::pixel_image;
 use crate::decode::translate::{Translation, parameters};
 use crate::decode::{
-    DecodeError, Decoded, cloudevents, ga4, goatcounter, matomo, mend_escapes, plausible, posthog, reload, segment,
-    snowplow, umami,
+    DecodeError, Decoded, Refusal, cloudevents, ga4, goatcounter, matomo, mend_escapes, plausible, posthog, reload,
+    segment, snowplow, umami,
 };
 use crate::sources::{KeyKind, WriteKey};
 
@@ -78,6 +78,8 @@ pub enum Format {
     Goatcounter,
     GoatcounterApi,
     Ga4,
+    /// Says what is wrong with the events, and keeps nothing.
+    Ga4Debug,
     Gtag,
     Cloudevents,
     Reload(reload::Shape),
@@ -115,7 +117,7 @@ impl Format {
             Self::Matomo => Ok(matomo::translate_query(&[query, body.trim_ascii()].join("&"))),
             Self::Goatcounter => Ok(goatcounter::translate_query(query)),
             Self::GoatcounterApi => goatcounter::translate(body),
-            Self::Ga4 => ga4::translate(query, body),
+            Self::Ga4 | Self::Ga4Debug => ga4::translate(query, body),
             Self::Gtag => Ok(ga4::translate_gtag(query, body)),
             Self::Cloudevents => Ok(cloudevents_of(&parts.headers, body)?),
             Self::Reload(shape) => reload::translate(body, shape),
@@ -242,8 +244,28 @@ fn cloudevents_of(headers: &HeaderMap, body: &str) -> Result<Translation, Decode
 impl Collector {
     /// Events of another format.
     pub async fn foreign(&self, format: Format, request: Request) -> Result<Response, RequestError> {
+        if matches!(format, Format::Ga4Debug) {
+            return self.debug(format, request).await;
+        }
         let (asked, taken) = self.take(format, request).await?;
         Ok(format.mend(format.answer(&asked, taken)))
+    }
+
+    async fn debug(&self, format: Format, request: Request) -> Result<Response, RequestError> {
+        let (parts, body) = request.into_parts();
+        let (body, _) = self.admit_body(&parts, body).await?;
+        let mut memory = self.memory.reservation();
+        let body = self.any_body(&parts.headers, body, &mut memory).await?;
+        let text = self.text(&body)?;
+        let translation = format.translate(&parts, &text)?;
+        let decoded = translation.decode()?;
+        let message = |(index, event): (usize, &Result<_, Refusal>)| {
+            let refusal = event.as_ref().err()?;
+            Some(json!({ "fieldPath": format!("events[{index}]"), "description": refusal.to_string(),
+                         "validationCode": "VALUE_INVALID" }))
+        };
+        let messages: Vec<_> = decoded.events.iter().enumerate().filter_map(message).collect();
+        Ok(json(StatusCode::OK, &json!({ "validationMessages": messages })))
     }
 
     async fn take(&self, format: Format, request: Request) -> Result<(Asked, Taken), RequestError> {

@@ -71,6 +71,7 @@ const FORMATS: &[(Family, &str, Format)] = &[
     (Family::Goatcounter, "/count",                                 Format::Goatcounter),
     (Family::Goatcounter, "/api/v0/count",                          Format::GoatcounterApi),
     (Family::Ga4,         "/mp/collect",                            Format::Ga4),
+    (Family::Ga4,         "/debug/mp/collect",                      Format::Ga4Debug),
     (Family::Ga4,         "/g/collect",                             Format::Gtag),
     (Family::Jitsu,       "/api/s/{type}",                          Format::Jitsu(None)),
     (Family::Jitsu,       "/api/s/s2s/{type}",                      Format::Jitsu(None)),

@@ -51,6 +51,11 @@ const REQUESTS: &[(&str, &str, &str)] = &[
     ("POST", "/api/v0/count?key=shop.example", r#"{"hits":[{"path":"/a"}]}"#),
     ("POST", "/api/v0/count?key=shop.example", r#"{"hits":[{"path":"/a"},{"title":"T"}]}"#),
     ("POST", "/mp/collect?measurement_id=shop.example&api_secret=s", r#"{"client_id":"c","events":[{"name":"a"}]}"#),
+    (
+        "POST",
+        "/debug/mp/collect?measurement_id=shop.example",
+        r#"{"client_id":"c","events":[{"name":"a"},{"params":{}}]}"#,
+    ),
     ("POST", "/g/collect?v=2&tid=shop.example&cid=c&en=page_view&dl=https%3A%2F%2Fshop.example%2F", ""),
     ("POST", "/api/s/track?key=shop.example", r#"{"event":"a","messageId":"8"}"#),
     ("POST", "/v1/cloudevents?key=shop.example", r#"{"specversion":"1.0","id":"1","source":"/","type":"a"}"#),

@@ -29,7 +29,7 @@ const origin = `http://127.0.0.1:${server.address().port}`;
 const userAgent = 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36';
 const browser = await chromium.launch({
   executablePath: WEIR_TEST_CHROMIUM || '/usr/bin/chromium',
-  args: [`--user-agent=${userAgent}`, '--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'],
+  args: [`--user-agent=${userAgent}`, '--accept-lang=de-CH', '--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'],
 });
 try {
   const context = await browser.newContext({
@@ -44,9 +44,27 @@ try {
   tab.on('requestfailed', (request) => console.error(`failed: ${request.url()} ${request.failure()?.errorText}`));
   // Nothing but the page and the collector is there to be asked.
   await context.route((url) => ![origin, WEIR_URL].includes(url.origin), (route) => route.abort());
+  // The first time that events are sent, the collector fails.
+  const { WEIR_FAULT } = process.env;
+  let failures = 0;
+  const isEvents = (route) => route.request().method() === 'POST' && !/flags|decide/.test(route.request().url());
+  if (WEIR_FAULT) {
+    await context.route((url) => url.origin === WEIR_URL, async (route) => {
+      if (failures > 0 || !isEvents(route)) return route.continue();
+      failures += 1;
+      if (WEIR_FAULT === 'Unavailable') {
+        const headers = { 'access-control-allow-origin': origin, 'access-control-allow-credentials': 'true', 'retry-after': '1' };
+        return route.fulfill({ status: 503, headers, body: '{}' });
+      }
+      // It takes them, and is not heard.
+      if (WEIR_FAULT === 'Unheard') await route.fetch();
+      return route.abort('connectionreset');
+    });
+  }
   await tab.goto(`${origin}/pricing?utm_source=newsletter&utm_campaign=spring`, { referer: 'https://news.example/' });
   await tab.evaluate(() => window.finished);
   await tab.waitForTimeout(Number(process.argv[3] ?? 500));
+  if (WEIR_FAULT && failures === 0) throw new Error('nothing failed');
   await tab.evaluate(() => location.assign('/left'));
   await tab.waitForURL(`${origin}/left`);
   await tab.waitForTimeout(300);

@@ -4,5 +4,8 @@ newTracker('sp', weir.url, { appId: weir.alias, platform: 'web', contexts: { web
 setUserId('alice');
 trackPageView({ title: 'Pricing' });
 trackSelfDescribingEvent({ event: { schema: 'iglu:com.acme/order_completed/jsonschema/1-0-0', data: { total: 49.5 } } });
-trackStructEvent({ category: 'shop', action: 'add-to-basket', label: 'web', value: 2 });
-setTimeout(window.done, 1500);
+// What could not be sent goes with the next event.
+setTimeout(() => {
+  trackStructEvent({ category: 'shop', action: 'add-to-basket', label: 'web', value: 2 });
+  setTimeout(window.done, 1500);
+}, 2000);
