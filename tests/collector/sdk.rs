@@ -75,6 +75,7 @@ async fn run(client: &str, runs: Runs, address: SocketAddr, key: &str, fault: Op
         .env("WEIR_URL", format!("http://{address}"))
         .env("WEIR_KEY", key)
         .env("WEIR_ALIAS", ALIAS)
+        .env("TZ", "UTC")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -144,6 +145,9 @@ fn masked(row: &str) -> String {
             // How long something took, and how often something may still be done.
             || name.ends_with("_ms\"") && !name.contains("configured")
             || name.contains("remaining_tokens")
+            // Of the machine that the tests run on.
+            || name.contains("\"brand\"")
+            || name.contains("os_distro")
             || name.contains("insert_id")
             || name.contains("ersion")
             || text.starts_with("Mozilla/")
