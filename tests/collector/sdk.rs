@@ -145,6 +145,7 @@ fn masked(row: &str) -> String {
             // How long something took, and how often something may still be done.
             || name.ends_with("_ms\"") && !name.contains("configured")
             || name.contains("remaining_tokens")
+            || name.contains("\"$") && text.contains('.') && text.parse::<f64>().is_ok()
             // Of the machine that the tests run on.
             || name.contains("\"brand\"")
             || name.contains("os_distro")
@@ -207,6 +208,7 @@ clients! {
     segment_for_python: "segment_client", "segment-analytics-python", Python, Secret, 4;
     rudderstack_for_python: "rudder_client", "rudder-sdk-python", Python, Secret, 2;
     posthog_for_python: "posthog_client", "posthog", Python, Secret, 3;
+    posthog_for_python_v1: "posthog_v1_client", "posthog, capture v1", Python, Secret, 3;
     snowplow_for_python: "snowplow_client", "snowplow-tracker", Python, Public, 6;
     cloudevents_for_python: "cloudevents_client", "cloudevents", Python, Secret, 2;
     segment_in_a_browser: "segment", "@segment/analytics-next", Browser, Public, 3;
@@ -325,6 +327,7 @@ retries! {
     segment_for_python_retries: "segment_client", Python, Secret, 4;
     rudderstack_for_python_retries: "rudder_client", Python, Secret, 2;
     posthog_for_python_retries: "posthog_client", Python, Secret, 3;
+    posthog_for_python_v1_retries: "posthog_v1_client", Python, Secret, 3;
     segment_in_a_browser_retries: "segment", Browser, Public, 3;
     rudderstack_in_a_browser_retries: "rudder", Browser, Public, 3;
     posthog_in_a_browser_retries: "posthog", Browser, Public, 5;
