@@ -47,7 +47,7 @@ pub struct Event<'a> {
     pub referrer: Option<Cow<'a, str>>,
     pub language: Option<Cow<'a, str>>,
     pub screen: Option<Cow<'a, str>>,
-    /// Where the visit came from, where its client says so; the URL's own parameters count for more.
+    /// Where the visit came from, where its client says so: counts for more than the URL's own parameters.
     pub utm: Option<Box<Utm<'a>>>,
     /// The visitor's address as a server reports it: believed only with a secret key.
     pub ip: Option<IpAddr>,

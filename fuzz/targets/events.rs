@@ -20,7 +20,7 @@ use weir::row::{self, COLUMNS, Kind};
 use weir::sources::{KeyKind, WriteKey};
 
 /// Members of an event that have a meaning; the rest is kept in `context`.
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 23] = [
     "type",
     "name",
     "id",
@@ -34,6 +34,11 @@ const KNOWN: [&str; 18] = [
     "referrer",
     "language",
     "screen",
+    "utm_source",
+    "utm_medium",
+    "utm_campaign",
+    "utm_term",
+    "utm_content",
     "user_agent",
     "ip",
     "properties",
@@ -41,7 +46,21 @@ const KNOWN: [&str; 18] = [
     "key",
 ];
 /// Members that become columns as they are.
-const COPIED: [&str; 8] = ["name", "visitor_id", "user_id", "session_id", "url", "title", "referrer", "screen"];
+const COPIED: [&str; 13] = [
+    "name",
+    "visitor_id",
+    "user_id",
+    "session_id",
+    "url",
+    "title",
+    "referrer",
+    "screen",
+    "utm_source",
+    "utm_medium",
+    "utm_campaign",
+    "utm_term",
+    "utm_content",
+];
 /// What an anonymous row must not have.
 const PERSONAL: [&str; 4] = ["visitor_id", "user_id", "session_id", "ip"];
 /// Microseconds from PostgreSQL's epoch to where partitions can lie: the years 2000 to 2200, with some room before.
@@ -282,8 +301,8 @@ fn check_kept(sent: &Map<String, Value>, row: &Map<String, Value>, kind: KeyKind
             Some(Value::Bool(value)) => assert_eq!(row[member], value.to_string(), "{member}"),
             Some(Value::Number(number)) if !number.is_f64() => assert_eq!(row[member], number.to_string(), "{member}"),
             Some(Value::Number(_)) => assert!(row.contains_key(member), "{member}"),
-            // The address stands in for it.
-            _ if member == "visitor_id" => {}
+            // The address stands in for it, or the URL.
+            _ if member == "visitor_id" || member.starts_with("utm_") => {}
             _ => assert_eq!(row.get(member), None, "{member}"),
         }
     }
