@@ -18,7 +18,8 @@ pub fn location(data: &[u8]) {
     let text = String::from_utf8_lossy(data).replace('\0', "\u{fffd}");
     let location = Location::parse(&text);
     let campaign = location.campaign();
-    let campaign_texts = [&campaign.source, &campaign.medium, &campaign.campaign, &campaign.term, &campaign.content];
+    let utm = &campaign.utm;
+    let campaign_texts = [&utm.source, &utm.medium, &utm.campaign, &utm.term, &utm.content];
     let parts = [location.host(), location.path(), location.query()];
     let texts = parts.into_iter().chain(campaign_texts.map(Option::as_deref)).flatten();
     for part in texts.chain(campaign.click_ids.iter().map(|(_, id)| id.as_str())) {

@@ -9,15 +9,13 @@
 //! Source: <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md>. `source` and `id`
 //! together name an event.
 
-use super::translate::{Native, Object, Translation, items, quoted};
+use super::translate::{Native, Object, Translation, items_or_one, quoted};
 use super::{DecodeError, Refusal};
 
 /// Translates one event or an array of them.
 pub fn translate(body: &str) -> Result<Translation, DecodeError> {
     let mut translation = Translation::default();
-    let body = body.trim_ascii();
-    let events = if body.starts_with('[') { items(body)? } else { vec![body] };
-    for item in events {
+    for item in items_or_one(body)? {
         translation.event(|native| event(native, Object::parse(item)?));
     }
     Ok(translation)

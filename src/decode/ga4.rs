@@ -16,7 +16,7 @@ use super::{DecodeError, Refusal};
 const OF_NO_USE: [&str; 8] = ["v", "gtm", "_p", "_s", "_z", "gcd", "dma", "npa"];
 
 pub fn translate(query: &str, body: &str) -> Result<Translation, DecodeError> {
-    let mut outer = Object::parse(body.trim_ascii()).map_err(|error| DecodeError::NotJson(error.to_string()))?;
+    let mut outer = Object::of_body(body)?;
     let mut translation = Translation::default();
     for (name, value) in parameters(query) {
         match name.as_ref() {
@@ -85,7 +85,7 @@ fn gtag(native: &mut Native<'_>, mut event: Object<'_>) -> Result<(), Refusal> {
     event.drop_all(&OF_NO_USE);
     let name = event.take_text("en").ok_or(Refusal::NoNameNorUrl)?;
     let has_url = event.peek("dl").is_some();
-    for (theirs, ours) in [
+    let columns = [
         ("cid", "visitor_id"),
         ("uid", "user_id"),
         ("sid", "session_id"),
@@ -99,9 +99,8 @@ fn gtag(native: &mut Native<'_>, mut event: Object<'_>) -> Result<(), Refusal> {
         ("cn", "utm_campaign"),
         ("ck", "utm_term"),
         ("cc", "utm_content"),
-    ] {
-        native.json(ours, event.take(theirs));
-    }
+    ];
+    native.renamed(&mut event, &columns);
     named(native, &name, has_url);
     for (prefix, is_number) in [("epn.", true), ("ep.", false)] {
         let params = event.split_off(prefix);

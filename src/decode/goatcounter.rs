@@ -13,7 +13,7 @@ use super::DecodeError;
 use super::translate::{Native, Object, Translation, items, object_of_query, quoted, text_of};
 
 pub fn translate(body: &str) -> Result<Translation, DecodeError> {
-    let mut outer = Object::parse(body.trim_ascii()).map_err(|error| DecodeError::NotJson(error.to_string()))?;
+    let mut outer = Object::of_body(body)?;
     let mut translation = Translation::default();
     for item in items(outer.take("hits").ok_or(DecodeError::Empty)?)? {
         translation.event(|native| {

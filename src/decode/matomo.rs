@@ -18,6 +18,15 @@ use super::{DecodeError, Refusal};
 const OF_NO_USE: [&str; 11] =
     ["rec", "rand", "apiv", "send_image", "queuedtracking", "h", "m", "s", "bots", "new_visit", "_idn"];
 
+const PROPERTIES: [(&str, &str); 6] = [
+    ("e_c", "category"),
+    ("e_n", "label"),
+    ("e_v", "value"),
+    ("revenue", "revenue"),
+    ("search_cat", "search_cat"),
+    ("search_count", "search_count"),
+];
+
 /// Whether a body is a bulk request: clients send it under any content type.
 pub fn is_bulk(body: &str) -> bool {
     body.trim_ascii_start().starts_with('{') && body.contains("\"requests\"")
@@ -25,7 +34,7 @@ pub fn is_bulk(body: &str) -> bool {
 
 /// Many events.
 pub fn translate(body: &str) -> Result<Translation, DecodeError> {
-    let mut outer = Object::parse(body.trim_ascii()).map_err(|error| DecodeError::NotJson(error.to_string()))?;
+    let mut outer = Object::of_body(body)?;
     let mut translation = Translation::default();
     translation.secret = outer.take_text("token_auth").map(Into::into);
     for item in items(outer.take("requests").ok_or(DecodeError::Empty)?)? {
@@ -89,11 +98,8 @@ fn event(native: &mut Native<'_>, mut request: Object<'_>) {
     native.json("referrer", request.take("urlref"));
     let visitor = request.take("_id");
     native.json("visitor_id", request.take("cid").or(visitor));
-    native.json("user_id", request.take("uid"));
-    native.json("screen", request.take("res"));
-    native.json("language", request.take("lang"));
-    native.json("user_agent", request.take("ua"));
-    native.json("ip", request.take("cip"));
+    let columns = [("uid", "user_id"), ("res", "screen"), ("lang", "language"), ("ua", "user_agent"), ("cip", "ip")];
+    native.renamed(&mut request, &columns);
     let time = request.take_text("cdt").map(|time| {
         // UTC, without saying so.
         millis_of(&time, 1e3).unwrap_or_else(|| quoted(&format!("{}Z", time.trim().replacen(' ', "T", 1))))
@@ -104,16 +110,7 @@ fn event(native: &mut Native<'_>, mut request: Object<'_>) {
             native.property(name, value);
         }
     }
-    for (short, long) in [("e_c", "category"), ("e_n", "label"), ("e_v", "value"), ("revenue", "revenue")] {
-        if let Some(value) = request.take(short) {
-            native.property(long, value);
-        }
-    }
-    for name in ["search_cat", "search_count"] {
-        if let Some(value) = request.take(name) {
-            native.property(name, value);
-        }
-    }
+    native.renamed_properties(&mut request, &PROPERTIES);
     native.properties(&request.split_off("dimension"));
     native.contexts(&request);
 }

@@ -13,7 +13,7 @@ use super::{DecodeError, Refusal};
 
 pub fn translate(body: &str) -> Result<Translation, DecodeError> {
     let mut translation = Translation::default();
-    let mut event = Object::parse(body.trim_ascii()).map_err(|error| DecodeError::NotJson(error.to_string()))?;
+    let mut event = Object::of_body(body)?;
     let domains = event.take_text("d").or_else(|| event.take_text("domain"));
     translation.key =
         domains.as_deref().and_then(|domains| domains.split(',').next()).map(|first| first.trim().to_owned());

@@ -53,7 +53,7 @@ pub fn translate(json: &str) -> Result<Translation, DecodeError> {
     if json.starts_with('[') {
         return Ok(all(translation, &items(json)?, None));
     }
-    let mut outer = Object::parse(json).map_err(|error| DecodeError::NotJson(error.to_string()))?;
+    let mut outer = Object::of_body(json)?;
     let Some(batch) = outer.take("batch") else {
         return Ok(all(translation, &[json], None));
     };

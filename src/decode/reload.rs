@@ -12,7 +12,7 @@
 //! told from a second event.
 
 use super::DecodeError;
-use super::translate::{Native, Object, Translation, items, millis_of, quoted, text_of};
+use super::translate::{Native, Object, Translation, items_or_one, millis_of, quoted, text_of};
 
 /// What an address of Reload takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +78,7 @@ fn all(body: &str, mut write: impl FnMut(&mut Native<'_>, Object<'_>)) -> Result
         return Err(DecodeError::NotJson("expected an object or an array".to_owned()));
     }
     let mut translation = Translation::default();
-    let events = if body.starts_with('[') { items(body)? } else { vec![body] };
-    for item in events {
+    for item in items_or_one(body)? {
         translation.event(|native| {
             write(native, Object::parse(item)?);
             Ok(())

@@ -33,7 +33,7 @@ pub fn kind_of_path(last: &str) -> Option<&'static str> {
 /// Translates a body; `kind` is what its address says of events that do not say it themselves.
 pub fn translate(body: &str, kind: Option<&'static str>) -> Result<Translation, DecodeError> {
     let mut translation = Translation::default();
-    let mut outer = Object::parse(body.trim_ascii()).map_err(|error| DecodeError::NotJson(error.to_string()))?;
+    let mut outer = Object::of_body(body)?;
     translation.key = outer.take_text("writeKey").map(Into::into);
     let Some(batch) = outer.take("batch") else {
         translation.event(|native| event(native, outer, kind, None, None));

@@ -23,12 +23,22 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+const COLUMNS: [(&str, &str); 8] = [
+    ("sid", "session_id"),
+    ("url", "url"),
+    ("page", "title"),
+    ("refr", "referrer"),
+    ("res", "screen"),
+    ("lang", "language"),
+    ("ip", "ip"),
+    ("ua", "user_agent"),
+];
 /// The properties of a structured event.
 const STRUCTURED: [(&str, &str); 4] =
     [("se_ca", "category"), ("se_la", "label"), ("se_pr", "property"), ("se_va", "value")];
 
 pub fn translate(body: &str) -> Result<Translation, DecodeError> {
-    let mut outer = Object::parse(body.trim_ascii()).map_err(|error| DecodeError::NotJson(error.to_string()))?;
+    let mut outer = Object::of_body(body)?;
     let mut translation = Translation::default();
     for item in items(outer.take("data").ok_or(DecodeError::Empty)?)? {
         one(&mut translation, item);
@@ -63,14 +73,7 @@ fn event(native: &mut Native<'_>, mut event: Object<'_>) -> Result<(), Refusal> 
     native.json("user_id", event.take("uid"));
     let network = event.take("nuid");
     native.json("visitor_id", event.take("duid").or(network));
-    native.json("session_id", event.take("sid"));
-    native.json("url", event.take("url"));
-    native.json("title", event.take("page"));
-    native.json("referrer", event.take("refr"));
-    native.json("screen", event.take("res"));
-    native.json("language", event.take("lang"));
-    native.json("ip", event.take("ip"));
-    native.json("user_agent", event.take("ua"));
+    native.renamed(&mut event, &COLUMNS);
     if let Some(contexts) = json_of(&mut event, "co", "cx") {
         match Object::parse(&contexts).ok().and_then(|mut contexts| contexts.take("data")) {
             Some(data) => native.context("contexts", data),
@@ -87,11 +90,7 @@ fn event(native: &mut Native<'_>, mut event: Object<'_>) -> Result<(), Refusal> 
             native.text("type", Some("track"));
             let action = event.take("se_ac");
             native.json("name", action.or(Some("\"structured\"")));
-            for (short, long) in STRUCTURED {
-                if let Some(value) = event.take(short) {
-                    native.property(long, value);
-                }
-            }
+            native.renamed_properties(&mut event, &STRUCTURED);
         }
         "ue" => self_describing(native, &mut event),
         other => {

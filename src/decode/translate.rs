@@ -51,6 +51,11 @@ impl<'a> Object<'a> {
         serde_json::from_str(json).map_err(|error| Refusal::NotJson(error.to_string()))
     }
 
+    /// The object that a body is, which else is no body at all.
+    pub fn of_body(body: &'a str) -> Result<Self, DecodeError> {
+        Self::parse(body.trim_ascii()).map_err(|error| DecodeError::NotJson(error.to_string()))
+    }
+
     /// Takes a member out: its JSON, unless it is missing or `null`.
     pub fn take(&mut self, name: &str) -> Option<&'a str> {
         let mut found = None;
@@ -96,15 +101,6 @@ impl<'a> Object<'a> {
         self.members.iter().map(|(name, value)| (name.as_ref(), *value))
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
-    /// Puts a member in.
-    pub fn put(&mut self, name: &'a str, value: &'a str) {
-        self.members.push((Cow::Borrowed(name), value));
-    }
-
     /// The members whose names begin with `prefix`, taken out of the others.
     pub fn split_off(&mut self, prefix: &str) -> Object<'a> {
         let mut split = Object::default();
@@ -139,6 +135,12 @@ pub fn items(json: &str) -> Result<Vec<&str>, DecodeError> {
     Ok(items.first.into_iter().map(RawValue::get).collect())
 }
 
+/// The items of a body that is an array, else the body itself.
+pub fn items_or_one(body: &str) -> Result<Vec<&str>, DecodeError> {
+    let body = body.trim_ascii();
+    if body.starts_with('[') { items(body) } else { Ok(vec![body]) }
+}
+
 /// What a request's body means in weir's own format.
 #[derive(Debug, Default)]
 pub struct Translation {
@@ -166,10 +168,6 @@ impl Translation {
                 self.ends.push(Err(refusal));
             }
         }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
     }
 
     /// The events.
@@ -234,6 +232,22 @@ impl Native<'_> {
     pub fn text(&mut self, name: &'static str, value: Option<&str>) {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
             self.json(name, Some(&quoted(value)));
+        }
+    }
+
+    /// Members of a foreign object under their native names: theirs, ours.
+    pub fn renamed(&mut self, from: &mut Object<'_>, names: &[(&str, &'static str)]) {
+        for (theirs, ours) in names {
+            self.json(ours, from.take(theirs));
+        }
+    }
+
+    /// Members of a foreign object that are properties: its name for each, and ours.
+    pub fn renamed_properties(&mut self, from: &mut Object<'_>, names: &[(&str, &str)]) {
+        for (theirs, ours) in names {
+            if let Some(value) = from.take(theirs) {
+                self.property(ours, value);
+            }
         }
     }
 

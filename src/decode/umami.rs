@@ -8,14 +8,22 @@
 //!
 //! Source: Umami's tracker and @umami/node as published. `url` may be a path alone: `hostname` completes it.
 
-use super::translate::{Native, Object, Translation, items, millis_of};
+use super::translate::{Native, Object, Translation, items_or_one, millis_of};
 use super::{DecodeError, Refusal};
+
+const COLUMNS: [(&str, &str); 7] = [
+    ("referrer", "referrer"),
+    ("title", "title"),
+    ("language", "language"),
+    ("screen", "screen"),
+    ("ip", "ip"),
+    ("userAgent", "user_agent"),
+    ("id", "user_id"),
+];
 
 pub fn translate(body: &str) -> Result<Translation, DecodeError> {
     let mut translation = Translation::default();
-    let body = body.trim_ascii();
-    let events = if body.starts_with('[') { items(body)? } else { vec![body] };
-    for item in events {
+    for item in items_or_one(body)? {
         let mut key = None;
         translation.event(|native| {
             let mut outer = Object::parse(item)?;
@@ -54,23 +62,13 @@ fn event(native: &mut Native<'_>, kind: &str, mut payload: Object<'_>) {
         (url, _) => url.map(Into::into),
     };
     native.text("url", url.as_deref());
-    native.json("referrer", payload.take("referrer"));
-    native.json("title", payload.take("title"));
-    native.json("language", payload.take("language"));
-    native.json("screen", payload.take("screen"));
-    native.json("ip", payload.take("ip"));
-    native.json("user_agent", payload.take("userAgent"));
-    native.json("user_id", payload.take("id"));
+    native.renamed(&mut payload, &COLUMNS);
     let seconds = payload.take_text("timestamp");
     native.json("timestamp", seconds.and_then(|seconds| millis_of(&seconds, 1e3)).as_deref());
     if let Some(data) = payload.take_object("data") {
         native.properties(&data);
     }
-    for vital in ["lcp", "inp", "cls", "fcp", "ttfb"] {
-        if let Some(value) = payload.take(vital) {
-            native.property(vital, value);
-        }
-    }
+    native.renamed_properties(&mut payload, &["lcp", "inp", "cls", "fcp", "ttfb"].map(|vital| (vital, vital)));
     native.contexts(&payload);
 }
 

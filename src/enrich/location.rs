@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use memchr::memmem;
 use url::Url;
 
+use crate::event::Utm;
+
 /// Query parameters by which advertising networks know a click again.
 const CLICK_IDS: [&str; 10] =
     ["gclid", "gbraid", "wbraid", "dclid", "fbclid", "msclkid", "ttclid", "twclid", "li_fat_id", "yclid"];
@@ -30,11 +32,7 @@ pub enum Location<'a> {
 /// Where a visit came from, by the parameters of its URL.
 #[derive(Debug, Default)]
 pub struct Campaign<'a> {
-    pub source: Option<Cow<'a, str>>,
-    pub medium: Option<Cow<'a, str>>,
-    pub campaign: Option<Cow<'a, str>>,
-    pub term: Option<Cow<'a, str>>,
-    pub content: Option<Cow<'a, str>>,
+    pub utm: Utm<'a>,
     pub click_ids: Vec<(&'static str, String)>,
 }
 
@@ -104,11 +102,11 @@ impl<'a> Location<'a> {
             // `%00` decodes to a character that PostgreSQL cannot hold.
             let value = if value.contains('\0') { Cow::Owned(value.replace('\0', "\u{fffd}")) } else { value };
             match name.as_ref() {
-                "utm_source" => campaign.source = Some(value),
-                "utm_medium" => campaign.medium = Some(value),
-                "utm_campaign" => campaign.campaign = Some(value),
-                "utm_term" => campaign.term = Some(value),
-                "utm_content" => campaign.content = Some(value),
+                "utm_source" => campaign.utm.source = Some(value),
+                "utm_medium" => campaign.utm.medium = Some(value),
+                "utm_campaign" => campaign.utm.campaign = Some(value),
+                "utm_term" => campaign.utm.term = Some(value),
+                "utm_content" => campaign.utm.content = Some(value),
                 name => {
                     if let Some(known) = CLICK_IDS.iter().find(|known| **known == name) {
                         campaign.click_ids.push((known, value.into_owned()));
@@ -233,9 +231,9 @@ mod tests {
         let location =
             Location::parse("https://a.example/?utm_source=news%20letter&utm_medium=&utm_campaign=a+b&gclid=X%00");
         let campaign = location.campaign();
-        assert_eq!(campaign.source.as_deref(), Some("news letter"));
-        assert_eq!(campaign.medium, None);
-        assert_eq!(campaign.campaign.as_deref(), Some("a b"));
+        assert_eq!(campaign.utm.source.as_deref(), Some("news letter"));
+        assert_eq!(campaign.utm.medium, None);
+        assert_eq!(campaign.utm.campaign.as_deref(), Some("a b"));
         assert_eq!(campaign.click_ids, [("gclid", "X\u{fffd}".to_owned())]);
     }
 }

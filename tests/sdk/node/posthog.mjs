@@ -1,7 +1,7 @@
 import { PostHog } from 'posthog-node';
 
 const { WEIR_URL, WEIR_KEY } = process.env;
-const client = new PostHog(WEIR_KEY, { host: WEIR_URL, flushAt: 10, disableGeoip: true });
+const client = new PostHog(WEIR_KEY, { host: WEIR_URL, flushAt: 10, disableGeoip: true, ...globalThis.posthogOptions });
 client.on('error', (error) => console.error(error));
 const timestamp = new Date('2026-11-20T10:00:00.123Z');
 client.capture({ distinctId: 'alice', event: 'order completed', properties: { total: 49.5, $current_url: 'https://shop.example/pricing', $session_id: 'session-1' }, timestamp });
