@@ -42,6 +42,8 @@ pub struct Load {
     pub address: SocketAddr,
     pub shape: Shape,
     pub connections: u32,
+    /// Whose events they are: connections take turns.
+    pub sites: u32,
     /// The first of as many numbers of streams as there are connections.
     pub first_stream: u32,
     pub pace: Pace,
@@ -216,7 +218,7 @@ async fn drive(load: Load) -> anyhow::Result<Outcome> {
     }
     let mut tasks = JoinSet::new();
     for (number, connection) in (turn.load.first_stream..).zip(connections) {
-        let stream = turn.load.traffic.stream(number);
+        let stream = turn.load.traffic.stream(number, turn.load.sites);
         tasks.spawn(converse(Arc::clone(&turn), connection, stream));
     }
     let mut outcome = Outcome::new(turn.started);

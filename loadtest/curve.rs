@@ -1,4 +1,4 @@
-//! What more of something costs: connections, partitions, rows in the table. Single events at full speed, each step by a
+//! What more of something costs: sources, connections, partitions, rows in the table. Single events at full speed, each step by a
 //! new collector. Beside each rate stands the one of the first step, because the bar is how much of it is left at the last.
 
 use std::time::Instant;
@@ -19,6 +19,7 @@ use crate::verify;
 
 /// Of the first step's rate, at the last.
 const LEFT_MIN: f64 = 0.85;
+const SOURCES: [u32; 3] = [1, 2, 4];
 const CONNECTIONS: [u32; 4] = [10, 100, 1_000, 10_000];
 /// Days back. There are a week's ahead besides.
 const PARTITIONS: [u16; 3] = [1, 40, 400];
@@ -36,14 +37,20 @@ pub struct Step {
 /// The steps by what there was more of.
 #[derive(Debug, Default, Serialize)]
 pub struct CurveResult {
+    pub sources: Vec<Step>,
     pub connections: Vec<Step>,
     pub partitions: Vec<Step>,
     pub rows: Vec<Step>,
 }
 
 impl CurveResult {
-    fn curves(&self) -> [(&'static str, &[Step]); 3] {
-        [("connections", &self.connections), ("partitions", &self.partitions), ("rows in the table", &self.rows)]
+    fn curves(&self) -> [(&'static str, &[Step]); 4] {
+        [
+            ("sources", &self.sources),
+            ("connections", &self.connections),
+            ("partitions", &self.partitions),
+            ("rows in the table", &self.rows),
+        ]
     }
 
     pub fn print(&self) {
@@ -80,14 +87,19 @@ impl Bench {
     pub async fn curve(&self, rows_max: u64, batch_events: u32) -> anyhow::Result<CurveResult> {
         let mut curve = CurveResult::default();
         self.database.clean("analytics.events").await?;
+        for sites in SOURCES {
+            let step = self.step(u64::from(sites), self.connections, sites).await.context("sources")?;
+            curve.sources.push(step);
+            self.database.clean("analytics.events").await?;
+        }
         for connections in CONNECTIONS {
-            let step = self.step(u64::from(connections), connections).await.context("connections")?;
+            let step = self.step(u64::from(connections), connections, 1).await.context("connections")?;
             curve.connections.push(step);
             self.database.clean("analytics.events").await?;
         }
         for partitions in PARTITIONS {
             let partitions = self.make_partitions(partitions).await?;
-            curve.partitions.push(self.step(partitions, self.connections).await.context("partitions")?);
+            curve.partitions.push(self.step(partitions, self.connections, 1).await.context("partitions")?);
             self.database.clean("analytics.events").await?;
         }
         let mut filled = 0;
@@ -99,18 +111,19 @@ impl Bench {
                 .await?;
             // What filling leaves to do is not what the rows cost.
             self.database.settle("analytics.events").await?;
-            curve.rows.push(self.step(filled, self.connections).await.context("rows")?);
+            curve.rows.push(self.step(filled, self.connections, 1).await.context("rows")?);
         }
         self.database.clean("analytics.events").await?;
         Ok(curve)
     }
 
-    async fn step(&self, at: u64, connections: u32) -> anyhow::Result<Step> {
+    async fn step(&self, at: u64, connections: u32, sites: u32) -> anyhow::Result<Step> {
         let collector = Collector::start(&self.weir, &self.database.url, &self.dir, Durability::Journal).await?;
         let client = self.database.client().await?;
         let committed = verify::committed(&client).await?;
         let load = Load {
             connections,
+            sites,
             first_stream: self.streams(connections),
             ..self.load(collector.public, Shape::Single, 200)
         };

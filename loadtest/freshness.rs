@@ -35,7 +35,7 @@ pub async fn probe(
 ) -> anyhow::Result<Freshness> {
     let query =
         client.prepare("select exists (select from analytics.events where event_id = $1 and occurred_at = $2)").await?;
-    let mut stream = traffic.stream(stream);
+    let mut stream = traffic.stream(stream, 1);
     let mut connection = Connection::open(address).await?;
     let mut request = Vec::new();
     let mut freshness = Freshness::default();

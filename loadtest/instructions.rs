@@ -104,6 +104,7 @@ impl Bench {
         let mut committed = verify::committed(&client).await?;
         let load = |requests: u64| Load {
             connections: 1,
+            sites: 1,
             first_stream: self.streams(1),
             pace: Pace::Full { events_max: requests * u64::from(shape.events()) },
             duration: TIME_MAX,

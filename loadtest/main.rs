@@ -70,6 +70,8 @@ use crate::verify::Sabotage;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SOURCE: &str = "web";
+/// For the curve by sources.
+const OTHER_SOURCES: [&str; 3] = ["shop", "blog", "docs"];
 /// Of the rate at which rows landed at full speed, for the phases on a schedule.
 const SCHEDULED_SHARE: f64 = 0.5;
 
@@ -240,9 +242,9 @@ async fn build_weir() -> anyhow::Result<()> {
 }
 
 async fn bench(args: &Args, database: Database, weir: PathBuf, dir: PathBuf) -> anyhow::Result<Bench> {
-    let site = prepare(&database).await?;
+    let (site, others) = prepare(&database).await?;
     Ok(Bench {
-        traffic: Arc::new(Traffic::new(site, args.seed)),
+        traffic: Arc::new(Traffic::new(site, others, args.seed)),
         database,
         weir,
         connections: args.connections,
@@ -275,13 +277,22 @@ async fn measure(args: &Args, bench: &Bench) -> anyhow::Result<Report> {
 }
 
 /// Tables and keys.
-async fn prepare(database: &Database) -> anyhow::Result<Site> {
+async fn prepare(database: &Database) -> anyhow::Result<(Site, Vec<Site>)> {
     let weir = database.weir()?;
     migrate::run(&weir).await?;
-    let keys = weir::sources::add(&weir, SOURCE, &[]).await?;
+    let site = add_source(&weir, SOURCE).await?;
+    let mut others = Vec::new();
+    for source in OTHER_SOURCES {
+        others.push(add_source(&weir, source).await?);
+    }
     weir.close();
     peers::create_copy_table(database).await?;
-    Ok(Site { source: SOURCE.to_owned(), public_key: keys.public_key, secret_key: keys.secret_key })
+    Ok((site, others))
+}
+
+async fn add_source(weir: &weir::database::Database, source: &str) -> anyhow::Result<Site> {
+    let keys = weir::sources::add(weir, source, &[]).await?;
+    Ok(Site { source: source.to_owned(), public_key: keys.public_key, secret_key: keys.secret_key })
 }
 
 async fn round(args: &Args, bench: &Bench) -> anyhow::Result<Round> {

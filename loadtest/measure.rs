@@ -114,6 +114,7 @@ impl Bench {
             address,
             shape,
             connections: self.connections,
+            sites: 1,
             first_stream: self.streams(self.connections),
             pace: Pace::Full { events_max: EVENTS_MAX },
             duration: self.duration,

@@ -181,6 +181,7 @@ impl Bench {
     ) -> Load {
         Load {
             connections,
+            sites: 1,
             first_stream: self.streams(connections),
             pace: Pace::Schedule { requests_per_second },
             duration,

@@ -122,7 +122,7 @@ impl Block {
             salts: Arc::new(Salts::new()?),
         };
         let key = WriteKey::new(traffic.site.source.as_str().into(), KeyKind::Public, Arc::default());
-        let mut stream = traffic.stream(COPY_STREAM);
+        let mut stream = traffic.stream(COPY_STREAM, 1);
         let mut block = Self { bytes: Vec::new(), starts: Vec::new() };
         while block.bytes.len() < bytes_max {
             let (body, user_agent) = stream.body();

@@ -51,6 +51,7 @@ impl Bench {
         let journal_mib = loop {
             let load = Load {
                 connections: CONNECTIONS,
+                sites: 1,
                 first_stream: self.streams(CONNECTIONS),
                 pace: Pace::Full { events_max: events_wanted },
                 duration: FILL_TIME_MAX,

@@ -70,6 +70,7 @@ impl Bench {
         let connections = self.connections.min(CONNECTIONS_MAX);
         let load = |duration| Load {
             connections,
+            sites: 1,
             first_stream: self.streams(connections),
             duration,
             ..self.load(address, shape, status)

@@ -97,7 +97,9 @@ pub struct Site {
 
 /// What all connections draw from.
 pub struct Traffic {
+    /// Of all batches, and of all singles where one site is asked for.
     pub site: Site,
+    others: Vec<Site>,
     seed: u64,
     user_agents: Vec<String>,
     /// By user agent: a request's head up to the site's own headers.
@@ -109,7 +111,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    pub fn new(site: Site, seed: u64) -> Self {
+    pub fn new(site: Site, others: Vec<Site>, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let user_agents = corpus::user_agents(&mut random);
         let pages = corpus::pages(&mut random);
@@ -122,6 +124,7 @@ impl Traffic {
         );
         Self {
             site,
+            others,
             seed,
             agent_ranks: Zipf::new(user_agents.len()),
             page_ranks: Zipf::new(pages.len()),
@@ -132,9 +135,12 @@ impl Traffic {
         }
     }
 
-    /// A stream of requests. Streams of different numbers share no event.
-    pub fn stream(self: &Arc<Self>, number: u32) -> Stream {
+    /// A stream of requests. Streams of different numbers share no event, and go to the first `sites` in turn.
+    pub fn stream(self: &Arc<Self>, number: u32, sites: u32) -> Stream {
+        let site = (number % sites.max(1)) as usize;
+        let site = site.checked_sub(1).and_then(|other| self.others.get(other)).unwrap_or(&self.site);
         Stream {
+            public_key: site.public_key.clone(),
             traffic: Arc::clone(self),
             random: Random::new(mix(self.seed) ^ u64::from(number)),
             sequence: u64::from(number) << STREAM_BITS,
@@ -167,6 +173,7 @@ fn browser_head(user_agent: &str) -> String {
 /// One connection's requests.
 pub struct Stream {
     traffic: Arc<Traffic>,
+    public_key: String,
     random: Random,
     sequence: u64,
     body: Vec<u8>,
@@ -225,7 +232,7 @@ impl Stream {
         let agent = traffic.agent_ranks.pick(&mut self.random);
         let page = traffic.page_ranks.pick(&mut self.random);
         self.body.extend_from_slice(b"{\"key\":\"");
-        self.body.extend_from_slice(traffic.site.public_key.as_bytes());
+        self.body.extend_from_slice(self.public_key.as_bytes());
         self.body.extend_from_slice(b"\",\"events\":[");
         self.write_event(&traffic.pages[page], sent.first, |body| {
             let _ = write!(body, "{}", sent.at_ms);
