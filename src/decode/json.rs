@@ -14,6 +14,9 @@ const NUMBER_CHARS_MAX: usize = 1_000;
 /// An exponent makes PostgreSQL write out that many digits.
 const EXPONENT_MAX: u32 = 1_000;
 
+/// Beginning a search by vectors costs more than looking at so many bytes one by one.
+const SHORT_STRING_BYTES: usize = 16;
+
 /// Checks the first JSON value in `text` against the limits and returns where it ends.
 ///
 /// What is not JSON passes unnoticed or ends early: the parser that follows will say so.
@@ -50,8 +53,16 @@ fn limit_length(bytes: usize) -> Result<usize, Refusal> {
 }
 
 /// The index after the string that opens at `start`, or the end of the text.
-fn end_of_string(bytes: &[u8], start: usize) -> usize {
+pub(super) fn end_of_string(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
+    for _ in 0..SHORT_STRING_BYTES {
+        match bytes.get(at) {
+            None => return bytes.len(),
+            Some(b'"') => return at + 1,
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+        }
+    }
     while let Some(offset) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
         at += offset;
         if bytes[at] == b'"' {

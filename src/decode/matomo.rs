@@ -11,9 +11,19 @@
 //!
 //! Source: <https://developer.matomo.org/api-reference/tracking-api>, and matomo-tracker as published.
 
-use super::translate::{Native, Object, Translation, items, millis_of, object_of_query, quoted, text_of};
+use super::object::{Json, Object, Texts, Value};
+use super::translate::{Native, Translation, millis_of};
 use super::{DecodeError, Refusal};
 
+const COLUMNS: [(&str, &str); 7] = [
+    ("url", "url"),
+    ("urlref", "referrer"),
+    ("uid", "user_id"),
+    ("res", "screen"),
+    ("lang", "language"),
+    ("ua", "user_agent"),
+    ("cip", "ip"),
+];
 /// Parameters that only steer Matomo's own server, or say what the time of day is.
 const OF_NO_USE: [&str; 11] =
     ["rec", "rand", "apiv", "send_image", "queuedtracking", "h", "m", "s", "bots", "new_visit", "_idn"];
@@ -33,41 +43,50 @@ pub fn is_bulk(body: &str) -> bool {
 }
 
 /// Many events.
-pub fn translate(body: &str) -> Result<Translation, DecodeError> {
-    let mut outer = Object::of_body(body)?;
-    let mut translation = Translation::default();
-    translation.secret = outer.take_text("token_auth").map(Into::into);
-    for item in items(outer.take("requests").ok_or(DecodeError::Empty)?)? {
-        let json = match text_of(item).filter(|_| item.starts_with('"')) {
-            Some(text) => object_of_query(text.split_once('?').map_or(text.as_ref(), |(_, query)| query)),
-            None => item.to_owned(),
-        };
-        one(&mut translation, &json);
+pub fn translate<'a>(body: &'a str, texts: &'a Texts) -> Result<Translation<'a>, DecodeError> {
+    let (mut outer, requests) = Object::of_batch(body, "requests")?;
+    let mut translation = Translation::new(texts);
+    translation.secret = outer.take_text("token_auth");
+    for item in requests.ok_or(DecodeError::Empty)? {
+        one(&mut translation, texts, || of_item(item, texts));
     }
     Ok(translation)
 }
 
-/// One event in a query string or a form.
-pub fn translate_query(query: &str) -> Translation {
-    let mut translation = Translation::default();
-    one(&mut translation, &object_of_query(query));
+/// A request in bulk is a query, or the object of one.
+fn of_item<'a>(item: Json<'a>, texts: &'a Texts) -> Result<Object<'a>, Refusal> {
+    if !item.get().starts_with('"') {
+        return Object::parse(item);
+    }
+    let text = texts.text(Value::Json(item).text().unwrap_or_default());
+    Object::of_query(text.split_once('?').map_or(text, |(_, query)| query), texts)
+}
+
+/// One event in a query string, a form, or half of it in each.
+pub fn translate_query<'a>(query: &'a str, form: &'a str, texts: &'a Texts) -> Translation<'a> {
+    let mut translation = Translation::new(texts);
+    one(&mut translation, texts, || {
+        let mut request = Object::of_query(query, texts)?;
+        request.append(Object::of_query(form, texts)?);
+        Ok(request)
+    });
     translation
 }
 
-fn one(translation: &mut Translation, json: &str) {
+fn one<'a>(translation: &mut Translation<'a>, texts: &'a Texts, request: impl FnOnce() -> Result<Object<'a>, Refusal>) {
     let (mut key, mut secret) = (None, None);
     translation.event(|native| {
-        let mut request = Object::parse(json)?;
-        key = request.take_text("idsite").map(Into::into);
-        secret = request.take_text("token_auth").map(Into::into);
-        event(native, request);
-        Ok::<(), Refusal>(())
+        let mut request = request()?;
+        key = request.take_text("idsite");
+        secret = request.take_text("token_auth");
+        event(native, request, texts);
+        Ok(())
     });
     translation.key = translation.key.take().or(key);
     translation.secret = translation.secret.take().or(secret);
 }
 
-fn event(native: &mut Native<'_>, mut request: Object<'_>) {
+fn event<'a>(native: &mut Native<'a>, mut request: Object<'a>, texts: &'a Texts) {
     request.drop_all(&OF_NO_USE);
     let link = request.take("link");
     let download = request.take("download");
@@ -77,46 +96,47 @@ fn event(native: &mut Native<'_>, mut request: Object<'_>) {
     let (kind, name) = if let Some(action) = request.take("e_a") {
         ("track", Some(action))
     } else if link.is_some() {
-        ("click", Some("\"outbound\""))
+        ("click", Some(Value::Text("outbound")))
     } else if download.is_some() {
-        ("click", Some("\"download\""))
+        ("click", Some(Value::Text("download")))
     } else if search.is_some() {
-        ("track", Some("\"search\""))
+        ("track", Some(Value::Text("search")))
     } else if goal.is_some() {
-        ("track", Some("\"goal\""))
+        ("track", Some(Value::Text("goal")))
     } else if request.take("ping").is_some() {
-        ("ping", Some("\"ping\""))
+        ("ping", Some(Value::Text("ping")))
     } else if request.peek("url").is_none() {
         ("page", title)
     } else {
         ("page", None)
     };
-    native.text("type", Some(kind));
-    native.json("name", name);
-    native.json("url", request.take("url"));
-    native.json("title", title);
-    native.json("referrer", request.take("urlref"));
+    native.text("type", kind);
+    native.member("name", name);
+    native.member("title", title);
     let visitor = request.take("_id");
-    native.json("visitor_id", request.take("cid").or(visitor));
-    let columns = [("uid", "user_id"), ("res", "screen"), ("lang", "language"), ("ua", "user_agent"), ("cip", "ip")];
-    native.renamed(&mut request, &columns);
-    let time = request.take_text("cdt").map(|time| {
-        // UTC, without saying so.
-        millis_of(&time, 1e3).unwrap_or_else(|| quoted(&format!("{}Z", time.trim().replacen(' ', "T", 1))))
-    });
-    native.json("timestamp", time.as_deref());
+    native.member("visitor_id", request.take("cid").or(visitor));
+    native.renamed(&mut request, &COLUMNS);
+    if let Some(time) = request.take_text("cdt") {
+        let value = match millis_of(&time, 1e3) {
+            Some(ms) => texts.number(ms),
+            // UTC, without saying so.
+            None => texts.value(format!("{}Z", time.trim().replacen(' ', "T", 1))),
+        };
+        native.member("timestamp", Some(value));
+    }
     for (name, value) in [("link", link), ("download", download), ("search", search), ("goal", goal)] {
         if let Some(value) = value {
             native.property(name, value);
         }
     }
     native.renamed_properties(&mut request, &PROPERTIES);
-    native.properties(&request.split_off("dimension"));
-    native.contexts(&request);
+    native.properties(request.split_off("dimension"));
+    native.contexts(request);
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::translate::lines;
     use super::*;
 
     #[test]
@@ -126,8 +146,9 @@ mod tests {
             {"idsite":3,"rec":1,"url":"https://a.example/","search":"weir","search_count":2,"cdt":"2026-11-22 10:00:00"},
             "?idsite=3&rec=1&url=https%3A%2F%2Fa.example%2F&link=https%3A%2F%2Fb.example%2F"],"token_auth":"sk_1"}"#;
         assert!(is_bulk(body) && !is_bulk("idsite=3"));
-        let translation = translate(body).expect("JSON");
+        let texts = Texts::default();
+        let translation = translate(body, &texts).expect("JSON");
         assert_eq!((translation.key.as_deref(), translation.secret.as_deref()), (Some("3"), Some("sk_1")));
-        insta::assert_snapshot!(translation.lines().join("\n"));
+        insta::assert_snapshot!(lines(translation).join("\n"));
     }
 }

@@ -9,6 +9,7 @@ pub mod goatcounter;
 mod json;
 pub mod matomo;
 pub mod native;
+pub mod object;
 pub mod pixel;
 pub mod plausible;
 pub mod posthog;

@@ -13,12 +13,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json::scan;
+use super::object::{Texts, Value};
 use super::values::{Items, MaybeText, Text, check_object};
 use super::{DecodeError, Decoded, EVENT_BYTES_MAX, EVENTS_MAX, Refusal, check};
 use crate::event::{ClientTime, Event, Utm};
@@ -174,12 +176,6 @@ fn parse(text: &str) -> Result<Native<'_>, Refusal> {
     parse_scanned(text)
 }
 
-/// Decodes one event that [`super::translate`] wrote.
-pub(super) fn decode_translated(text: &str) -> Result<Event<'_>, Refusal> {
-    scan(text)?;
-    finish(parse_scanned(text)?, None)
-}
-
 fn parse_scanned(text: &str) -> Result<Native<'_>, Refusal> {
     let mut refusal = None;
     let mut json = serde_json::Deserializer::from_str(text);
@@ -197,8 +193,13 @@ fn finish<'a>(native: Native<'a>, key: Option<&str>) -> Result<Event<'a>, Refusa
     }
     let mut event = native.event;
     if let Some(events) = native.events {
-        event.extra.push((Cow::Borrowed("events"), events));
+        event.extra.push((Cow::Borrowed("events"), events.get()));
     }
+    complete(event)
+}
+
+/// The last step of every way to an event.
+pub(super) fn complete(mut event: Event<'_>) -> Result<Event<'_>, Refusal> {
     if event.kind.is_empty() {
         event.kind = Cow::Borrowed(if event.name.is_some() { "track" } else { "page" });
     }
@@ -240,31 +241,9 @@ impl<'de> Visitor<'de> for NativeVisitor<'_> {
             let event = &mut native.event;
             let result = match name.as_ref() {
                 "type" => text(&mut map, "type").map(|kind| event.kind = kind.unwrap_or_default()),
-                "name" => text(&mut map, "name").map(|value| event.name = value),
-                "id" => text(&mut map, "id").map(|value| event.message_id = value),
                 "timestamp" => time(&mut map, "timestamp").map(|value| event.timestamp = value),
                 "sent_at" => time(&mut map, "sent_at").map(|value| event.sent_at = value),
-                "visitor_id" => text(&mut map, "visitor_id").map(|value| event.visitor_id = value),
-                "user_id" => text(&mut map, "user_id").map(|value| event.user_id = value),
-                "session_id" => text(&mut map, "session_id").map(|value| event.session_id = value),
-                "url" => text(&mut map, "url").map(|value| event.url = value),
-                "title" => text(&mut map, "title").map(|value| event.title = value),
-                "referrer" => text(&mut map, "referrer").map(|value| event.referrer = value),
-                "language" => text(&mut map, "language").map(|value| event.language = value),
-                "screen" => text(&mut map, "screen").map(|value| event.screen = value),
-                "user_agent" => text(&mut map, "user_agent").map(|value| event.user_agent = value),
-                "ip" => text(&mut map, "ip").and_then(|value| {
-                    event.ip = value
-                        .map(|ip| ip.parse())
-                        .transpose()
-                        .map_err(|_| Refusal::BadField { field: "ip", reason: "not an IPv4 or IPv6 address".into() })?;
-                    Ok(())
-                }),
-                "utm_source" => text(&mut map, "utm_source").map(|value| utm(event).source = value),
-                "utm_medium" => text(&mut map, "utm_medium").map(|value| utm(event).medium = value),
-                "utm_campaign" => text(&mut map, "utm_campaign").map(|value| utm(event).campaign = value),
-                "utm_term" => text(&mut map, "utm_term").map(|value| utm(event).term = value),
-                "utm_content" => text(&mut map, "utm_content").map(|value| utm(event).content = value),
+                "ip" => text(&mut map, "ip").and_then(ip_of).map(|ip| event.ip = ip),
                 "properties" => object(&mut map, "properties").map(|value| event.properties = value),
                 "context" => object(&mut map, "context").map(|value| event.context = value),
                 "key" => text(&mut map, "key").map(|value| native.key = value),
@@ -272,7 +251,10 @@ impl<'de> Visitor<'de> for NativeVisitor<'_> {
                     map.next_value().map(|events| native.batch = Some(events)).map_err(not_json)
                 }
                 "events" => map.next_value().map(|value| native.events = Some(value)).map_err(not_json),
-                _ => map.next_value().map(|value| event.extra.push((name, value))).map_err(not_json),
+                _ => match text_member(event, &name) {
+                    Some((field, member)) => text(&mut map, field).map(|value| *member = value),
+                    None => raw(&mut map).map(|value| event.extra.push((name, value))),
+                },
             };
             if let Err(refusal) = result {
                 let message = refusal.to_string();
@@ -284,8 +266,53 @@ impl<'de> Visitor<'de> for NativeVisitor<'_> {
     }
 }
 
+/// The member of an event that is a text of this name.
+fn text_member<'e, 'a>(event: &'e mut Event<'a>, name: &str) -> Option<(&'static str, &'e mut Option<Cow<'a, str>>)> {
+    Some(match name {
+        "name" => ("name", &mut event.name),
+        "id" => ("id", &mut event.message_id),
+        "visitor_id" => ("visitor_id", &mut event.visitor_id),
+        "user_id" => ("user_id", &mut event.user_id),
+        "session_id" => ("session_id", &mut event.session_id),
+        "url" => ("url", &mut event.url),
+        "title" => ("title", &mut event.title),
+        "referrer" => ("referrer", &mut event.referrer),
+        "language" => ("language", &mut event.language),
+        "screen" => ("screen", &mut event.screen),
+        "user_agent" => ("user_agent", &mut event.user_agent),
+        "utm_source" => ("utm_source", &mut utm(event).source),
+        "utm_medium" => ("utm_medium", &mut utm(event).medium),
+        "utm_campaign" => ("utm_campaign", &mut utm(event).campaign),
+        "utm_term" => ("utm_term", &mut utm(event).term),
+        "utm_content" => ("utm_content", &mut utm(event).content),
+        _ => return None,
+    })
+}
+
 fn utm<'e, 'a>(event: &'e mut Event<'a>) -> &'e mut Utm<'a> {
     event.utm.get_or_insert_default()
+}
+
+/// Sets a member of an event that is no JSON as a whole.
+pub(super) fn set_member<'a>(
+    event: &mut Event<'a>,
+    name: &'static str,
+    value: Value<'a>,
+    texts: &'a Texts,
+) -> Result<(), Refusal> {
+    let text = |field| value.native_text().map_err(|error| bad(field, error.to_string()));
+    match name {
+        "type" => event.kind = text("type")?.unwrap_or_default(),
+        "timestamp" => event.timestamp = time_of(value.json(texts), "timestamp")?,
+        "sent_at" => event.sent_at = time_of(value.json(texts), "sent_at")?,
+        "ip" => event.ip = ip_of(text("ip")?)?,
+        "properties" => event.properties = object_of(value.json(texts), "properties")?,
+        _ => match text_member(event, name) {
+            Some((field, member)) => *member = text(field)?,
+            None => event.extra.push((Cow::Borrowed(name), value.json(texts))),
+        },
+    }
+    Ok(())
 }
 
 fn not_json(error: impl fmt::Display) -> Refusal {
@@ -296,20 +323,32 @@ fn bad(field: &'static str, reason: impl Into<String>) -> Refusal {
     Refusal::BadField { field, reason: reason.into() }
 }
 
+fn raw<'de, A: MapAccess<'de>>(map: &mut A) -> Result<&'de str, Refusal> {
+    let raw: &'de RawValue = map.next_value().map_err(not_json)?;
+    Ok(raw.get())
+}
+
 /// A text member; `null` and the empty string are as good as absent.
 fn text<'de, A: MapAccess<'de>>(map: &mut A, field: &'static str) -> Result<Option<Cow<'de, str>>, Refusal> {
     let value = map.next_value_seed(MaybeText).map_err(|error| bad(field, error.to_string()))?;
     Ok(value.filter(|text| !text.is_empty()))
 }
 
+fn ip_of(text: Option<Cow<'_, str>>) -> Result<Option<IpAddr>, Refusal> {
+    let parsed = text.map(|ip| ip.parse()).transpose();
+    parsed.map_err(|_| bad("ip", "not an IPv4 or IPv6 address"))
+}
+
 fn time<'de, A: MapAccess<'de>>(map: &mut A, field: &'static str) -> Result<Option<ClientTime<'de>>, Refusal> {
+    time_of(raw(map)?, field)
+}
+
+fn time_of<'a>(json: &'a str, field: &'static str) -> Result<Option<ClientTime<'a>>, Refusal> {
     const EXPECTED: &str = "expected RFC 3339 with a time zone, as 2026-11-22T10:00:00.123Z, or Unix milliseconds";
-    let raw: &'de RawValue = map.next_value().map_err(not_json)?;
-    let json = raw.get();
     let at = match json.as_bytes().first() {
         Some(b'n') => return Ok(None),
         Some(b'"') => {
-            let text: Text<'de> = serde_json::from_str(json).map_err(not_json)?;
+            let text: Text<'a> = serde_json::from_str(json).map_err(not_json)?;
             Some(text.0.parse::<Timestamp>().map_err(|_| bad(field, EXPECTED))?)
         }
         Some(b'-' | b'0'..=b'9') => {
@@ -319,13 +358,16 @@ fn time<'de, A: MapAccess<'de>>(map: &mut A, field: &'static str) -> Result<Opti
         }
         _ => return Err(bad(field, EXPECTED)),
     };
-    Ok(Some(ClientTime { at, raw }))
+    Ok(Some(ClientTime { at, raw: json }))
 }
 
-fn object<'de, A: MapAccess<'de>>(map: &mut A, field: &'static str) -> Result<Option<&'de RawValue>, Refusal> {
-    let raw: &'de RawValue = map.next_value().map_err(not_json)?;
-    match raw.get().as_bytes().first() {
-        Some(b'{') => Ok(Some(raw)),
+fn object<'de, A: MapAccess<'de>>(map: &mut A, field: &'static str) -> Result<Option<&'de str>, Refusal> {
+    object_of(raw(map)?, field)
+}
+
+fn object_of<'a>(json: &'a str, field: &'static str) -> Result<Option<&'a str>, Refusal> {
+    match json.as_bytes().first() {
+        Some(b'{') => Ok(Some(json)),
         Some(b'n') => Ok(None),
         _ => Err(bad(field, "expected an object")),
     }
@@ -388,7 +430,7 @@ mod tests {
         assert_eq!(event.kind, "track");
         assert_eq!(event.name.as_deref(), Some("signup"));
         assert_eq!(event.user_id.as_deref(), Some("7"));
-        assert_eq!(event.properties.map(RawValue::get), Some(r#"{"plan":"team"}"#));
+        assert_eq!(event.properties, Some(r#"{"plan":"team"}"#));
         assert_eq!(event.timestamp.and_then(|time| time.at), "2026-11-22T10:00:00.123Z".parse().ok());
         assert_eq!(event.extra.len(), 1);
         assert_eq!(event.extra[0].0, "colour");
@@ -499,6 +541,6 @@ mod tests {
     fn times_no_calendar_holds_keep_their_text() {
         let event = one(r#"{"name":"a","timestamp":1e300}"#).expect("accepted");
         let time = event.timestamp.expect("a time");
-        assert_eq!((time.at, time.raw.get()), (None, "1e300"));
+        assert_eq!((time.at, time.raw), (None, "1e300"));
     }
 }

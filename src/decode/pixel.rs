@@ -70,7 +70,7 @@ mod tests {
         let event = decoded.events[0].as_ref().expect("accepted");
         assert_eq!(event.name.as_deref(), Some("open"));
         assert_eq!(event.url.as_deref(), Some("https://a.example/x"));
-        assert_eq!(event.properties.expect("properties").get(), r#"{"mail":"wëekly"}"#);
+        assert_eq!(event.properties.expect("properties"), r#"{"mail":"wëekly"}"#);
         assert!(event.timestamp.expect("time").at.is_some());
     }
 }

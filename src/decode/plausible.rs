@@ -8,57 +8,68 @@
 //! Source: plausible-tracker and @plausible-analytics/tracker as published. The domain is the key; of a list of domains,
 //! the first.
 
-use super::translate::{Object, Translation, quoted};
+use std::borrow::Cow;
+
+use super::object::{Json, Object, Texts, Value};
+use super::translate::{Native, Translation};
 use super::{DecodeError, Refusal};
 
-pub fn translate(body: &str) -> Result<Translation, DecodeError> {
-    let mut translation = Translation::default();
-    let mut event = Object::of_body(body)?;
-    let domains = event.take_text("d").or_else(|| event.take_text("domain"));
-    translation.key =
-        domains.as_deref().and_then(|domains| domains.split(',').next()).map(|first| first.trim().to_owned());
-    translation.event(|native| {
-        let long = event.take_text("name");
-        let name = event.take_text("n").or(long).ok_or(Refusal::NoNameNorUrl)?;
-        match name.as_ref() {
-            "pageview" => native.text("type", Some("page")),
-            // How long and how far a page was read; no visit of its own.
-            "engagement" => {
-                native.text("type", Some("engagement"));
-                native.text("name", Some("engagement"));
-            }
-            name => {
-                native.text("type", Some("track"));
-                native.text("name", Some(name));
-            }
-        }
-        native.json("url", event.take_first(&["u", "url"]));
-        native.json("referrer", event.take_first(&["r", "referrer"]));
-        for (short, long) in [("sd", "scroll_depth"), ("e", "engaged_ms"), ("$", "revenue"), ("i", "interactive")] {
-            if let Some(value) = event.take(short).or_else(|| event.take(long)) {
-                native.property(long, value);
-            }
-        }
-        for name in ["p", "m", "meta", "props"] {
-            // An object, or the text of one.
-            let text = event.peek(name).filter(|json| json.starts_with('"')).and_then(|_| event.take_text(name));
-            if let Some(text) = text {
-                match Object::parse(&text) {
-                    Ok(properties) => native.properties(&properties),
-                    Err(_) => native.context(name, &quoted(&text)),
-                }
-            } else if let Some(properties) = event.take_object(name) {
-                native.properties(&properties);
-            }
-        }
-        native.contexts(&event);
-        Ok(())
+/// Theirs, short and long, and ours.
+const PROPERTIES: [(&str, &str); 4] =
+    [("sd", "scroll_depth"), ("e", "engaged_ms"), ("$", "revenue"), ("i", "interactive")];
+
+pub fn translate<'a>(body: &'a str, texts: &'a Texts) -> Result<Translation<'a>, DecodeError> {
+    let mut translation = Translation::new(texts);
+    let mut outer = Object::of_body(body)?;
+    let domains = outer.take_text("d").or_else(|| outer.take_text("domain"));
+    translation.key = domains.map(|domains| match domains.split_once(',') {
+        Some((first, _)) => Cow::Owned(first.trim().to_owned()),
+        None => domains,
     });
+    translation.event(|native| event(native, outer, texts));
     Ok(translation)
+}
+
+fn event<'a>(native: &mut Native<'a>, mut event: Object<'a>, texts: &'a Texts) -> Result<(), Refusal> {
+    let long = event.take_text("name");
+    let name = event.take_text("n").or(long).ok_or(Refusal::NoNameNorUrl)?;
+    match name.as_ref() {
+        "pageview" => native.text("type", "page"),
+        // How long and how far a page was read; no visit of its own.
+        "engagement" => {
+            native.text("type", "engagement");
+            native.text("name", name);
+        }
+        _ => {
+            native.text("type", "track");
+            native.text("name", name);
+        }
+    }
+    native.member("url", event.take_first(&["u", "url"]));
+    native.member("referrer", event.take_first(&["r", "referrer"]));
+    for (short, long) in PROPERTIES {
+        if let Some(value) = event.take_first(&[short, long]) {
+            native.property(long, value);
+        }
+    }
+    for name in ["p", "m", "meta", "props"] {
+        // An object, or the text of one.
+        if let Some(properties) = event.take_object(name) {
+            native.properties(properties);
+        } else if let Some(text) = event.take_text(name) {
+            match Json::embedded(text.clone(), texts).and_then(|json| Value::Json(json).object()) {
+                Some(properties) => native.properties(properties),
+                None => native.context_text(name, text),
+            }
+        }
+    }
+    native.contexts(event);
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::translate::lines;
     use super::*;
 
     #[test]
@@ -77,9 +88,10 @@ mod tests {
                 r#"{"type":"engagement","name":"engagement","url":"https://a.example/","properties":{"scroll_depth":40,"engaged_ms":1200,"x":1}}"#,
             ),
         ] {
-            let translation = translate(body).expect("JSON");
+            let texts = Texts::default();
+            let translation = translate(body, &texts).expect("JSON");
             assert_eq!(translation.key.as_deref(), Some("a.example"));
-            assert_eq!(translation.lines(), [expected]);
+            assert_eq!(lines(translation), [expected]);
         }
     }
 }

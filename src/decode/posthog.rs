@@ -17,8 +17,21 @@ use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::general_purpose::GeneralPurpose;
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 
-use super::translate::{Native, Object, Translation, items, quoted, screen_of, text_of};
-use super::{DecodeError, Refusal};
+use super::object::{Json, Object, Texts, Value};
+use super::translate::{Native, Translation, screen_of};
+use super::{DecodeError, Refusal, mend_escapes};
+
+/// Properties that are columns, beside those that need a closer look.
+const COLUMNS: [(&str, &str); 8] = [
+    ("title", "title"),
+    ("$browser_language", "language"),
+    ("$ip", "ip"),
+    ("utm_source", "utm_source"),
+    ("utm_medium", "utm_medium"),
+    ("utm_campaign", "utm_campaign"),
+    ("utm_term", "utm_term"),
+    ("utm_content", "utm_content"),
+];
 
 /// Base64 with or without its padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -27,10 +40,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The JSON in a body that may be wrapped in a form and in base64.
-pub fn unwrap(body: &str) -> Result<Cow<'_, str>, DecodeError> {
+pub fn unwrap<'a>(body: &'a str, texts: &'a Texts) -> Result<&'a str, DecodeError> {
     let body = body.trim_ascii();
     let data = if body.starts_with(['{', '[']) {
-        return Ok(Cow::Borrowed(body));
+        return Ok(body);
     } else if body.contains('=') && !body.ends_with('=') || body.starts_with("data=") {
         let mut parameters = url::form_urlencoded::parse(body.as_bytes());
         parameters.find(|(name, _)| name == "data").map(|(_, data)| data).ok_or(DecodeError::Empty)?
@@ -38,56 +51,61 @@ pub fn unwrap(body: &str) -> Result<Cow<'_, str>, DecodeError> {
         Cow::Borrowed(body)
     };
     if data.starts_with(['{', '[']) {
-        return Ok(Cow::Owned(data.into_owned()));
+        return Ok(texts.keep(&mend_escapes(&data).0));
     }
     // A form turns each `+` into a space.
     let data = data.replace(' ', "+");
     let bytes = BASE64.decode(data.trim_ascii()).map_err(|error| DecodeError::NotJson(error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| DecodeError::NotUtf8(error.utf8_error().valid_up_to()))?;
-    Ok(Cow::Owned(text))
+    Ok(texts.keep(&mend_escapes(&text).0))
 }
 
 /// Translates what [`unwrap`] found.
-pub fn translate(json: &str) -> Result<Translation, DecodeError> {
-    let mut translation = Translation::default();
+pub fn translate<'a>(json: &'a str, texts: &'a Texts) -> Result<Translation<'a>, DecodeError> {
+    let mut translation = Translation::new(texts);
     if json.starts_with('[') {
-        return Ok(all(translation, &items(json)?, None));
+        all(&mut translation, Json::parse(json)?.items()?, None);
+        return Ok(translation);
     }
-    let mut outer = Object::of_body(json)?;
-    let Some(batch) = outer.take("batch") else {
-        return Ok(all(translation, &[json], None));
-    };
-    translation.key = key_of(&mut outer);
-    let sent_at = outer.take_first(&["sent_at", "created_at"]);
-    Ok(all(translation, &items(batch)?, sent_at))
+    let (mut outer, batch) = Object::of_batch(json, "batch")?;
+    match batch {
+        Some(batch) => {
+            translation.key = key_of(&mut outer);
+            let sent_at = outer.take_first(&["sent_at", "created_at"]);
+            all(&mut translation, batch, sent_at);
+        }
+        None => all(&mut translation, vec![Json::parse(json)?], None),
+    }
+    Ok(translation)
 }
 
-fn all(mut translation: Translation, events: &[&str], sent_at: Option<&str>) -> Translation {
+fn all<'a>(translation: &mut Translation<'a>, events: Vec<Json<'a>>, sent_at: Option<Value<'a>>) {
     for item in events {
         let mut own = None;
         translation.event(|native| {
-            let mut object = Object::parse(item)?;
+            let (mut object, properties) = Object::parse_with(item, "properties")?;
             own = key_of(&mut object);
-            event(native, object, sent_at, &mut own)
+            event(native, object, properties.unwrap_or_default(), sent_at, &mut own)
         });
-        translation.key = translation.key.or(own);
+        if translation.key.is_none() {
+            translation.key = own;
+        }
     }
-    translation
 }
 
-fn key_of(object: &mut Object<'_>) -> Option<String> {
+fn key_of<'a>(object: &mut Object<'a>) -> Option<Cow<'a, str>> {
     let keys = ["api_key", "token", "$token"].map(|name| object.take_text(name));
-    keys.into_iter().flatten().next().map(Into::into)
+    keys.into_iter().flatten().next()
 }
 
-fn event(
-    native: &mut Native<'_>,
-    mut event: Object<'_>,
-    sent_at: Option<&str>,
-    key: &mut Option<String>,
+fn event<'a>(
+    native: &mut Native<'a>,
+    mut event: Object<'a>,
+    mut properties: Object<'a>,
+    sent_at: Option<Value<'a>>,
+    key: &mut Option<Cow<'a, str>>,
 ) -> Result<(), Refusal> {
     let name = event.take_text("event").ok_or(Refusal::NoNameNorUrl)?;
-    let mut properties = event.take_object("properties").unwrap_or_default();
     if let Some(token) = key_of(&mut properties) {
         key.get_or_insert(token);
     }
@@ -101,69 +119,59 @@ fn event(
         "$groupidentify" => "group",
         _ => "track",
     };
-    native.text("type", Some(kind));
-    if !matches!(kind, "page" | "screen") {
-        native.text("name", Some(&name));
-    }
+    native.text("type", kind);
     let inner = properties.take("uuid");
-    native.json("id", event.take("uuid").or(inner));
-    native.json("timestamp", event.take("timestamp"));
-    native.json("sent_at", event.take("sent_at").or(sent_at));
+    native.member("id", event.take("uuid").or(inner));
+    native.member("timestamp", event.take("timestamp"));
+    native.member("sent_at", event.take("sent_at").or(sent_at));
     identity(native, kind, &mut event, &mut properties);
 
     let url = properties.take("$current_url");
-    native.json("url", url);
+    native.member("url", url);
     if kind == "page" && url.is_none() || kind == "screen" {
         let screen = properties.take_text("$screen_name");
-        native.text("name", Some(screen.as_deref().unwrap_or(&name)));
+        native.text("name", screen.unwrap_or(name));
+    } else if kind != "page" {
+        native.text("name", name);
     }
-    for known in ["$host", "$pathname", "$referring_domain"] {
-        // Parts of the two addresses.
-        properties.take(known);
-    }
-    native.json("title", properties.take("title"));
+    // Parts of the two addresses.
+    properties.drop_all(&["$host", "$pathname", "$referring_domain"]);
     let referrer = properties.take_text("$referrer");
-    native.text("referrer", referrer.as_deref().filter(|referrer| *referrer != "$direct"));
+    native.text("referrer", referrer.filter(|referrer| referrer != "$direct").unwrap_or_default());
     let window = event.take("window_id");
     let session = event.take("session_id");
-    native.json("session_id", properties.take("$session_id").or(session));
-    native.json("language", properties.take("$browser_language"));
+    native.member("session_id", properties.take("$session_id").or(session));
     let screen = screen_of(properties.take("$screen_width"), properties.take("$screen_height"));
-    native.text("screen", screen.as_deref());
+    native.text("screen", screen.unwrap_or_default());
     let agent = properties.take("$user_agent");
-    native.json("user_agent", properties.take("$raw_user_agent").or(agent));
-    native.json("ip", properties.take("$ip"));
-    for name in ["utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"] {
-        let value = properties.take(name);
-        native.json(name, value);
-    }
+    native.member("user_agent", properties.take("$raw_user_agent").or(agent));
+    native.renamed(&mut properties, &COLUMNS);
 
-    let own_traits = properties.take_object("$set");
-    let traits = event.take_object("$set").or(own_traits);
+    let own_traits = properties.take_if_object("$set");
+    let traits = event.take_if_object("$set").or(own_traits);
     let own = properties.split_off("$");
     match traits {
         // A person's traits are the properties of an identify, and the event's own its context.
         Some(traits) if kind == "identify" => {
-            native.properties(&traits);
-            native.contexts(&properties);
+            native.member("properties", Some(traits));
+            native.contexts(properties);
         }
         Some(traits) => {
-            native.properties(&properties);
-            let members: Vec<String> = traits.rest().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
-            native.context("$set", &format!("{{{}}}", members.join(",")));
+            native.properties(properties);
+            native.context("$set", traits);
         }
-        None => native.properties(&properties),
+        None => native.properties(properties),
     }
-    native.contexts(&own);
+    native.contexts(own);
     if let Some(window) = window {
         native.context("$window_id", window);
     }
-    native.contexts(&event);
+    native.contexts(event);
     Ok(())
 }
 
 /// PostHog has one id for a person, which is that of the device until the person is known.
-fn identity(native: &mut Native<'_>, kind: &str, event: &mut Object<'_>, properties: &mut Object<'_>) {
+fn identity<'a>(native: &mut Native<'a>, kind: &str, event: &mut Object<'a>, properties: &mut Object<'a>) {
     let inner = properties.take("distinct_id").or_else(|| properties.take("$distinct_id"));
     let distinct = event.take("distinct_id").or_else(|| event.take("$distinct_id")).or(inner);
     let device = properties.take("$device_id");
@@ -172,26 +180,26 @@ fn identity(native: &mut Native<'_>, kind: &str, event: &mut Object<'_>, propert
     let processing = properties.peek("$process_person_profile");
     match kind {
         "alias" => {
-            native.json("user_id", properties.take("alias"));
-            native.json("visitor_id", distinct);
+            native.member("user_id", properties.take("alias"));
+            native.member("visitor_id", distinct);
         }
         "identify" => {
-            native.json("user_id", user.or(distinct));
-            native.json("visitor_id", properties.take("$anon_distinct_id").or(device));
+            native.member("user_id", user.or(distinct));
+            native.member("visitor_id", properties.take("$anon_distinct_id").or(device));
         }
         // A group's id is no person's.
         "group" => {}
         _ => {
-            let text = |json: Option<&str>| json.and_then(|json| text_of(json).map(Cow::into_owned));
-            let is_device = device.is_some() && text(device) == text(distinct);
+            let is_false = |value: Option<Value<'_>>| value.is_some_and(|value| value.is("false"));
+            let is_device = device.is_some() && device.and_then(Value::text) == distinct.and_then(Value::text);
             // Backends whose events carry no person send a random id.
-            let is_nobody = is_identified == Some("false") || device.is_none() && processing == Some("false");
+            let is_nobody = is_false(is_identified) || device.is_none() && is_false(processing);
             if is_device || is_nobody {
-                native.json("visitor_id", distinct);
-                native.json("user_id", user);
+                native.member("visitor_id", distinct);
+                native.member("user_id", user);
             } else {
-                native.json("user_id", user.or(distinct));
-                native.json("visitor_id", device);
+                native.member("user_id", user.or(distinct));
+                native.member("visitor_id", device);
             }
         }
     }
@@ -199,6 +207,7 @@ fn identity(native: &mut Native<'_>, kind: &str, event: &mut Object<'_>, propert
 
 #[cfg(test)]
 mod tests {
+    use super::super::translate::lines;
     use super::*;
 
     #[test]
@@ -211,21 +220,24 @@ mod tests {
             {"uuid":"u3","event":"paid","properties":{"distinct_id":"alice","$device_id":"d","amount":7}},
             {"uuid":"u4","event":"$create_alias","properties":{"distinct_id":"d","alias":"alice"}},
             {"uuid":"u5","event":"from a backend","distinct_id":"alice","properties":{"$lib":"posthog-node"}}, 7, {"x":1}]}"#;
-        let translation = translate(body).expect("JSON");
+        let texts = Texts::default();
+        let translation = translate(body, &texts).expect("JSON");
         assert_eq!(translation.key.as_deref(), Some("phc_1"));
-        insta::assert_snapshot!(translation.lines().join("\n"));
+        insta::assert_snapshot!(lines(translation).join("\n"));
     }
 
     #[test]
     fn every_wrapping() {
+        let texts = Texts::default();
         let json = r#"{"event":"a","api_key":"k","distinct_id":"d"}"#;
         let base64 = BASE64.encode(json);
         let form: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("data", &base64).finish();
         let plain: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("data", json).finish();
         for body in [json, &base64, base64.trim_end_matches('='), &form, &format!("data={base64}"), &plain] {
-            assert_eq!(unwrap(body).expect(body), json, "{body}");
+            assert_eq!(unwrap(body, &texts).expect(body), json, "{body}");
         }
-        assert!(unwrap("%%%").is_err() && unwrap("x=y").is_err());
-        assert_eq!(translate(&format!("[{json}]")).expect("JSON").key.as_deref(), Some("k"));
+        assert!(unwrap("%%%", &texts).is_err() && unwrap("x=y", &texts).is_err());
+        let array = format!("[{json}]");
+        assert_eq!(translate(&array, &texts).expect("JSON").key.as_deref(), Some("k"));
     }
 }

@@ -11,8 +11,11 @@
 //! Source: <https://github.com/getsentry/reload> and <https://github.com/ehfeng/chord>. Their clients send no id: a retry cannot be
 //! told from a second event.
 
+use std::borrow::Cow;
+
 use super::DecodeError;
-use super::translate::{Native, Object, Translation, items_or_one, millis_of, quoted, text_of};
+use super::object::{Json, Object, Texts, Value};
+use super::translate::{Native, Translation, millis_of};
 
 /// What an address of Reload takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,63 +25,63 @@ pub enum Shape {
     Metric,
 }
 
-pub fn translate(body: &str, shape: Shape) -> Result<Translation, DecodeError> {
-    all(body, |native, mut object| {
-        let sent_at = object.take("sent_at").and_then(millis);
-        native.json("sent_at", sent_at.as_deref());
-        native.json("timestamp", sent_at.as_deref());
-        let user = object.take_text("user_id").filter(|user| user != "undefined");
-        native.text("user_id", user.as_deref());
-        native.json("visitor_id", object.take("anonymous_id"));
-        native.json("url", object.take("url"));
-        native.json("title", object.take("title"));
+pub fn translate<'a>(body: &'a str, shape: Shape, texts: &'a Texts) -> Result<Translation<'a>, DecodeError> {
+    all(body, texts, |native, mut object| {
+        let sent_at = object.take("sent_at").and_then(|value| millis(value, texts));
+        native.member("sent_at", sent_at);
+        native.member("timestamp", sent_at);
+        native.text("user_id", object.take_text("user_id").filter(|user| user != "undefined").unwrap_or_default());
+        native.renamed(&mut object, &[("anonymous_id", "visitor_id"), ("url", "url"), ("title", "title")]);
         let referrer = object.take("referrer");
-        native.json("referrer", object.take("document_referrer").filter(|json| *json != "\"\"").or(referrer));
-        match shape {
+        let document = object.take("document_referrer").filter(|value| value.text().is_some());
+        native.member("referrer", document.or(referrer));
+        let (kind, name) = match shape {
             Shape::Page => {
-                native.text("type", Some("page"));
+                native.text("type", "page");
                 // A part of the URL.
                 object.take("path");
-                native.contexts(&object);
+                return native.contexts(object);
             }
-            Shape::Event => {
-                native.text("type", Some("track"));
-                native.json("name", object.take("event_name"));
-                native.properties(&object);
-            }
-            Shape::Metric => {
-                native.text("type", Some("metric"));
-                native.json("name", object.take("metric_name"));
-                native.properties(&object);
-            }
-        }
+            Shape::Event => ("track", "event_name"),
+            Shape::Metric => ("metric", "metric_name"),
+        };
+        native.text("type", kind);
+        native.member("name", object.take(name));
+        native.properties(object);
     })
 }
 
 /// Chord's: `name` is the table that its address names.
-pub fn translate_chord(body: &str, name: &str) -> Result<Translation, DecodeError> {
-    all(body, |native, mut object| {
-        let created = object.take("created").and_then(time);
-        native.json("timestamp", created.as_deref());
+pub fn translate_chord<'a>(body: &'a str, name: &'a str, texts: &'a Texts) -> Result<Translation<'a>, DecodeError> {
+    all(body, texts, |native, mut object| {
+        let created = object.take("created");
+        native.member("timestamp", created.and_then(|value| millis(value, texts).or(value.text().map(|_| value))));
         let kind = object.take_text("type");
-        native.text("type", Some(if kind.as_deref() == Some("view") { "page" } else { "track" }));
-        native.text("name", Some(kind.as_deref().unwrap_or(name)));
-        native.json("url", object.take("url"));
-        native.json("title", object.take("title"));
-        native.json("referrer", object.take("referrer"));
-        native.json("visitor_id", object.take("anonId"));
-        native.json("user_id", object.take("userId"));
-        native.properties(&object);
+        native.text("type", if kind.as_deref() == Some("view") { "page" } else { "track" });
+        native.text("name", kind.unwrap_or(Cow::Borrowed(name)));
+        let columns = [
+            ("url", "url"),
+            ("title", "title"),
+            ("referrer", "referrer"),
+            ("anonId", "visitor_id"),
+            ("userId", "user_id"),
+        ];
+        native.renamed(&mut object, &columns);
+        native.properties(object);
     })
 }
 
-fn all(body: &str, mut write: impl FnMut(&mut Native<'_>, Object<'_>)) -> Result<Translation, DecodeError> {
-    let body = body.trim_ascii();
-    if !body.starts_with(['{', '[']) {
+fn all<'a>(
+    body: &'a str,
+    texts: &'a Texts,
+    mut write: impl FnMut(&mut Native<'a>, Object<'a>),
+) -> Result<Translation<'a>, DecodeError> {
+    let body = Json::parse(body)?;
+    if !body.get().starts_with(['{', '[']) {
         return Err(DecodeError::NotJson("expected an object or an array".to_owned()));
     }
-    let mut translation = Translation::default();
-    for item in items_or_one(body)? {
+    let mut translation = Translation::new(texts);
+    for item in body.items_or_one()? {
         translation.event(|native| {
             write(native, Object::parse(item)?);
             Ok(())
@@ -87,17 +90,13 @@ fn all(body: &str, mut write: impl FnMut(&mut Native<'_>, Object<'_>)) -> Result
     Ok(translation)
 }
 
-fn millis(json: &str) -> Option<String> {
-    millis_of(&text_of(json)?, 1.0)
-}
-
-/// Milliseconds as they are; other text as text.
-fn time(json: &str) -> Option<String> {
-    millis(json).or_else(|| text_of(json).map(|text| quoted(&text)))
+fn millis<'a>(value: Value<'_>, texts: &'a Texts) -> Option<Value<'a>> {
+    millis_of(&value.text()?, 1.0).map(|ms| texts.number(ms))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::translate::lines;
     use super::*;
 
     #[test]
@@ -107,15 +106,15 @@ mod tests {
         let event = r#"{"event_name":"signup","user_id":7,"organization_id":3,"plan":"team"}"#;
         let metric = r#"[{"metric_name":"load","value":1.5,"tags":{"a":"b"}},{"metric_name":"load","value":2}]"#;
         let chord = r#"{"created":"2026-11-22T10:00:00Z","type":"view","url":"https://a.example/","n":1}"#;
-        let lines = [
-            translate(page, Shape::Page),
-            translate(event, Shape::Event),
-            translate(metric, Shape::Metric),
-            translate_chord(chord, "events"),
-        ]
-        .into_iter()
-        .flat_map(|translation| translation.expect("JSON").lines());
-        insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"));
-        assert!(translate("7", Shape::Page).is_err());
+        let texts = Texts::default();
+        let all = [
+            translate(page, Shape::Page, &texts),
+            translate(event, Shape::Event, &texts),
+            translate(metric, Shape::Metric, &texts),
+            translate_chord(chord, "events", &texts),
+        ];
+        let all: Vec<String> = all.into_iter().flat_map(|translation| lines(translation.expect("JSON"))).collect();
+        insta::assert_snapshot!(all.join("\n"));
+        assert!(translate("7", Shape::Page, &texts).is_err());
     }
 }

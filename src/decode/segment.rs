@@ -14,8 +14,18 @@
 //! Source: the published packages and <https://segment.com/docs/connections/spec/>. The path tells the type of an event
 //! that names none.
 
-use super::translate::{Native, Object, Translation, items, object_of_query, screen_of};
+use super::object::{Json, Object, Texts, Value};
+use super::translate::{Native, Translation, screen_of};
 use super::{DecodeError, Refusal};
+
+/// Ours for what stands in a campaign.
+const CAMPAIGN: [(&str, &str); 5] = [
+    ("source", "utm_source"),
+    ("medium", "utm_medium"),
+    ("name", "utm_campaign"),
+    ("term", "utm_term"),
+    ("content", "utm_content"),
+];
 
 /// The type that an address stands for: `track`, and also `t`.
 pub fn kind_of_path(last: &str) -> Option<&'static str> {
@@ -31,116 +41,140 @@ pub fn kind_of_path(last: &str) -> Option<&'static str> {
 }
 
 /// Translates a body; `kind` is what its address says of events that do not say it themselves.
-pub fn translate(body: &str, kind: Option<&'static str>) -> Result<Translation, DecodeError> {
-    let mut translation = Translation::default();
-    let mut outer = Object::of_body(body)?;
-    translation.key = outer.take_text("writeKey").map(Into::into);
-    let Some(batch) = outer.take("batch") else {
-        translation.event(|native| event(native, outer, kind, None, None));
+pub fn translate<'a>(
+    body: &'a str,
+    kind: Option<&'static str>,
+    texts: &'a Texts,
+) -> Result<Translation<'a>, DecodeError> {
+    let (outer, batch) = Object::of_batch(body, "batch")?;
+    of_object(outer, batch, kind, texts)
+}
+
+/// The event of an image's query: its parameters are the members, as text.
+pub fn translate_query<'a>(
+    query: &'a str,
+    kind: &'static str,
+    texts: &'a Texts,
+) -> Result<Translation<'a>, DecodeError> {
+    let event = Object::of_query(query, texts).map_err(|error| DecodeError::NotJson(error.to_string()))?;
+    of_object(event, None, Some(kind), texts)
+}
+
+fn of_object<'a>(
+    mut outer: Object<'a>,
+    batch: Option<Vec<Json<'a>>>,
+    kind: Option<&'static str>,
+    texts: &'a Texts,
+) -> Result<Translation<'a>, DecodeError> {
+    let mut translation = Translation::new(texts);
+    translation.key = outer.take_text("writeKey");
+    let Some(batch) = batch else {
+        translation.event(|native| {
+            let context = outer.take_object("context");
+            event(native, outer, context, kind, None)
+        });
         return Ok(translation);
     };
     let sent_at = outer.take("sentAt");
     let shared = outer.take("context");
-    for item in items(batch)? {
-        translation.event(|native| {
-            let mut own = Object::parse(item)?;
-            // An event that names another key than its batch would be another's.
-            own.take("writeKey");
-            event(native, own, kind, sent_at, shared)
-        });
+    for item in batch {
+        translation.event(|native| of_batch(native, item, kind, sent_at, shared));
     }
     Ok(translation)
 }
 
-/// The event of an image's query: its parameters are the members, as text.
-pub fn translate_query(query: &str, kind: &'static str) -> Result<Translation, DecodeError> {
-    translate(&object_of_query(query), Some(kind))
+fn of_batch<'a>(
+    native: &mut Native<'a>,
+    item: Json<'a>,
+    kind: Option<&'static str>,
+    sent_at: Option<Value<'a>>,
+    shared: Option<Value<'a>>,
+) -> Result<(), Refusal> {
+    let (mut own, context) = Object::parse_with(item, "context")?;
+    // An event that names another key than its batch would be another's.
+    own.take("writeKey");
+    let context = context.or_else(|| shared.filter(|_| own.peek("context").is_none())?.object());
+    event(native, own, context, kind, sent_at)
 }
 
-fn event(
-    native: &mut Native<'_>,
-    mut event: Object<'_>,
+fn event<'a>(
+    native: &mut Native<'a>,
+    mut event: Object<'a>,
+    context: Option<Object<'a>>,
     kind: Option<&'static str>,
-    sent_at: Option<&str>,
-    shared: Option<&str>,
+    sent_at: Option<Value<'a>>,
 ) -> Result<(), Refusal> {
-    let own = event.take_text("type");
-    let kind = own.as_deref().or(kind).unwrap_or("track");
-    native.text("type", Some(kind));
-    native.json("id", event.take("messageId"));
+    let kind = event.take_text("type").unwrap_or_else(|| kind.unwrap_or("track").into());
+    native.member("id", event.take("messageId"));
     let timestamp = event.take("originalTimestamp");
-    native.json("timestamp", event.take("timestamp").or(timestamp));
-    native.json("sent_at", event.take("sentAt").or(sent_at));
+    native.member("timestamp", event.take("timestamp").or(timestamp));
+    native.member("sent_at", event.take("sentAt").or(sent_at));
     let anonymous = event.take("anonymousId");
     let user = event.take("userId");
     if kind == "alias" {
-        native.json("user_id", user.or(anonymous));
-        native.json("visitor_id", event.take("previousId"));
+        native.member("user_id", user.or(anonymous));
+        native.member("visitor_id", event.take("previousId"));
     } else {
-        native.json("user_id", user);
-        native.json("visitor_id", anonymous);
+        native.member("user_id", user);
+        native.member("visitor_id", anonymous);
     }
     let name = if kind == "track" { event.take("event") } else { event.take("name") };
-    native.json("name", name);
-    let is_about_traits = matches!(kind, "identify" | "group");
+    native.member("name", name);
+    let is_about_traits = matches!(kind.as_ref(), "identify" | "group");
     let mut properties = event.take(if is_about_traits { "traits" } else { "properties" });
-    let page =
-        if matches!(kind, "page" | "screen") { properties.and_then(|json| Object::parse(json).ok()) } else { None };
-    let has_name = name.is_some();
-    let mut context = event.take("context").or(shared).map(Object::parse).transpose()?.unwrap_or_default();
+    let page = properties.filter(|_| matches!(kind.as_ref(), "page" | "screen")).and_then(Value::object);
+    let mut context = context.unwrap_or_default();
     if is_about_traits && properties.is_none() {
         // Where RudderStack's clients put them.
         properties = context.take("traits");
     }
-    native.json("properties", properties);
+    native.member("properties", properties);
     let has_url = context_of(native, context, page.unwrap_or_default());
-    if !has_name && !has_url {
+    if name.is_none() && !has_url {
         // An identify has neither, and needs none.
-        native.text("name", Some(kind));
+        native.text("name", kind.clone());
     }
+    native.text("type", kind);
     // Says that nobody is left out.
-    if event.peek("integrations").is_some_and(|json| ["{}", r#"{"All":true}"#, r#"{"All": true}"#].contains(&json)) {
+    let integrations = event.peek("integrations");
+    if integrations.is_some_and(|value| [r"{}", r#"{"All":true}"#, r#"{"All": true}"#].iter().any(|all| value.is(all)))
+    {
         event.take("integrations");
     }
-    native.contexts(&event);
+    native.contexts(event);
     Ok(())
 }
 
 /// Takes what has a column out of the context; true if the page's address was found.
-fn context_of(native: &mut Native<'_>, mut context: Object<'_>, mut of_page: Object<'_>) -> bool {
+fn context_of<'a>(native: &mut Native<'a>, mut context: Object<'a>, mut of_page: Object<'a>) -> bool {
     let mut page = context.take_object("page").unwrap_or_default();
     let mut found = |name: &str| page.take(name).or_else(|| of_page.take(name));
     let (url, title, referrer) = (found("url"), found("title"), found("referrer"));
-    native.json("url", url);
-    native.json("title", title);
-    native.json("referrer", referrer);
+    native.member("url", url);
+    native.member("title", title);
+    native.member("referrer", referrer);
     // Parts of the URL.
-    page.take("path");
-    page.take("search");
-    native.json("language", context.take("locale"));
+    page.drop_all(&["path", "search"]);
+    native.renamed(
+        &mut context,
+        &[("locale", "language"), ("ip", "ip"), ("userAgent", "user_agent"), ("sessionId", "session_id")],
+    );
     if let Some(mut screen) = context.take_object("screen") {
-        let size = screen_of(screen.take("width"), screen.take("height"));
-        native.text("screen", size.as_deref());
-        screen.rest().for_each(|(name, value)| native.context(&format!("screen_{name}"), value));
+        native.text("screen", screen_of(screen.take("width"), screen.take("height")).unwrap_or_default());
+        native.contexts_named(screen, "screen_");
     }
-    native.json("ip", context.take("ip"));
-    native.json("user_agent", context.take("userAgent"));
-    native.json("session_id", context.take("sessionId"));
     if let Some(mut campaign) = context.take_object("campaign") {
-        native.json("utm_source", campaign.take("source"));
-        native.json("utm_medium", campaign.take("medium"));
-        native.json("utm_campaign", campaign.take("name"));
-        native.json("utm_term", campaign.take("term"));
-        native.json("utm_content", campaign.take("content"));
-        campaign.rest().for_each(|(name, value)| native.context(&format!("campaign_{name}"), value));
+        native.renamed(&mut campaign, &CAMPAIGN);
+        native.contexts_named(campaign, "campaign_");
     }
-    native.contexts(&context);
-    page.rest().for_each(|(name, value)| native.context(&format!("page_{name}"), value));
+    native.contexts(context);
+    native.contexts_named(page, "page_");
     url.is_some()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::translate::lines;
     use super::*;
 
     #[test]
@@ -153,15 +187,17 @@ mod tests {
             {"type":"page","messageId":"m2","properties":{"url":"https://a.example/b","title":"B"}},
             {"type":"identify","messageId":"m3","userId":"u","traits":{"email":"e"}},
             {"type":"alias","messageId":"m4","userId":"u","previousId":"a"}, 7]}"#;
-        let translation = translate(body, None).expect("JSON");
+        let texts = Texts::default();
+        let translation = translate(body, None, &texts).expect("JSON");
         assert_eq!(translation.key.as_deref(), Some("k"));
-        insta::assert_snapshot!(translation.lines().join("\n"));
+        insta::assert_snapshot!(lines(translation).join("\n"));
     }
 
     #[test]
     fn the_address_tells_the_type() {
-        let translation = translate(r#"{"event":"a","writeKey":"k"}"#, kind_of_path("t")).expect("JSON");
-        assert_eq!(translation.lines(), [r#"{"type":"track","name":"a"}"#]);
-        assert!(translate("[]", None).is_err() && kind_of_path("x").is_none());
+        let texts = Texts::default();
+        let translation = translate(r#"{"event":"a","writeKey":"k"}"#, kind_of_path("t"), &texts).expect("JSON");
+        assert_eq!(lines(translation), [r#"{"type":"track","name":"a"}"#]);
+        assert!(translate("[]", None, &texts).is_err() && kind_of_path("x").is_none());
     }
 }

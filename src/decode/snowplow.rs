@@ -10,13 +10,16 @@
 //!
 //! Source: the published trackers and <https://docs.snowplow.io/docs/collecting-data/collecting-from-own-applications/snowplow-tracker-protocol/>.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE as ALPHABET;
 use base64::engine::general_purpose::GeneralPurpose;
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 
-use super::translate::{Native, Object, Translation, items, object_of_query, quoted};
-use super::{DecodeError, Refusal, mend_escapes};
+use super::object::{Json, Object, Texts, Value};
+use super::translate::{Native, Translation};
+use super::{DecodeError, Refusal};
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &ALPHABET,
@@ -37,125 +40,119 @@ const COLUMNS: [(&str, &str); 8] = [
 const STRUCTURED: [(&str, &str); 4] =
     [("se_ca", "category"), ("se_la", "label"), ("se_pr", "property"), ("se_va", "value")];
 
-pub fn translate(body: &str) -> Result<Translation, DecodeError> {
-    let mut outer = Object::of_body(body)?;
-    let mut translation = Translation::default();
-    for item in items(outer.take("data").ok_or(DecodeError::Empty)?)? {
-        one(&mut translation, item);
+pub fn translate<'a>(body: &'a str, texts: &'a Texts) -> Result<Translation<'a>, DecodeError> {
+    let (_, events) = Object::of_batch(body, "data")?;
+    let mut translation = Translation::new(texts);
+    for item in events.ok_or(DecodeError::Empty)? {
+        one(&mut translation, texts, || Object::parse(item));
     }
     Ok(translation)
 }
 
 /// One event in a query string.
-pub fn translate_query(query: &str) -> Translation {
-    let mut translation = Translation::default();
-    one(&mut translation, &object_of_query(query));
+pub fn translate_query<'a>(query: &'a str, texts: &'a Texts) -> Translation<'a> {
+    let mut translation = Translation::new(texts);
+    one(&mut translation, texts, || Object::of_query(query, texts));
     translation
 }
 
-fn one(translation: &mut Translation, item: &str) {
+fn one<'a>(translation: &mut Translation<'a>, texts: &'a Texts, event: impl FnOnce() -> Result<Object<'a>, Refusal>) {
     let mut key = None;
     translation.event(|native| {
-        let mut event = Object::parse(item)?;
-        key = event.take_text("aid").map(Into::into);
-        self::event(native, event)
+        let mut event = event()?;
+        key = event.take_text("aid");
+        self::event(native, event, texts)
     });
     translation.key = translation.key.take().or(key);
 }
 
-fn event(native: &mut Native<'_>, mut event: Object<'_>) -> Result<(), Refusal> {
+fn event<'a>(native: &mut Native<'a>, mut event: Object<'a>, texts: &'a Texts) -> Result<(), Refusal> {
     let kind = event.take_text("e").ok_or_else(|| Refusal::BadField { field: "e", reason: "there is none".into() })?;
-    native.json("id", event.take("eid"));
+    native.member("id", event.take("eid"));
     let time = event.take_text("dtm");
     let true_time = event.take_text("ttm");
-    native.json("timestamp", true_time.or(time).as_deref().filter(|time| is_number(time)));
-    native.json("sent_at", event.take_text("stm").as_deref().filter(|time| is_number(time)));
-    native.json("user_id", event.take("uid"));
+    let sent_at = event.take_text("stm");
+    let millis = |text: Option<Cow<'_, str>>| text.and_then(|text| text.parse().ok()).map(|ms| texts.number(ms));
+    native.member("timestamp", millis(true_time.or(time)));
+    native.member("sent_at", millis(sent_at));
+    native.member("user_id", event.take("uid"));
     let network = event.take("nuid");
-    native.json("visitor_id", event.take("duid").or(network));
+    native.member("visitor_id", event.take("duid").or(network));
     native.renamed(&mut event, &COLUMNS);
-    if let Some(contexts) = json_of(&mut event, "co", "cx") {
-        match Object::parse(&contexts).ok().and_then(|mut contexts| contexts.take("data")) {
-            Some(data) => native.context("contexts", data),
-            None => native.context("contexts", &contexts),
-        }
+    if let Some(contexts) = json_of(&mut event, "co", "cx", texts).map(Value::Json) {
+        let data = contexts.object().and_then(|mut contexts| contexts.take("data"));
+        native.context("contexts", data.unwrap_or(contexts));
     }
     match kind.as_ref() {
-        "pv" => native.text("type", Some("page")),
+        "pv" => native.text("type", "page"),
         "pp" => {
-            native.text("type", Some("page_ping"));
-            native.text("name", Some("page_ping"));
+            native.text("type", "page_ping");
+            native.text("name", "page_ping");
         }
         "se" => {
-            native.text("type", Some("track"));
+            native.text("type", "track");
             let action = event.take("se_ac");
-            native.json("name", action.or(Some("\"structured\"")));
+            native.member("name", action.or(Some(Value::Text("structured"))));
             native.renamed_properties(&mut event, &STRUCTURED);
         }
-        "ue" => self_describing(native, &mut event),
-        other => {
-            native.text("type", Some("track"));
-            native.text(
-                "name",
-                Some(match other {
-                    "tr" => "transaction",
-                    "ti" => "transaction_item",
-                    other => other,
-                }),
-            );
+        "ue" => self_describing(native, &mut event, texts),
+        _ => {
+            native.text("type", "track");
+            let name = match kind.as_ref() {
+                "tr" => "transaction".into(),
+                "ti" => "transaction_item".into(),
+                _ => kind,
+            };
+            native.text("name", name);
         }
     }
-    native.contexts(&event);
+    native.contexts(event);
     Ok(())
 }
 
 /// The name is that of the schema: `iglu:vendor/NAME/jsonschema/1-0-0`.
-fn self_describing(native: &mut Native<'_>, event: &mut Object<'_>) {
-    let json = json_of(event, "ue_pr", "ue_px").unwrap_or_default();
-    let inner = Object::parse(&json).ok().and_then(|mut outer| outer.take_object("data"));
+fn self_describing<'a>(native: &mut Native<'a>, event: &mut Object<'a>, texts: &'a Texts) {
+    let json = json_of(event, "ue_pr", "ue_px", texts).map(Value::Json);
+    let inner = json.and_then(Value::object).and_then(|mut outer| outer.take_object("data"));
     let Some(mut inner) = inner else {
-        native.text("type", Some("track"));
-        native.text("name", Some("unstructured"));
-        if !json.is_empty() {
-            native.context("ue_pr", &json);
+        native.text("type", "track");
+        native.text("name", "unstructured");
+        if let Some(json) = json {
+            native.context("ue_pr", json);
         }
         return;
     };
-    let schema = inner.take_text("schema").unwrap_or_default();
+    let schema = texts.text(inner.take_text("schema").unwrap_or_default());
     let name = schema.split('/').nth(1).unwrap_or("unstructured");
-    native.text(
-        "type",
-        Some(match name {
-            "link_click" | "button_click" => "click",
-            "screen_view" => "screen",
-            _ => "track",
-        }),
-    );
-    native.text("name", Some(name));
-    native.context("schema", &quoted(&schema));
+    let kind = match name {
+        "link_click" | "button_click" => "click",
+        "screen_view" => "screen",
+        _ => "track",
+    };
+    native.text("type", kind);
+    native.text("name", name);
+    native.context_text("schema", schema);
     match inner.take_object("data") {
-        Some(data) => native.properties(&data),
-        None => native.contexts(&inner),
+        Some(data) => native.properties(data),
+        None => native.contexts(inner),
     }
 }
 
-/// JSON that comes as text, or as base64 of it.
-fn json_of(event: &mut Object<'_>, plain: &str, encoded: &str) -> Option<String> {
-    let text = match event.take_text(plain) {
-        Some(text) => text.into_owned(),
-        None => String::from_utf8(BASE64.decode(event.take_text(encoded)?.as_bytes()).ok()?).ok()?,
-    };
-    // Only JSON may go where JSON goes.
-    serde_json::from_str::<&serde_json::value::RawValue>(&text).ok()?;
-    Some(mend_escapes(&text).0.into_owned())
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+/// JSON that comes as text, or as base64 of it; any other text stays.
+fn json_of<'a>(event: &mut Object<'a>, plain: &str, encoded: &str, texts: &'a Texts) -> Option<Json<'a>> {
+    if let Some(json) = event.peek(plain).and_then(Value::text).and_then(|text| Json::embedded(text, texts)) {
+        event.take(plain);
+        return Some(json);
+    }
+    let bytes = BASE64.decode(event.peek(encoded)?.text()?.as_bytes()).ok()?;
+    let json = Json::embedded(String::from_utf8(bytes).ok()?.into(), texts)?;
+    event.take(encoded);
+    Some(json)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::translate::lines;
     use super::*;
 
     #[test]
@@ -170,21 +167,24 @@ mod tests {
             {{"e":"se","eid":"i4","se_ca":"shop","se_ac":"buy","se_va":"7"}},
             {{"e":"pp","eid":"i5","url":"https://a.example/","pp_miy":"9"}}, {{"eid":"i6"}}]}}"#,
             BASE64.encode(contexts),
-            quoted(unstructured),
+            serde_json::Value::from(unstructured),
             BASE64.encode(unstructured),
         );
-        let translation = translate(&body).expect("JSON");
+        let texts = Texts::default();
+        let translation = translate(&body, &texts).expect("JSON");
         assert_eq!(translation.key.as_deref(), Some("app"));
-        insta::assert_snapshot!(translation.lines().join("\n"));
+        insta::assert_snapshot!(lines(translation).join("\n"));
     }
 
     #[test]
     fn a_query() {
-        let translation = translate_query("e=pv&aid=app&url=https%3A%2F%2Fa.example%2F&page=a%20b&dtm=1763805600000");
+        let texts = Texts::default();
+        let query = "e=pv&aid=app&url=https%3A%2F%2Fa.example%2F&page=a%20b&dtm=1763805600000";
+        let translation = translate_query(query, &texts);
         assert_eq!(translation.key.as_deref(), Some("app"));
         assert_eq!(
-            translation.lines(),
-            [r#"{"timestamp":1763805600000,"url":"https://a.example/","title":"a b","type":"page"}"#]
+            lines(translation),
+            [r#"{"type":"page","timestamp":1763805600000,"url":"https://a.example/","title":"a b"}"#]
         );
     }
 }

@@ -1,249 +1,84 @@
-//! Other wire formats become weir's own: each is a translation of text, and everything after it has one way only.
+//! Other wire formats become weir's own events.
 //!
-//! A translator takes the members that it knows out of an [`Object`] and writes them under their native names, mostly as
-//! the JSON that they are already. What is left over goes into `context`: nothing is thrown away.
+//! A translator takes the members that it knows out of an [`Object`] and gives them to a [`Native`] under their native
+//! names. What is left over goes into `context`: nothing is thrown away. Checks and limits are those of weir's own format.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
-use smallvec::SmallVec;
-
-use super::values::{Text, check_object};
-use super::{DecodeError, Decoded, EVENTS_MAX, Refusal, native};
-
-/// The members of a JSON object, to be taken out one by one. Of equal names the last counts, as everywhere.
-#[derive(Debug, Default)]
-pub struct Object<'a> {
-    members: SmallVec<[(Cow<'a, str>, &'a str); 16]>,
-}
-
-impl<'de> Deserialize<'de> for Object<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Object<'de>;
-
-            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut object = Object::default();
-                while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
-                    let value: &'de RawValue = map.next_value()?;
-                    object.members.push((name, value.get()));
-                }
-                Ok(object)
-            }
-        }
-
-        deserializer.deserialize_map(Members)
-    }
-}
-
-impl<'a> Object<'a> {
-    /// The object that `json` is, if it is one.
-    pub fn parse(json: &'a str) -> Result<Self, Refusal> {
-        check_object(json)?;
-        serde_json::from_str(json).map_err(|error| Refusal::NotJson(error.to_string()))
-    }
-
-    /// The object that a body is, which else is no body at all.
-    pub fn of_body(body: &'a str) -> Result<Self, DecodeError> {
-        Self::parse(body.trim_ascii()).map_err(|error| DecodeError::NotJson(error.to_string()))
-    }
-
-    /// Takes a member out: its JSON, unless it is missing or `null`.
-    pub fn take(&mut self, name: &str) -> Option<&'a str> {
-        let mut found = None;
-        while let Some(at) = self.members.iter().rposition(|(own, _)| own == name) {
-            let (_, value) = self.members.remove(at);
-            found = found.or(Some(value));
-        }
-        found.filter(|value| *value != "null")
-    }
-
-    /// Takes out the first of these that is there.
-    pub fn take_first(&mut self, names: &[&str]) -> Option<&'a str> {
-        names.iter().fold(None, |found, name| found.or_else(|| self.take(name)))
-    }
-
-    /// Takes out a member that is a string or a number, as text; one that is neither stays.
-    pub fn take_text(&mut self, name: &str) -> Option<Cow<'a, str>> {
-        let value = self.peek(name)?;
-        let text = text_of(value)?;
-        self.take(name);
-        Some(text)
-    }
-
-    /// Takes out a member that is an object; one that is none stays.
-    pub fn take_object(&mut self, name: &str) -> Option<Object<'a>> {
-        let object = Object::parse(self.peek(name)?).ok()?;
-        self.take(name);
-        Some(object)
-    }
-
-    /// Takes out members that are of no use.
-    pub fn drop_all(&mut self, names: &[&str]) {
-        self.members.retain(|(own, _)| !names.contains(&own.as_ref()));
-    }
-
-    /// The JSON of a member, which stays.
-    pub fn peek(&self, name: &str) -> Option<&'a str> {
-        self.members.iter().rfind(|(own, _)| own == name).map(|(_, value)| *value).filter(|value| *value != "null")
-    }
-
-    /// The members that are left.
-    pub fn rest(&self) -> impl Iterator<Item = (&str, &'a str)> {
-        self.members.iter().map(|(name, value)| (name.as_ref(), *value))
-    }
-
-    /// The members whose names begin with `prefix`, taken out of the others.
-    pub fn split_off(&mut self, prefix: &str) -> Object<'a> {
-        let mut split = Object::default();
-        self.members.retain(|member| {
-            let stays = !member.0.starts_with(prefix);
-            if !stays {
-                split.members.push(std::mem::take(member));
-            }
-            stays
-        });
-        split
-    }
-}
-
-/// The text that a JSON value is, if it is a string, a number or a boolean; an empty one is none.
-pub fn text_of(json: &str) -> Option<Cow<'_, str>> {
-    let text = match json.as_bytes().first()? {
-        b'"' => serde_json::from_str::<Text<'_>>(json).ok()?.0,
-        b'-' | b'0'..=b'9' | b't' | b'f' => Cow::Borrowed(json),
-        _ => return None,
-    };
-    Some(text).filter(|text| !text.is_empty())
-}
-
-/// The items of a JSON array.
-pub fn items(json: &str) -> Result<Vec<&str>, DecodeError> {
-    let items: super::values::Items<'_> =
-        serde_json::from_str(json).map_err(|error| DecodeError::NotJson(error.to_string()))?;
-    if items.count > EVENTS_MAX {
-        return Err(DecodeError::TooManyEvents(items.count));
-    }
-    Ok(items.first.into_iter().map(RawValue::get).collect())
-}
-
-/// The items of a body that is an array, else the body itself.
-pub fn items_or_one(body: &str) -> Result<Vec<&str>, DecodeError> {
-    let body = body.trim_ascii();
-    if body.starts_with('[') { items(body) } else { Ok(vec![body]) }
-}
+use super::json::scan;
+use super::object::{Object, Texts, Value, push_quoted, without_nul};
+use super::{DecodeError, Decoded, EVENT_BYTES_MAX, EVENTS_MAX, Refusal, native};
+use crate::event::Event;
 
 /// What a request's body means in weir's own format.
-#[derive(Debug, Default)]
-pub struct Translation {
-    /// Native events, one behind the other.
-    text: String,
-    /// Where each of them ends; or why it cannot be one.
-    ends: Vec<Result<usize, Refusal>>,
+#[derive(Debug)]
+pub struct Translation<'a> {
+    texts: &'a Texts,
+    events: Vec<Result<Event<'a>, Refusal>>,
     /// The write key, or the name that stands for one, where the body carries it.
-    pub key: Option<String>,
+    pub key: Option<Cow<'a, str>>,
     /// A secret key that the body carries beside it.
-    pub secret: Option<String>,
+    pub secret: Option<Cow<'a, str>>,
 }
 
-impl Translation {
-    /// Writes one event.
-    pub fn event(&mut self, write: impl FnOnce(&mut Native<'_>) -> Result<(), Refusal>) {
-        let start = self.text.len();
-        self.text.push('{');
+impl<'a> Translation<'a> {
+    /// Of a request that is still to be read; `texts` will hold what events cannot borrow from it.
+    pub fn new(texts: &'a Texts) -> Self {
+        Self { texts, events: Vec::new(), key: None, secret: None }
+    }
+
+    /// Adds one event.
+    pub fn event(&mut self, write: impl FnOnce(&mut Native<'a>) -> Result<(), Refusal>) {
         let mut native =
-            Native { text: &mut self.text, start: start + 1, properties: String::new(), context: Vec::new() };
-        match write(&mut native).map(|()| native.finish()) {
-            Ok(()) => self.ends.push(Ok(self.text.len())),
-            Err(refusal) => {
-                self.text.truncate(start);
-                self.ends.push(Err(refusal));
-            }
-        }
+            Native { texts: self.texts, event: Event::default(), refusal: None, properties: String::new() };
+        let written = write(&mut native);
+        self.events.push(written.and_then(|()| native.finish()));
     }
 
     /// The events.
-    pub fn decode(&self) -> Result<Decoded<'_>, DecodeError> {
-        if self.ends.is_empty() {
-            return Err(DecodeError::Empty);
+    pub fn decode(self) -> Result<Decoded<'a>, DecodeError> {
+        match self.events.len() {
+            0 => Err(DecodeError::Empty),
+            count if count > EVENTS_MAX => Err(DecodeError::TooManyEvents(count)),
+            _ => Ok(Decoded { key: self.key, events: self.events }),
         }
-        if self.ends.len() > EVENTS_MAX {
-            return Err(DecodeError::TooManyEvents(self.ends.len()));
-        }
-        let mut start = 0;
-        let event = |end: &Result<usize, Refusal>| {
-            let end = end.clone()?;
-            let text = &self.text[start..end];
-            start = end;
-            native::decode_translated(text)
-        };
-        let events = self.ends.iter().map(event).collect();
-        Ok(Decoded { key: self.key.as_deref().map(Cow::Borrowed), events })
-    }
-
-    /// The native events as JSON, one a line: for tests and for those who want to see.
-    #[cfg(test)]
-    pub fn lines(&self) -> Vec<String> {
-        let mut start = 0;
-        let line = |end: &Result<usize, Refusal>| match end {
-            Ok(end) => {
-                let text = self.text[start..*end].to_owned();
-                start = *end;
-                text
-            }
-            Err(refusal) => refusal.to_string(),
-        };
-        self.ends.iter().map(line).collect()
     }
 }
 
-/// One native event that is being written. Each member is to be written once.
-pub struct Native<'t> {
-    text: &'t mut String,
-    start: usize,
-    /// Members of `properties`.
+/// One event that is being written. Each member is to be written once.
+pub struct Native<'a> {
+    texts: &'a Texts,
+    event: Event<'a>,
+    /// The first thing that was wrong.
+    refusal: Option<Refusal>,
+    /// An object without its end.
     properties: String,
-    /// Members of `context`: name, JSON.
-    context: Vec<(String, String)>,
 }
 
-impl Native<'_> {
-    /// A member that is JSON already.
-    pub fn json(&mut self, name: &'static str, value: Option<&str>) {
-        if let Some(value) = value {
-            if self.text.len() > self.start {
-                self.text.push(',');
-            }
-            // Writing to a String does not fail.
-            let _ = write!(self.text, "\"{name}\":");
-            self.text.push_str(value);
+impl<'a> Native<'a> {
+    /// A member, by its native name.
+    pub fn member(&mut self, name: &'static str, value: Option<Value<'a>>) {
+        let Some(value) = value else { return };
+        if let Err(refusal) = native::set_member(&mut self.event, name, value, self.texts) {
+            self.refusal.get_or_insert(refusal);
         }
     }
 
     /// A member that is text.
-    pub fn text(&mut self, name: &'static str, value: Option<&str>) {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            self.json(name, Some(&quoted(value)));
-        }
+    pub fn text(&mut self, name: &'static str, text: impl Into<Cow<'a, str>>) {
+        let value = self.texts.value(text);
+        self.member(name, Some(value));
     }
 
     /// Members of a foreign object under their native names: theirs, ours.
-    pub fn renamed(&mut self, from: &mut Object<'_>, names: &[(&str, &'static str)]) {
+    pub fn renamed(&mut self, from: &mut Object<'a>, names: &[(&str, &'static str)]) {
         for (theirs, ours) in names {
-            self.json(ours, from.take(theirs));
+            self.member(ours, from.take(theirs));
         }
     }
 
     /// Members of a foreign object that are properties: its name for each, and ours.
-    pub fn renamed_properties(&mut self, from: &mut Object<'_>, names: &[(&str, &str)]) {
+    pub fn renamed_properties(&mut self, from: &mut Object<'a>, names: &[(&str, &str)]) {
         for (theirs, ours) in names {
             if let Some(value) = from.take(theirs) {
                 self.property(ours, value);
@@ -252,85 +87,106 @@ impl Native<'_> {
     }
 
     /// A member of `properties`.
-    pub fn property(&mut self, name: &str, value: &str) {
-        if !self.properties.is_empty() {
-            self.properties.push(',');
-        }
-        let _ = write!(self.properties, "{}:{value}", quoted(name));
+    pub fn property(&mut self, name: &str, value: Value<'a>) {
+        push_member(&mut self.properties, name, value);
     }
 
     /// All that is left of an object becomes properties.
-    pub fn properties(&mut self, object: &Object<'_>) {
-        object.rest().for_each(|(name, value)| self.property(name, value));
+    pub fn properties(&mut self, object: Object<'a>) {
+        object.rest().for_each(|(name, value)| self.property(&name, value));
     }
 
     /// A member of `context`. One of a name that is there already gets another name.
-    pub fn context(&mut self, name: &str, value: &str) {
-        let mut name = name.to_owned();
-        while self.context.iter().any(|(own, _)| *own == name) {
-            name.push('_');
-        }
-        self.context.push((name, value.to_owned()));
+    pub fn context(&mut self, name: impl Into<Cow<'a, str>>, value: Value<'a>) {
+        let mut object = Object::default();
+        object.push(name, value);
+        self.contexts(object);
+    }
+
+    /// The same, of a text.
+    pub fn context_text(&mut self, name: &'static str, text: impl Into<Cow<'a, str>>) {
+        let value = self.texts.value(text);
+        self.context(name, value);
     }
 
     /// All that is left of an object goes into `context`.
-    pub fn contexts(&mut self, object: &Object<'_>) {
-        object.rest().filter(|(_, value)| *value != "null").for_each(|(name, value)| self.context(name, value));
+    pub fn contexts(&mut self, object: Object<'a>) {
+        self.contexts_named(object, "");
     }
 
-    fn finish(mut self) {
+    /// The same, each name behind `prefix`.
+    pub fn contexts_named(&mut self, object: Object<'a>, prefix: &str) {
+        let earlier = self.event.extra.len();
+        for (name, value) in object.rest() {
+            let mut name = if prefix.is_empty() { name } else { Cow::Owned(format!("{prefix}{name}")) };
+            while self.event.extra[..earlier].iter().any(|(own, _)| *own == name) {
+                name.to_mut().push('_');
+            }
+            let value = value.json(self.texts);
+            if value != "null" {
+                self.event.extra.push((without_nul(name), value));
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Event<'a>, Refusal> {
+        if let Some(refusal) = self.refusal {
+            return Err(refusal);
+        }
         if !self.properties.is_empty() {
-            let properties = format!("{{{}}}", self.properties);
-            self.json("properties", Some(&properties));
+            self.properties.push('}');
+            self.event.properties = Some(self.texts.keep(&self.properties));
         }
-        if !self.context.is_empty() {
-            let members: Vec<String> =
-                self.context.iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
-            let context = format!("{{{}}}", members.join(","));
-            self.json("context", Some(&context));
+        let event = self.event;
+        let times = [event.timestamp, event.sent_at].into_iter().flatten().map(|time| time.raw);
+        let mut bytes: usize = event.extra.iter().map(|(name, _)| name.len()).sum();
+        for json in times.chain(event.properties).chain(event.extra.iter().map(|(_, value)| *value)) {
+            scan(json)?;
+            bytes += json.len();
         }
-        self.text.push('}');
+        if bytes > EVENT_BYTES_MAX {
+            return Err(Refusal::TooLong(bytes));
+        }
+        native::complete(event)
     }
 }
 
-/// JSON of a text, without what PostgreSQL cannot hold.
-pub fn quoted(text: &str) -> String {
-    if text.contains('\0') {
-        return serde_json::Value::from(text.replace('\0', "\u{fffd}")).to_string();
+/// Writes a member of an object that is open.
+fn push_member(object: &mut String, name: &str, value: Value<'_>) {
+    object.push(if object.is_empty() { '{' } else { ',' });
+    push_quoted(object, name);
+    object.push(':');
+    match value {
+        Value::Json(json) => object.push_str(json.get()),
+        Value::Text(text) => push_quoted(object, text),
     }
-    serde_json::Value::from(text).to_string()
 }
 
-/// `1920x1080` of two JSON numbers.
-pub fn screen_of(width: Option<&str>, height: Option<&str>) -> Option<String> {
-    let whole = |json: &str| json.parse::<f64>().ok().filter(|side| (1.0..1e6).contains(side)).map(|side| side as u32);
+/// `1920x1080` of two numbers.
+pub fn screen_of(width: Option<Value<'_>>, height: Option<Value<'_>>) -> Option<String> {
+    let whole = |side: Value<'_>| {
+        let Value::Json(json) = side else { return None };
+        json.get().parse::<f64>().ok().filter(|side| (1.0..1e6).contains(side)).map(|side| side as u32)
+    };
     Some(format!("{}x{}", whole(width?)?, whole(height?)?))
 }
 
-/// A number of milliseconds as JSON, if that is what `text` is once multiplied.
-pub fn millis_of(text: &str, factor: f64) -> Option<String> {
+/// A number of milliseconds, if that is what `text` is once multiplied.
+pub fn millis_of(text: &str, factor: f64) -> Option<i64> {
     // Beyond that no client means a time.
     const MS_MAX: f64 = 1e15;
     let ms = text.trim().parse::<f64>().ok()? * factor;
-    (ms.abs() < MS_MAX).then(|| format!("{ms:.0}"))
+    (ms.abs() < MS_MAX).then_some(ms.round() as i64)
 }
 
-/// The name and the value of each parameter of a query string.
-pub fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-    url::form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty())
-}
-
-/// A query string's parameters as an object of texts, written to `json`.
-pub fn object_of_query(query: &str) -> String {
-    let mut json = String::from("{");
-    for (name, value) in parameters(query) {
-        if json.len() > 1 {
-            json.push(',');
-        }
-        let _ = write!(json, "{}:{}", quoted(&name), quoted(&value));
-    }
-    json.push('}');
-    json
+/// The events as JSON, one a line, in weir's own format, for tests.
+#[cfg(test)]
+pub fn lines(translation: Translation<'_>) -> Vec<String> {
+    let line = |event: Result<Event<'_>, Refusal>| match event {
+        Ok(event) => event.to_json(),
+        Err(refusal) => refusal.to_string(),
+    };
+    translation.events.into_iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -340,52 +196,84 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_taken_once_and_the_last_of_equal_names_counts() {
-        let mut object = Object::parse(r#"{"a":1,"b":null,"a":2,"c":{"d":"x"},"e":"","f":[1]}"#).expect("an object");
-        assert_eq!(object.take("a"), Some("2"));
-        assert_eq!(object.take("a"), None);
-        assert_eq!(object.take("b"), None);
-        assert_eq!(object.take_text("c"), None, "no text, so it stays");
-        let mut inner = object.take_object("c").expect("an object");
-        assert_eq!(inner.take_text("d").as_deref(), Some("x"));
-        assert_eq!((object.take_text("e"), object.take_text("f")), (None, None));
-        assert_eq!(object.rest().collect::<Vec<_>>(), [("e", "\"\""), ("f", "[1]")]);
-        assert!(Object::parse("[1]").is_err() && Object::parse("{").is_err());
-    }
-
-    #[test]
     fn what_is_written_decodes() {
-        let mut translation = Translation::default();
+        let texts = Texts::default();
+        let mut translation = Translation::new(&texts);
         translation.event(|native| {
-            native.text("name", Some("a\0\"b"));
-            native.text("url", None);
-            native.property("x", "1");
-            native.context("y", "2");
-            native.context("y", "3");
+            native.text("name", "a\0\"b");
+            native.text("url", "");
+            native.property("x", Value::literal("1"));
+            native.property("x\"", Value::Text("\n"));
+            native.context("y", Value::literal("2"));
+            native.context("y", Value::Text("3"));
             Ok(())
         });
         translation.event(|native| {
-            native.text("name", Some("never"));
+            native.text("name", "never");
             Err(Refusal::NoNameNorUrl)
         });
         translation.event(|native| {
-            native.json("url", Some("\"/\""));
+            native.member("url", Some(Value::literal("\"/\"")));
             Ok(())
         });
-        let decoded = translation.decode().expect("three");
-        let [Ok(first), Err(Refusal::NoNameNorUrl), Ok(last)] = &decoded.events[..] else {
-            panic!("{decoded:?}");
-        };
-        assert_eq!(first.name.as_deref(), Some("a\u{fffd}\"b"));
-        assert_eq!(first.properties.map(RawValue::get), Some(r#"{"x":1}"#));
-        assert_eq!(first.context.map(RawValue::get), Some(r#"{"y":2,"y_":3}"#));
-        assert_eq!(last.url.as_deref(), Some("/"));
+        assert_eq!(
+            lines(translation),
+            [
+                r#"{"type":"track","name":"a�\"b","properties":{"x":1,"x\"":"\n"},"context":{"y":2,"y_":"3"}}"#,
+                "an event needs a `name` or a `url`",
+                r#"{"type":"page","url":"/"}"#
+            ]
+        );
+    }
+
+    #[test]
+    fn limits_are_those_of_native_events() {
+        let deep = format!("{}{}", "[".repeat(40), "]".repeat(40));
+        let long = format!("\"{}\"", "x".repeat(EVENT_BYTES_MAX));
+        for (json, label) in [(deep.as_str(), "too_deep"), (&long, "too_long"), ("1e5000", "number_too_large")] {
+            for place in 0..3 {
+                let texts = Texts::default();
+                let body = format!("{{\"a\":{json}}}");
+                let mut translation = Translation::new(&texts);
+                let mut object = Object::of_body(&body).expect("JSON");
+                translation.event(|native| {
+                    native.text("name", "n");
+                    match place {
+                        0 => native.properties(object),
+                        1 => native.contexts(object),
+                        _ => {
+                            let value = object.take("a").expect("there is one");
+                            native.member("properties", Some(value));
+                            native.property("a", value);
+                        }
+                    }
+                    Ok(())
+                });
+                let decoded = translation.decode().expect("one event");
+                let refusal = decoded.events[0].as_ref().expect_err(label);
+                assert_eq!(refusal.label(), if place < 2 { label } else { "bad_field" });
+            }
+        }
+    }
+
+    #[test]
+    fn many_members_are_not_compared_each_with_each() {
+        let members: Vec<String> = (0..6_000).map(|number| format!("\"{number}\":1")).collect();
+        let body = format!("{{{}}}", members.join(","));
+        let texts = Texts::default();
+        let mut translation = Translation::new(&texts);
+        translation.event(|native| {
+            native.text("name", "n");
+            native.contexts(Object::of_body(&body).map_err(|_| Refusal::TooDeep)?);
+            Ok(())
+        });
+        assert_eq!(translation.decode().expect("one").events[0].as_ref().expect("accepted").extra.len(), 6_000);
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
 
-        /// Whatever clients send, no translator writes what is no JSON, or gives up on a whole request for one event.
+        /// Whatever clients send, what a translator writes is JSON, and no request is given up for one event.
         #[test]
         fn what_a_translator_writes_is_json(format in 0..11_u8, pieces in prop::collection::vec(prop::sample::select(&[
             "\"type\":\"track\"", "\"event\":\"a\"", "\"event\":\"$identify\"", "\"name\":\"a\"", "\"n\":\"a\"", "\"e\":\"ue\"", "\"e\":\"pv\"",
@@ -396,7 +284,7 @@ mod tests {
             "\"ue_pr\":\"{\\\"data\\\":{\\\"schema\\\":\\\"a/b\\\",\\\"data\\\":{}}}\"", "\"ue_pr\":\"{\"", "\"cx\":\"e30\"", "\"p\":\"{}\"", "\"p\":{\"a\":1}", "\"size\":[1]",
             "\"s\":\"1,2\"", "\"id\":\"1\"", "\"source\":\"s\"", "\"data\":{\"a\":1}", "\"screen\":{\"width\":1e9,\"height\":\"x\"}", "\"ep.a\":\"b\"", "\"a\":\"\\\"\"",
         ][..]), 0..7)) {
-            let object = format!("{{{}}}", pieces.join(","));
+            let object = super::super::mend_escapes(&format!("{{{}}}", pieces.join(","))).0.into_owned();
             let pairs: Vec<String> = pieces.iter().map(|piece| {
                 let (name, value) = piece.split_once(':').expect("a member");
                 let value = value.trim_matches('"');
@@ -404,33 +292,49 @@ mod tests {
             }).collect();
             let query = pairs.join("&");
             let many = |name: &str| format!(r#"{{"{name}":[{object},7,{object}]}}"#);
+            let (body, texts) = (match format {
+                0 => many("batch"),
+                1 => many("batch"),
+                3 | 10 => format!("[{object},7]"),
+                4 => many("data"),
+                6 => many("requests"),
+                8 => many("hits"),
+                9 => many("events"),
+                _ => object.clone(),
+            }, Texts::default());
             let translated = match format {
-                0 => super::super::segment::translate(&many("batch"), None),
-                1 => super::super::posthog::translate(&many("batch")),
-                2 => super::super::plausible::translate(&object),
-                3 => super::super::umami::translate(&format!("[{object},7]")),
-                4 => super::super::snowplow::translate(&many("data")),
-                5 => Ok(super::super::snowplow::translate_query(&query)),
-                6 => super::super::matomo::translate(&many("requests")),
-                7 => Ok(super::super::matomo::translate_query(&query)),
-                8 => super::super::goatcounter::translate(&many("hits")),
-                9 => super::super::ga4::translate(&query, &many("events")),
-                _ => super::super::reload::translate(&format!("[{object},7]"), super::super::reload::Shape::Event),
+                0 => super::super::segment::translate(&body, None, &texts),
+                1 => super::super::posthog::translate(&body, &texts),
+                2 => super::super::plausible::translate(&body, &texts),
+                3 => super::super::umami::translate(&body, &texts),
+                4 => super::super::snowplow::translate(&body, &texts),
+                5 => Ok(super::super::snowplow::translate_query(&query, &texts)),
+                6 => super::super::matomo::translate(&body, &texts),
+                7 => Ok(super::super::matomo::translate_query(&query, &query, &texts)),
+                8 => super::super::goatcounter::translate(&body, &texts),
+                9 => super::super::ga4::translate(&query, &body, &texts),
+                _ => super::super::reload::translate(&body, super::super::reload::Shape::Event, &texts),
             }.expect("the body is JSON");
-            for event in translated.decode().expect("there are events").events {
-                prop_assert!(!matches!(event, Err(Refusal::NotJson(_))), "{object}: {event:?} of {:?}", translated.lines());
-            }
-            for translated in [super::super::ga4::translate_gtag(&query, &query), super::super::goatcounter::translate_query(&query)] {
-                let decoded = translated.decode().expect("there are events");
-                prop_assert!(!decoded.events.iter().any(|event| matches!(event, Err(Refusal::NotJson(_)))), "{query}: {decoded:?}");
+            let gtag = super::super::ga4::translate_gtag(&query, &query, &texts);
+            let count = super::super::goatcounter::translate_query(&query, &texts);
+            for translation in [translated, gtag, count] {
+                for event in translation.decode().expect("there are events").events.into_iter().flatten() {
+                    let json = event.to_json();
+                    let value: serde_json::Value = serde_json::from_str(&json).expect(&json);
+                    prop_assert!(value.get("properties").is_none_or(serde_json::Value::is_object), "{}", json);
+                    for time in [event.timestamp, event.sent_at].into_iter().flatten() {
+                        prop_assert!(serde_json::from_str::<serde_json::Value>(time.raw).is_ok(), "{}", time.raw);
+                    }
+                }
             }
         }
     }
 
     #[test]
     fn screens_are_two_whole_numbers() {
-        assert_eq!(screen_of(Some("1920"), Some("1080.0")).as_deref(), Some("1920x1080"));
-        assert_eq!(screen_of(Some("0"), Some("1080")), None);
-        assert_eq!(screen_of(Some("\"x\""), Some("1")), None);
+        let screen = |width, height| screen_of(Some(Value::literal(width)), Some(Value::literal(height)));
+        assert_eq!(screen("1920", "1080.0").as_deref(), Some("1920x1080"));
+        assert_eq!(screen("0", "1080"), None);
+        assert_eq!(screen("\"x\"", "1"), None);
     }
 }

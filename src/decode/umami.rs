@@ -8,7 +8,10 @@
 //!
 //! Source: Umami's tracker and @umami/node as published. `url` may be a path alone: `hostname` completes it.
 
-use super::translate::{Native, Object, Translation, items_or_one, millis_of};
+use std::borrow::Cow;
+
+use super::object::{Json, Object, Texts};
+use super::translate::{Native, Translation, millis_of};
 use super::{DecodeError, Refusal};
 
 const COLUMNS: [(&str, &str); 7] = [
@@ -21,9 +24,9 @@ const COLUMNS: [(&str, &str); 7] = [
     ("id", "user_id"),
 ];
 
-pub fn translate(body: &str) -> Result<Translation, DecodeError> {
-    let mut translation = Translation::default();
-    for item in items_or_one(body)? {
+pub fn translate<'a>(body: &'a str, texts: &'a Texts) -> Result<Translation<'a>, DecodeError> {
+    let mut translation = Translation::new(texts);
+    for item in Json::parse(body)?.items_or_one()? {
         let mut key = None;
         translation.event(|native| {
             let mut outer = Object::parse(item)?;
@@ -31,49 +34,52 @@ pub fn translate(body: &str) -> Result<Translation, DecodeError> {
             let mut payload = outer
                 .take_object("payload")
                 .ok_or_else(|| Refusal::BadField { field: "payload", reason: "expected an object".into() })?;
-            key = ["website", "link", "pixel"].iter().find_map(|name| payload.take_text(name)).map(Into::into);
-            event(native, kind.as_deref().unwrap_or("event"), payload);
-            native.contexts(&outer);
+            key = ["website", "link", "pixel"].iter().find_map(|name| payload.take_text(name));
+            event(native, kind.unwrap_or("event".into()), payload, texts);
+            native.contexts(outer);
             Ok(())
         });
-        translation.key = translation.key.or(key);
+        if translation.key.is_none() {
+            translation.key = key;
+        }
     }
     Ok(translation)
 }
 
-fn event(native: &mut Native<'_>, kind: &str, mut payload: Object<'_>) {
+fn event<'a>(native: &mut Native<'a>, kind: Cow<'a, str>, mut payload: Object<'a>, texts: &'a Texts) {
     let name = payload.take("name");
-    let kind = match (kind, name) {
-        ("event", None) => "page",
-        ("event", Some(_)) => "track",
-        ("performance", _) => "web_vitals",
-        (kind, _) => kind,
+    let kind = match (kind.as_ref(), name) {
+        ("event", None) => "page".into(),
+        ("event", Some(_)) => "track".into(),
+        ("performance", _) => "web_vitals".into(),
+        _ => kind,
     };
-    native.text("type", Some(kind));
-    native.json("name", name);
+    native.member("name", name);
     if name.is_none() && kind != "page" {
-        native.text("name", Some(kind));
+        native.text("name", kind.clone());
     }
+    native.text("type", kind);
     let host = payload.take_text("hostname");
     let url = payload.take_text("url");
     let url = match (url, host) {
-        (Some(url), Some(host)) if url.starts_with('/') => Some(format!("https://{host}{url}")),
-        (None, Some(host)) => Some(format!("https://{host}/")),
-        (url, _) => url.map(Into::into),
+        (Some(url), Some(host)) if url.starts_with('/') => Some(format!("https://{host}{url}").into()),
+        (None, Some(host)) => Some(format!("https://{host}/").into()),
+        (url, _) => url,
     };
-    native.text("url", url.as_deref());
+    native.text("url", url.unwrap_or_default());
     native.renamed(&mut payload, &COLUMNS);
     let seconds = payload.take_text("timestamp");
-    native.json("timestamp", seconds.and_then(|seconds| millis_of(&seconds, 1e3)).as_deref());
+    native.member("timestamp", seconds.and_then(|seconds| millis_of(&seconds, 1e3)).map(|ms| texts.number(ms)));
     if let Some(data) = payload.take_object("data") {
-        native.properties(&data);
+        native.properties(data);
     }
     native.renamed_properties(&mut payload, &["lcp", "inp", "cls", "fcp", "ttfb"].map(|vital| (vital, vital)));
-    native.contexts(&payload);
+    native.contexts(payload);
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::translate::lines;
     use super::*;
 
     #[test]
@@ -82,8 +88,9 @@ mod tests {
             {"type":"event","payload":{"website":"w","url":"https://a.example/","name":"buy","data":{"n":1},"timestamp":1763805600}},
             {"type":"identify","payload":{"website":"w","id":"u","data":{"email":"e"}}},
             {"type":"performance","payload":{"website":"w","url":"/","hostname":"a.example","lcp":1200.5}}, {}]"#;
-        let translation = translate(body).expect("JSON");
+        let texts = Texts::default();
+        let translation = translate(body, &texts).expect("JSON");
         assert_eq!(translation.key.as_deref(), Some("w"));
-        insta::assert_snapshot!(translation.lines().join("\n"));
+        insta::assert_snapshot!(lines(translation).join("\n"));
     }
 }

@@ -155,7 +155,7 @@ impl Enricher {
             language: event.language.as_deref().or(language),
             screen: event.screen.as_deref(),
             // Of an identify these are the person's traits.
-            properties: event.properties.map(RawValue::get).filter(|_| !(is_anonymous && event.kind == "identify")),
+            properties: event.properties.filter(|_| !(is_anonymous && event.kind == "identify")),
             context: context.as_deref(),
         }
         .encode(tuples);
@@ -192,7 +192,7 @@ fn claimed_agent<'e>(event: &'e Event<'_>, kind: KeyKind, request: &RequestFacts
 
 /// The believable time of an event, and the original where that was not believed. Must not depend on `sent_at`, which
 /// changes on a retry.
-fn occurred_at(time: Option<ClientTime<'_>>, kind: KeyKind, received_at: Timestamp) -> (Timestamp, Option<&RawValue>) {
+fn occurred_at(time: Option<ClientTime<'_>>, kind: KeyKind, received_at: Timestamp) -> (Timestamp, Option<&str>) {
     let behind_max = match kind {
         KeyKind::Public => BEHIND_MAX,
         KeyKind::Secret => IMPORT_BEHIND_MAX,
@@ -208,7 +208,7 @@ fn occurred_at(time: Option<ClientTime<'_>>, kind: KeyKind, received_at: Timesta
     }
 }
 
-fn sent_at(time: Option<ClientTime<'_>>) -> (Option<Timestamp>, Option<&RawValue>) {
+fn sent_at(time: Option<ClientTime<'_>>) -> (Option<Timestamp>, Option<&str>) {
     match time {
         None => (None, None),
         Some(ClientTime { at: Some(at), .. }) if CLOCK_SECONDS.contains(&at.as_second()) => (Some(at), None),
@@ -247,8 +247,8 @@ fn random_tail() -> u128 {
 
 /// What goes into the `context` column beside the client's own context.
 struct Context<'a> {
-    timestamp: Option<&'a RawValue>,
-    sent_at: Option<&'a RawValue>,
+    timestamp: Option<&'a str>,
+    sent_at: Option<&'a str>,
     user_agent: Option<&'a str>,
     click_ids: &'a [(&'static str, String)],
 }
@@ -256,7 +256,7 @@ struct Context<'a> {
 impl Context<'_> {
     /// The column's JSON. What has a name that the client's context uses too moves into `extra`; nothing is thrown away.
     fn write(&self, event: &Event<'_>) -> Option<String> {
-        let own = event.context.map(RawValue::get).map(inside).filter(|members| !members.is_empty());
+        let own = event.context.map(inside).filter(|members| !members.is_empty());
         let derived = self.derived();
         let has_others = !(derived.is_empty() && event.extra.is_empty());
         let taken = if own.is_some() && has_others { own_names(event.context) } else { BTreeSet::new() };
@@ -267,7 +267,7 @@ impl Context<'_> {
             if is_hidden { &mut hidden } else { &mut members }.add(name, value);
         }
         for (name, value) in &event.extra {
-            if taken.contains(name.as_ref()) { &mut hidden } else { &mut members }.add(name, value.get());
+            if taken.contains(name.as_ref()) { &mut hidden } else { &mut members }.add(name, value);
         }
         if !hidden.0.is_empty() {
             let mut name = "extra".to_owned();
@@ -286,7 +286,7 @@ impl Context<'_> {
     fn derived(&self) -> SmallVec<[(&'static str, Cow<'_, str>); 4]> {
         let mut derived = SmallVec::new();
         for (name, raw) in [("timestamp", self.timestamp), ("sent_at", self.sent_at)] {
-            derived.extend(raw.map(|raw| (name, raw.get().into())));
+            derived.extend(raw.map(|raw| (name, raw.into())));
         }
         derived.extend(self.user_agent.map(|user_agent| ("user_agent", quoted(user_agent).into())));
         if !self.click_ids.is_empty() {
@@ -326,8 +326,8 @@ fn inside(object: &str) -> &str {
     object.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().trim_ascii()
 }
 
-fn own_names(context: Option<&RawValue>) -> BTreeSet<String> {
-    let members = context.map(|raw| serde_json::from_str::<BTreeMap<String, &RawValue>>(raw.get()));
+fn own_names(context: Option<&str>) -> BTreeSet<String> {
+    let members = context.map(|raw| serde_json::from_str::<BTreeMap<String, &RawValue>>(raw));
     members.and_then(Result::ok).map(|members| members.into_keys().collect()).unwrap_or_default()
 }
 

@@ -16,10 +16,11 @@ use serde_json::json;
 use super::answer::{Accepted, Rejected, RequestError, json};
 use super::collect::{Collector, Taken};
 use super::routes::pixel_image;
-use crate::decode::translate::{Translation, parameters};
+use crate::decode::object::{Texts, parameters};
+use crate::decode::translate::Translation;
 use crate::decode::{
-    DecodeError, Decoded, Refusal, cloudevents, ga4, goatcounter, matomo, mend_escapes, plausible, posthog, reload,
-    segment, snowplow, umami,
+    DecodeError, Decoded, Refusal, cloudevents, ga4, goatcounter, matomo, plausible, posthog, reload, segment,
+    snowplow, umami,
 };
 use crate::sources::{KeyKind, WriteKey};
 
@@ -96,33 +97,44 @@ struct Asked {
     is_image: bool,
 }
 
+type WithSecret<'a> = (Decoded<'a>, Option<Cow<'a, str>>);
+
 impl Format {
     /// Its events, in weir's own format.
-    fn translate(self, parts: &Parts, body: &str) -> Result<Translation, DecodeError> {
+    fn translate<'a>(self, parts: &'a Parts, body: &'a str, texts: &'a Texts) -> Result<Translation<'a>, DecodeError> {
         let query = parts.uri.query().unwrap_or_default();
         match self {
-            Self::Segment(kind) | Self::Jitsu(kind) => segment::translate(body, kind),
-            Self::SegmentPixel(kind) => segment::translate_query(query, kind),
+            Self::Segment(kind) | Self::Jitsu(kind) => segment::translate(body, kind, texts),
+            Self::SegmentPixel(kind) => segment::translate_query(query, kind, texts),
             Self::Posthog | Self::PosthogV1 => {
-                let body = if body.is_empty() { Cow::Borrowed(query) } else { Cow::Borrowed(body) };
-                let json = posthog::unwrap(&body)?;
-                posthog::translate(&mend_escapes(&json).0)
+                let json = posthog::unwrap(if body.is_empty() { query } else { body }, texts)?;
+                posthog::translate(json, texts)
             }
-            Self::Plausible => plausible::translate(body),
-            Self::Umami => umami::translate(body),
-            Self::Snowplow if parts.method == Method::GET => Ok(snowplow::translate_query(query)),
-            Self::Snowplow => snowplow::translate(body),
-            Self::Matomo if matomo::is_bulk(body) => matomo::translate(body),
+            Self::Plausible => plausible::translate(body, texts),
+            Self::Umami => umami::translate(body, texts),
+            Self::Snowplow if parts.method == Method::GET => Ok(snowplow::translate_query(query, texts)),
+            Self::Snowplow => snowplow::translate(body, texts),
+            Self::Matomo if matomo::is_bulk(body) => matomo::translate(body, texts),
             // A form's parameters and the address's belong together.
-            Self::Matomo => Ok(matomo::translate_query(&[query, body.trim_ascii()].join("&"))),
-            Self::Goatcounter => Ok(goatcounter::translate_query(query)),
-            Self::GoatcounterApi => goatcounter::translate(body),
-            Self::Ga4 | Self::Ga4Debug => ga4::translate(query, body),
-            Self::Gtag => Ok(ga4::translate_gtag(query, body)),
-            Self::Cloudevents => Ok(cloudevents_of(&parts.headers, body)?),
-            Self::Reload(shape) => reload::translate(body, shape),
-            Self::Chord => reload::translate_chord(body, parts.uri.path().rsplit('/').next().unwrap_or_default()),
+            Self::Matomo => Ok(matomo::translate_query(query, body.trim_ascii(), texts)),
+            Self::Goatcounter => Ok(goatcounter::translate_query(query, texts)),
+            Self::GoatcounterApi => goatcounter::translate(body, texts),
+            Self::Ga4 | Self::Ga4Debug => ga4::translate(query, body, texts),
+            Self::Gtag => Ok(ga4::translate_gtag(query, body, texts)),
+            Self::Cloudevents => cloudevents_of(&parts.headers, body, texts),
+            Self::Reload(shape) => reload::translate(body, shape, texts),
+            Self::Chord => {
+                let table = parts.uri.path().rsplit('/').next().unwrap_or_default();
+                reload::translate_chord(body, table, texts)
+            }
         }
+    }
+
+    /// The same, and a secret key that stands in the body.
+    fn decode<'a>(self, parts: &'a Parts, body: &'a str, texts: &'a Texts) -> Result<WithSecret<'a>, DecodeError> {
+        let mut translation = self.translate(parts, body, texts)?;
+        let secret = translation.secret.take();
+        Ok((translation.decode()?, secret))
     }
 
     /// What of a request its answer depends on.
@@ -229,16 +241,16 @@ impl Format {
     }
 }
 
-fn cloudevents_of(headers: &HeaderMap, body: &str) -> Result<Translation, DecodeError> {
+fn cloudevents_of<'a>(headers: &'a HeaderMap, body: &'a str, texts: &'a Texts) -> Result<Translation<'a>, DecodeError> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if kind.starts_with("application/cloudevents") || !headers.contains_key("ce-id") {
-        return cloudevents::translate(body);
+        return cloudevents::translate(body, texts);
     }
     let attributes = headers.iter().filter_map(|(name, value)| {
         let name = name.as_str().strip_prefix("ce-")?;
         Some((name, value.to_str().ok()?))
     });
-    Ok(cloudevents::translate_binary(attributes, body, kind.is_empty() || kind.contains("json")))
+    Ok(cloudevents::translate_binary(attributes, body, kind.is_empty() || kind.contains("json"), texts))
 }
 
 impl Collector {
@@ -257,8 +269,8 @@ impl Collector {
         let mut memory = self.memory.reservation();
         let body = self.any_body(&parts.headers, body, &mut memory).await?;
         let text = self.text(&body)?;
-        let translation = format.translate(&parts, &text)?;
-        let decoded = translation.decode()?;
+        let texts = Texts::default();
+        let (decoded, _) = format.decode(&parts, &text, &texts)?;
         let message = |(index, event): (usize, &Result<_, Refusal>)| {
             let refusal = event.as_ref().err()?;
             Some(json!({ "fieldPath": format!("events[{index}]"), "description": refusal.to_string(),
@@ -274,15 +286,14 @@ impl Collector {
         let mut memory = self.memory.reservation();
         let body = self.any_body(&parts.headers, body, &mut memory).await?;
         let text = self.text(&body)?;
-        let translation = format.translate(&parts, &text)?;
-        // As large as the body, more or less.
-        if !memory.grow(text.len()) {
+        let texts = Texts::default();
+        let (decoded, secret) = format.decode(&parts, &text, &texts)?;
+        if !memory.grow(texts.bytes()) {
             return Err(RequestError::Overloaded);
         }
-        let decoded = translation.decode()?;
         let key = match sender.key {
             Some(key) => key,
-            None => self.foreign_key(&parts, &translation, &decoded)?,
+            None => self.foreign_key(&parts, secret.as_deref(), &decoded)?,
         };
         let asked = format.asked(&parts, &text, &decoded);
         let rows = self.rows(&decoded, &key, &parts.headers, sender.ip, &mut memory).await?;
@@ -294,10 +305,10 @@ impl Collector {
     fn foreign_key(
         &self,
         parts: &Parts,
-        translation: &Translation,
+        secret: Option<&str>,
         decoded: &Decoded<'_>,
     ) -> Result<Arc<WriteKey>, RequestError> {
-        let secret = translation.secret.as_deref().and_then(|secret| self.keys.get(secret));
+        let secret = secret.and_then(|secret| self.keys.get(secret));
         if let Some(key) = secret.filter(|key| key.kind == KeyKind::Secret) {
             self.rates.check_key(&key).map_err(RequestError::TooOften)?;
             return Ok(key);

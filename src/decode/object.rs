@@ -1,0 +1,530 @@
+//! What other products' clients send, taken apart member by member.
+//!
+//! A body is parsed once, as a whole ([`Json::parse`]). After that its parts are found by quotes and brackets alone, and
+//! nothing is copied but text that holds escapes.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bumpalo::Bump;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::json::{end_of_string, mend_escapes};
+use super::values::{Items, MaybeText, Text, check_object};
+use super::{DecodeError, EVENT_BYTES_MAX, EVENTS_MAX, Refusal};
+
+/// Room for the members of most objects, so that reading one allocates once.
+const MEMBERS_USUAL: usize = 24;
+
+/// Texts that a translator makes, for as long as the events that borrow them.
+#[derive(Debug, Default)]
+pub struct Texts(Bump);
+
+impl Texts {
+    pub fn keep(&self, text: &str) -> &str {
+        self.0.alloc_str(text)
+    }
+
+    /// The text itself where it will live as long anyway, else kept.
+    pub fn text<'a>(&'a self, text: Cow<'a, str>) -> &'a str {
+        match text {
+            Cow::Borrowed(text) => text,
+            Cow::Owned(text) => self.keep(&text),
+        }
+    }
+
+    /// A value that is text, without what PostgreSQL cannot hold.
+    pub fn value<'a>(&'a self, text: impl Into<Cow<'a, str>>) -> Value<'a> {
+        Value::Text(self.text(without_nul(text.into())))
+    }
+
+    /// A value that is a whole number.
+    pub fn number(&self, number: i64) -> Value<'_> {
+        Value::Json(Json(self.keep(&number.to_string())))
+    }
+
+    /// Memory that these take.
+    pub fn bytes(&self) -> usize {
+        self.0.allocated_bytes()
+    }
+}
+
+/// JSON that a parser has accepted: a value of any type, without space around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Json<'a>(&'a str);
+
+impl<'a> Json<'a> {
+    pub fn parse(text: &'a str) -> Result<Self, DecodeError> {
+        let raw: &RawValue = serde_json::from_str(text).map_err(|error| DecodeError::NotJson(error.to_string()))?;
+        Ok(Self(raw.get()))
+    }
+
+    /// JSON that came as text within JSON, or in another wrapping: if it is any.
+    pub fn embedded(text: Cow<'a, str>, texts: &'a Texts) -> Option<Self> {
+        let text = texts.text(text);
+        Self::parse(texts.text(mend_escapes(text).0)).ok()
+    }
+
+    pub fn get(self) -> &'a str {
+        self.0
+    }
+
+    /// The text of a string that holds no escapes.
+    fn plain(self) -> Option<&'a str> {
+        let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
+        memchr::memchr(b'\\', inner.as_bytes()).is_none().then_some(inner)
+    }
+
+    /// An array's items.
+    pub fn items(self) -> Result<Vec<Json<'a>>, DecodeError> {
+        if !self.0.starts_with('[') {
+            return Err(DecodeError::NotJson("expected an array of events".to_owned()));
+        }
+        let items: Vec<_> = Parts::of(self).take(EVENTS_MAX + 1).collect();
+        if items.len() > EVENTS_MAX {
+            return Err(DecodeError::TooManyEvents(Parts::of(self).count()));
+        }
+        Ok(items)
+    }
+
+    /// An array's items; what is none is its own only item.
+    pub fn items_or_one(self) -> Result<Vec<Json<'a>>, DecodeError> {
+        if self.0.starts_with('[') { self.items() } else { Ok(vec![self]) }
+    }
+}
+
+/// The values directly inside an array; of an object its names, too.
+struct Parts<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Parts<'a> {
+    fn of(json: Json<'a>) -> Self {
+        Self { text: json.0, at: 1 }
+    }
+
+    /// The next byte that is no space, comma or colon.
+    fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while matches!(bytes.get(self.at)?, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':') {
+            self.at += 1;
+        }
+        bytes.get(self.at).copied()
+    }
+
+    /// Goes into the next value, if that is an object.
+    fn enter_object(&mut self) -> bool {
+        let is_object = self.peek() == Some(b'{');
+        self.at += usize::from(is_object);
+        is_object
+    }
+
+    /// Goes out of an object that has ended.
+    fn leave(&mut self) {
+        self.at += 1;
+    }
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = Json<'a>;
+
+    fn next(&mut self) -> Option<Json<'a>> {
+        self.peek()?;
+        let start = self.at;
+        self.at = end_of_value(self.text.as_bytes(), start)?;
+        self.text.get(start..self.at).map(Json)
+    }
+}
+
+/// The index after the value that begins at `start`; `None` where the array or object ends instead.
+fn end_of_value(bytes: &[u8], start: usize) -> Option<usize> {
+    match bytes.get(start)? {
+        b'"' => Some(end_of_string(bytes, start)),
+        b'{' | b'[' => {
+            let (mut depth, mut at) = (0_usize, start);
+            loop {
+                match bytes.get(at)? {
+                    b'"' => {
+                        at = end_of_string(bytes, at);
+                        continue;
+                    }
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' => depth -= 1,
+                    _ => {}
+                }
+                at += 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+        }
+        b'}' | b']' => None,
+        _ => {
+            let length = bytes[start..]
+                .iter()
+                .position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r'));
+            Some(length.map_or(bytes.len(), |length| start + length))
+        }
+    }
+}
+
+/// A member's value: JSON, or text of a form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value<'a> {
+    Json(Json<'a>),
+    Text(&'a str),
+}
+
+impl<'a> Value<'a> {
+    /// JSON of the kind that programs write, not clients.
+    pub const fn literal(json: &'static str) -> Value<'static> {
+        Value::Json(Json(json))
+    }
+
+    /// The text that it is, if it is a string, a number or a boolean; an empty one is none.
+    pub fn text(self) -> Option<Cow<'a, str>> {
+        let text = match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Json(json) => match json.0.as_bytes().first()? {
+                b'"' => match json.plain() {
+                    Some(text) => Cow::Borrowed(text),
+                    None => Cow::Owned(serde_json::from_str(json.0).ok()?),
+                },
+                b'-' | b'0'..=b'9' | b't' | b'f' => Cow::Borrowed(json.0),
+                _ => return None,
+            },
+        };
+        Some(text).filter(|text| !text.is_empty())
+    }
+
+    /// The text that a member of weir's own format may be, which is pickier about numbers.
+    pub(super) fn native_text(self) -> Result<Option<Cow<'a, str>>, serde_json::Error> {
+        let text = match self {
+            Self::Text(text) => Some(Cow::Borrowed(text)),
+            Self::Json(json) => match json.plain() {
+                Some(text) => Some(Cow::Borrowed(text)),
+                None => MaybeText.deserialize(&mut serde_json::Deserializer::from_str(json.0))?,
+            },
+        };
+        Ok(text.filter(|text| !text.is_empty()))
+    }
+
+    /// Text of a form that is a number, as one.
+    pub fn as_number(self, texts: &'a Texts) -> Option<Self> {
+        let text = self.text()?;
+        serde_json::from_str::<serde_json::Number>(&text).ok()?;
+        Json::embedded(text, texts).map(Self::Json)
+    }
+
+    /// As JSON.
+    pub fn json(self, texts: &'a Texts) -> &'a str {
+        match self {
+            Self::Json(json) => json.0,
+            Self::Text(text) => {
+                let mut json = String::with_capacity(text.len() + 2);
+                push_quoted(&mut json, text);
+                texts.keep(&json)
+            }
+        }
+    }
+
+    /// Whether it is the JSON `json`, or the text of that.
+    pub fn is(self, json: &str) -> bool {
+        match self {
+            Self::Json(own) => own.0 == json,
+            Self::Text(own) => own == json,
+        }
+    }
+
+    fn is_null(self) -> bool {
+        matches!(self, Self::Json(Json("null")))
+    }
+
+    fn is_object(self) -> bool {
+        matches!(self, Self::Json(json) if json.0.starts_with('{'))
+    }
+
+    /// The object that it is.
+    pub fn object(self) -> Option<Object<'a>> {
+        match self {
+            Self::Json(json) if self.is_object() => Some(Object::of(json)),
+            _ => None,
+        }
+    }
+}
+
+/// The members of an object, to be taken out one by one. Of equal names the last counts, as everywhere.
+#[derive(Debug, Default, Clone)]
+pub struct Object<'a> {
+    members: Vec<(Cow<'a, str>, Value<'a>)>,
+}
+
+impl<'a> Object<'a> {
+    fn of(json: Json<'a>) -> Self {
+        Self::read(&mut Parts::of(json), None).0
+    }
+
+    /// Reads members up to the end of the object, and apart from them those of the inner object of this name.
+    fn read(parts: &mut Parts<'a>, inner: Option<&str>) -> (Self, Option<Self>) {
+        let mut members = Vec::with_capacity(MEMBERS_USUAL);
+        let mut inside = None;
+        while let Some(name) = parts.next() {
+            let name = Value::Json(name).native_text().ok().flatten().unwrap_or_default();
+            if inner.is_some_and(|inner| inner == name) && parts.enter_object() {
+                inside = Some(Self::read(parts, None).0);
+                parts.leave();
+            } else if let Some(value) = parts.next() {
+                members.push((name, Value::Json(value)));
+            }
+        }
+        (Self { members }, inside)
+    }
+
+    /// The object that one of several events is.
+    pub fn parse(json: Json<'a>) -> Result<Self, Refusal> {
+        check_object(json.0)?;
+        Ok(Self::of(json))
+    }
+
+    /// The same with the object that is its member `inner`, if that is one.
+    pub fn parse_with(json: Json<'a>, inner: &str) -> Result<(Self, Option<Self>), Refusal> {
+        check_object(json.0)?;
+        Ok(Self::read(&mut Parts::of(json), Some(inner)))
+    }
+
+    /// The object that a body is, which else is no body at all.
+    pub fn of_body(body: &'a str) -> Result<Self, DecodeError> {
+        Self::parse(Json::parse(body)?).map_err(|error| DecodeError::NotJson(error.to_string()))
+    }
+
+    /// The object that a body is, with the array of events that is its member `name`, if it has one.
+    pub fn of_batch(body: &'a str, name: &'static str) -> Result<(Self, Option<Vec<Json<'a>>>), DecodeError> {
+        let mut json = serde_json::Deserializer::from_str(body);
+        let (object, items) = json
+            .deserialize_map(BatchVisitor(name))
+            .and_then(|batch| json.end().map(|()| batch))
+            .map_err(|error| DecodeError::NotJson(error.to_string()))?;
+        match items {
+            Some(items) if items.count > EVENTS_MAX => Err(DecodeError::TooManyEvents(items.count)),
+            items => Ok((object, items.map(|items| items.first.into_iter().map(|raw| Json(raw.get())).collect()))),
+        }
+    }
+
+    /// A query string's or a form's parameters.
+    pub fn of_query(query: &'a str, texts: &'a Texts) -> Result<Self, Refusal> {
+        if query.len() > EVENT_BYTES_MAX {
+            return Err(Refusal::TooLong(query.len()));
+        }
+        Ok(Self { members: parameters(query).map(|(name, value)| (without_nul(name), texts.value(value))).collect() })
+    }
+
+    /// Adds another's members, which count for more than those of equal names.
+    pub fn append(&mut self, mut other: Self) {
+        self.members.append(&mut other.members);
+    }
+
+    /// Adds a member.
+    pub fn push(&mut self, name: impl Into<Cow<'a, str>>, value: Value<'a>) {
+        self.members.push((name.into(), value));
+    }
+
+    /// Takes a member out, unless it is missing or `null`.
+    pub fn take(&mut self, name: &str) -> Option<Value<'a>> {
+        let mut at = self.position(name, self.members.len())?;
+        let (_, found) = self.members.remove(at);
+        while let Some(earlier) = self.position(name, at) {
+            self.members.remove(earlier);
+            at = earlier;
+        }
+        Some(found).filter(|value| !value.is_null())
+    }
+
+    /// Where the last of this name is among the first `count` members.
+    fn position(&self, name: &str, count: usize) -> Option<usize> {
+        self.members[..count].iter().rposition(|(own, _)| own == name)
+    }
+
+    /// Takes out the first of these that is there.
+    pub fn take_first(&mut self, names: &[&str]) -> Option<Value<'a>> {
+        names.iter().fold(None, |found, name| found.or_else(|| self.take(name)))
+    }
+
+    /// Takes out a member that is a string, a number or a boolean, as text; any other stays.
+    pub fn take_text(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let text = self.peek(name)?.text()?;
+        self.take(name);
+        Some(text)
+    }
+
+    /// Takes out a member that is an object; one that is none stays.
+    pub fn take_if_object(&mut self, name: &str) -> Option<Value<'a>> {
+        self.peek(name).filter(|value| value.is_object())?;
+        self.take(name)
+    }
+
+    /// The same, to be taken apart.
+    pub fn take_object(&mut self, name: &str) -> Option<Object<'a>> {
+        self.take_if_object(name)?.object()
+    }
+
+    /// Takes out members that are of no use.
+    pub fn drop_all(&mut self, names: &[&str]) {
+        self.members.retain(|(own, _)| !names.contains(&own.as_ref()));
+    }
+
+    /// A member, which stays.
+    pub fn peek(&self, name: &str) -> Option<Value<'a>> {
+        self.members.iter().rfind(|(own, _)| own == name).map(|(_, value)| *value).filter(|value| !value.is_null())
+    }
+
+    /// The members that are left.
+    pub fn rest(self) -> impl ExactSizeIterator<Item = (Cow<'a, str>, Value<'a>)> {
+        self.members.into_iter()
+    }
+
+    /// The members whose names begin with `prefix`, taken out of the others.
+    pub fn split_off(&mut self, prefix: &str) -> Object<'a> {
+        let (split, stay) =
+            std::mem::take(&mut self.members).into_iter().partition(|(name, _)| name.starts_with(prefix));
+        self.members = stay;
+        Object { members: split }
+    }
+}
+
+/// The members of an object, and apart from them the items of the one of this name.
+struct BatchVisitor(&'static str);
+
+impl<'de> Visitor<'de> for BatchVisitor {
+    type Value = (Object<'de>, Option<Items<'de>>);
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut object = Object { members: Vec::with_capacity(MEMBERS_USUAL) };
+        let mut items = None;
+        while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
+            if name == self.0 {
+                items = map.next_value()?;
+            } else {
+                let value: &'de RawValue = map.next_value()?;
+                object.push(name, Value::Json(Json(value.get())));
+            }
+        }
+        Ok((object, items))
+    }
+}
+
+/// The name and the value of each parameter of a query string.
+pub fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    url::form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty())
+}
+
+/// Text as PostgreSQL can hold it.
+pub(super) fn without_nul(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { text }
+}
+
+/// Writes a text as JSON.
+pub fn push_quoted(json: &mut String, text: &str) {
+    if text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        // Never fails for text.
+        json.push_str(&serde_json::to_string(text).unwrap_or_default());
+    } else {
+        json.push('"');
+        json.push_str(text);
+        json.push('"');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn members_are_taken_once_and_the_last_of_equal_names_counts() {
+        let json = r#" {"a":1,"b" : null ,"a":2,"c":{"d":"x"},"e":"","f":[1],"\u0067":"\n"} "#;
+        let mut object = Object::of_body(json).expect("an object");
+        assert_eq!(object.take("a"), Some(Value::literal("2")));
+        assert_eq!(object.take("a"), None);
+        assert_eq!(object.take("b"), None);
+        assert_eq!(object.take_text("c"), None, "no text, so it stays");
+        let mut inner = object.take_object("c").expect("an object");
+        assert_eq!(inner.take_text("d").as_deref(), Some("x"));
+        assert_eq!((object.take_text("e"), object.take_text("f")), (None, None));
+        assert_eq!(object.take_text("g").as_deref(), Some("\n"));
+        let rest: Vec<_> = object.rest().collect();
+        assert_eq!(rest, [("e".into(), Value::literal("\"\"")), ("f".into(), Value::literal("[1]"))]);
+        assert!(Object::of_body("[1]").is_err() && Object::of_body("{").is_err());
+    }
+
+    #[test]
+    fn too_many_items_are_counted() {
+        let json = format!("[{}1]", "1,".repeat(EVENTS_MAX));
+        let items = Json::parse(&json).expect("JSON").items();
+        assert_eq!(items, Err(DecodeError::TooManyEvents(EVENTS_MAX + 1)));
+        assert!(Json::parse("{}").expect("JSON").items().is_err());
+    }
+
+    #[test]
+    fn forms_are_text() {
+        let texts = Texts::default();
+        let mut form = Object::of_query("a=b%20c&d=&e=%00&a=%22", &texts).expect("short");
+        assert_eq!(form.take("a"), Some(Value::Text("\"")));
+        assert_eq!(form.peek("e"), Some(Value::Text("\u{fffd}")));
+        assert_eq!(form.take("e").map(|value| value.json(&texts)), Some("\"\u{fffd}\""));
+        assert_eq!(form.rest().len(), 0);
+        assert!(Object::of_query(&"a=b&".repeat(EVENT_BYTES_MAX), &texts).is_err());
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i32>().prop_map(Into::into),
+            r#"[a"\\{}\[\],: \n\t€]{0,6}"#.prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                prop::collection::btree_map(r#"[a-c"\\{\[€]{0,3}"#, inner, 0..4)
+                    .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+        #[test]
+        fn parts_are_what_a_parser_finds(value in any_json(), is_pretty: bool) {
+            let text = if is_pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.expect("JSON");
+            let json = Json::parse(&text).expect("JSON");
+            let parsed = |part: Value<'_>| match part {
+                Value::Json(json) => serde_json::from_str::<serde_json::Value>(json.get()).expect("a part is JSON"),
+                Value::Text(_) => panic!("no text here"),
+            };
+            match &value {
+                serde_json::Value::Array(items) => {
+                    let parts: Vec<_> = json.items().expect("an array").into_iter().map(|item| parsed(Value::Json(item))).collect();
+                    prop_assert_eq!(&parts, items);
+                }
+                serde_json::Value::Object(members) => {
+                    let object = Value::Json(json).object().expect("an object");
+                    let parts: serde_json::Map<_, _> =
+                        object.rest().map(|(name, value)| (name.into_owned(), parsed(value))).collect();
+                    prop_assert_eq!(&parts, members);
+                }
+                serde_json::Value::String(text) => {
+                    prop_assert_eq!(Value::Json(json).text().unwrap_or_default(), text.as_str());
+                }
+                _ => prop_assert!(Value::Json(json).object().is_none()),
+            }
+        }
+    }
+}
