@@ -47,7 +47,7 @@ pub fn translate<'a>(
     texts: &'a Texts,
 ) -> Result<Translation<'a>, DecodeError> {
     let (outer, batch) = Object::of_batch(body, "batch")?;
-    of_object(outer, batch, kind, texts)
+    Ok(of_object(outer, batch, kind, texts))
 }
 
 /// The event of an image's query: its parameters are the members, as text.
@@ -57,7 +57,7 @@ pub fn translate_query<'a>(
     texts: &'a Texts,
 ) -> Result<Translation<'a>, DecodeError> {
     let event = Object::of_query(query, texts).map_err(|error| DecodeError::NotJson(error.to_string()))?;
-    of_object(event, None, Some(kind), texts)
+    Ok(of_object(event, None, Some(kind), texts))
 }
 
 fn of_object<'a>(
@@ -65,22 +65,23 @@ fn of_object<'a>(
     batch: Option<Vec<Json<'a>>>,
     kind: Option<&'static str>,
     texts: &'a Texts,
-) -> Result<Translation<'a>, DecodeError> {
+) -> Translation<'a> {
     let mut translation = Translation::new(texts);
     translation.key = outer.take_text("writeKey");
     let Some(batch) = batch else {
         translation.event(|native| {
             let context = outer.take_object("context");
-            event(native, outer, context, kind, None)
+            event(native, outer, context, kind, None);
+            Ok(())
         });
-        return Ok(translation);
+        return translation;
     };
     let sent_at = outer.take("sentAt");
     let shared = outer.take("context");
     for item in batch {
         translation.event(|native| of_batch(native, item, kind, sent_at, shared));
     }
-    Ok(translation)
+    translation
 }
 
 fn of_batch<'a>(
@@ -94,7 +95,8 @@ fn of_batch<'a>(
     // An event that names another key than its batch would be another's.
     own.take("writeKey");
     let context = context.or_else(|| shared.filter(|_| own.peek("context").is_none())?.object());
-    event(native, own, context, kind, sent_at)
+    event(native, own, context, kind, sent_at);
+    Ok(())
 }
 
 fn event<'a>(
@@ -103,7 +105,7 @@ fn event<'a>(
     context: Option<Object<'a>>,
     kind: Option<&'static str>,
     sent_at: Option<Value<'a>>,
-) -> Result<(), Refusal> {
+) {
     let kind = event.take_text("type").unwrap_or_else(|| kind.unwrap_or("track").into());
     native.member("id", event.take("messageId"));
     let timestamp = event.take("originalTimestamp");
@@ -142,7 +144,6 @@ fn event<'a>(
         event.take("integrations");
     }
     native.contexts(event);
-    Ok(())
 }
 
 /// Takes what has a column out of the context; true if the page's address was found.

@@ -293,8 +293,7 @@ mod tests {
             let query = pairs.join("&");
             let many = |name: &str| format!(r#"{{"{name}":[{object},7,{object}]}}"#);
             let (body, texts) = (match format {
-                0 => many("batch"),
-                1 => many("batch"),
+                0 | 1 => many("batch"),
                 3 | 10 => format!("[{object},7]"),
                 4 => many("data"),
                 6 => many("requests"),

@@ -327,7 +327,7 @@ fn inside(object: &str) -> &str {
 }
 
 fn own_names(context: Option<&str>) -> BTreeSet<String> {
-    let members = context.map(|raw| serde_json::from_str::<BTreeMap<String, &RawValue>>(raw));
+    let members = context.map(serde_json::from_str::<BTreeMap<String, &RawValue>>);
     members.and_then(Result::ok).map(|members| members.into_keys().collect()).unwrap_or_default()
 }
 
