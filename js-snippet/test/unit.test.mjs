@@ -2,18 +2,18 @@
 // life of the page can be steered; and, if a Chromium is there, in a real one.
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import http from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import vm from 'node:vm';
-import { gzipSync } from 'node:zlib';
-import { minify } from 'terser';
+import { bundle } from '../build.mjs';
 
 const read = (path) => readFileSync(new URL(path, import.meta.url), 'utf8');
 const built = read('../w.js');
-const compiled = new vm.Script(built, { filename: 'w.js' });
+const full = read('../w.full.js');
+const scripts = [built, full].map((code) => new vm.Script(code, { filename: 'w.js' }));
 
 const SITE = 'https://site.example';
 const QUOTA = 64 * 1024;
@@ -24,11 +24,10 @@ class Page {
   timers = [];
   listeners = {};
   requests = []; // { url, init, events, answer(status) } of fetch
-  beacons = []; // { url, body, events }
-  beaconAnswer = () => true;
 
-  constructor({ url = `${SITE}/`, referrer = '', title = 'Home', attributes = {}, ...more } = {}) {
+  constructor({ url = `${SITE}/`, referrer = '', title = 'Home', attributes = {}, isFull = false, hasStorage = true, ...more } = {}) {
     const page = this;
+    this.script = scripts[+isFull];
     const location = { href: url };
     const go = (_state, _title, to) => {
       if (to != null) location.href = new URL(to, location.href).href;
@@ -48,16 +47,11 @@ class Page {
       location,
       history: { pushState: go, replaceState: go },
       screen: { width: 1920, height: 1080 },
-      navigator: {
-        language: 'de-AT',
-        sendBeacon(target, body) {
-          assert.equal(this, page.window.navigator);
-          if (!page.beaconAnswer(body)) return false;
-          page.beacons.push({ url: target, body, events: JSON.parse(body).events });
-          return true;
-        },
-      },
+      navigator: { onLine: true },
       localStorage: {},
+      performance: { getEntriesByType: () => [{}] },
+      innerHeight: 1000,
+      scrollY: 0,
       crypto: { getRandomValues: (array) => crypto.getRandomValues(array) },
       URL,
       Date: { now: () => page.now },
@@ -67,7 +61,7 @@ class Page {
       fetch: (target, init) =>
         new Promise((resolve, reject) => {
           this.requests.push({
-            url: target,
+            url: '' + target,
             init,
             events: JSON.parse(init.body).events,
             answer: async (status) => {
@@ -80,16 +74,28 @@ class Page {
       ...more.window,
     };
     this.window.window = this.window;
+    if (!hasStorage) {
+      Object.defineProperty(this.window, 'localStorage', {
+        get() {
+          throw new Error('no storage here');
+        },
+      });
+    }
     vm.createContext(this.window);
     this.load();
   }
 
   load() {
-    compiled.runInContext(this.window);
+    this.script.runInContext(this.window);
   }
 
   dispatch(type, event = {}) {
     for (const listener of this.listeners[type] ?? []) listener(event);
+  }
+
+  show() {
+    this.document.hidden = false;
+    this.dispatch('visibilitychange');
   }
 
   click(...path) {
@@ -134,11 +140,13 @@ const element = (dataset, attributes = []) => ({
   attributes: attributes.map(([name, value]) => ({ name, value })),
 });
 
-test('the built file is that of the source, and small', async () => {
-  const { code } = await minify(read('../src/w.js'), JSON.parse(read('../terser.json')));
-  assert.equal(built, code, 'run npm run build');
-  const size = gzipSync(built, { level: 9 }).length;
-  assert.ok(size <= 1150, `${size} bytes`);
+test('the built files are those of the source, and small', async () => {
+  assert.equal(built, await bundle('script.js', false), 'run npm run build');
+  assert.equal(full, await bundle('script.js', true), 'run npm run build');
+  for (const [code, most] of [[built, 1150], [full, 2200]]) {
+    const size = Number(execFileSync('sh', ['-c', 'gzip -9 | wc -c'], { input: code }));
+    assert.ok(size <= most, `${size} bytes`);
+  }
 });
 
 test('a page view', async () => {
@@ -155,7 +163,7 @@ test('a page view', async () => {
   const { key, events } = JSON.parse(init.body);
   assert.equal(key, 'pk_test');
   const [{ id, ...event }] = events;
-  assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}$/);
+  assert.match(id, /^\d{20,40}$/);
   assert.deepEqual(event, {
     type: 'page',
     timestamp: 1_700_000_000_000,
@@ -163,7 +171,6 @@ test('a page view', async () => {
     referrer: 'https://from.example/',
     title: 'Home',
     screen: '1920x1080',
-    language: 'de-AT',
   });
 });
 
@@ -211,9 +218,8 @@ test('data-hash', async () => {
   const page = new Page({ url: `${SITE}/#a`, attributes: { hash: '' } });
   page.window.location.href = `${SITE}/#b`;
   page.dispatch('popstate');
-  page.dispatch('hashchange');
   page.window.location.href = `${SITE}/#c`;
-  page.dispatch('hashchange');
+  page.dispatch('popstate');
   await page.taken();
   assert.deepEqual(
     page.requests[0].events.map(({ url }) => url),
@@ -222,7 +228,7 @@ test('data-hash', async () => {
 });
 
 test('clicks', async () => {
-  const page = new Page();
+  const page = new Page({ isFull: true });
   await page.taken();
   const marked = element({ weirEvent: 'buy' }, [
     ['class', 'x'],
@@ -233,7 +239,7 @@ test('clicks', async () => {
   ]);
   page.click(element({}), element({ weirEvent: '' }));
   page.click({}, element({}), marked, element({ weirEvent: 'outer' }));
-  assert.deepEqual(await page.taken(), [['click', 'buy']]);
+  assert.deepEqual(await page.taken(), [['click', 'buy'], ['click', 'outer']]);
   assert.deepEqual(page.requests.at(-1).events[0].properties, { plan: 'team', 'seat-count': '3' });
 });
 
@@ -271,47 +277,86 @@ test('properties are those of the time of the call', async () => {
 });
 
 test('nothing is thrown at the page', async () => {
-  const broken = {
-    get weir_ignore() {
-      throw new Error('no storage here');
-    },
-  };
-  const page = new Page({ window: { localStorage: broken } });
-  const { weir } = page.window;
-  const circular = {};
-  circular.self = circular;
-  weir('circular', circular);
-  weir('bigint', { n: 1n });
-  weir();
-  weir(null);
-  page.click(null);
-  page.window.location.href = null;
-  page.dispatch('popstate');
-  page.window.location.href = `${SITE}/`;
-  weir('fine');
-  assert.deepEqual(await page.taken(), [['page', '/'], ['track', 'fine']]);
-
-  new Page({ document: { currentScript: null } }).window.weir('from a module');
+  for (const isFull of [false, true]) {
+    const page = new Page({ isFull, hasStorage: false });
+    const { weir } = page.window;
+    const circular = {};
+    circular.self = circular;
+    weir('circular', circular);
+    weir('bigint', { n: 1n });
+    weir();
+    weir(null);
+    page.click(null);
+    page.dispatch('submit', {});
+    page.window.location.href = null;
+    page.dispatch('popstate');
+    page.window.location.href = `${SITE}/`;
+    weir('fine');
+    assert.deepEqual(await page.taken(), [['page', '/'], ['track', 'fine']]);
+  }
+  new Page({ document: { currentScript: null } });
 });
 
 test('localStorage.weir_ignore', () => {
-  const page = new Page({ window: { localStorage: { weir_ignore: '' } } });
+  const page = new Page({ window: { localStorage: { weir_ignore: '1' } } });
   page.window.weir('x');
   page.window.weir.q.push(['y']);
   page.hide();
   page.pass(1000);
-  assert.deepEqual([page.requests, page.beacons, page.listeners], [[], [], {}]);
+  assert.deepEqual(page.requests, []);
 });
 
-test('a prerendered page waits until it is looked at', async () => {
-  const page = new Page({ document: { prerendering: true, hidden: true } });
+test('a page that nobody looks at waits', async () => {
+  const page = new Page({ document: { hidden: true } });
   page.window.weir('waiting');
   page.pass(1000);
   assert.equal(page.requests.length, 0);
-  page.document.prerendering = page.document.hidden = false;
-  page.dispatch('prerenderingchange');
+  page.show();
   assert.deepEqual(await page.taken(), [['page', '/'], ['track', 'waiting']]);
-  assert.equal(page.requests[0].events[0].timestamp, page.now - 200);
+  page.hide();
+  page.show();
+  page.pass(1000);
+  assert.equal(page.requests.length, 1);
+});
+
+test('who the visitor is', async () => {
+  const localStorage = {};
+  const page = new Page({ window: { localStorage } });
+  page.window.weir.identify(7, { plan: 'team' });
+  page.window.weir('a');
+  assert.deepEqual(await page.taken(), [['page', '/'], ['identify', '/'], ['track', 'a']]);
+  const [first, identify, a] = page.requests[0].events;
+  assert.deepEqual([first.user_id, identify.user_id, a.user_id], [undefined, 7, 7]);
+  assert.deepEqual(identify.properties, { plan: 'team' });
+  const next = new Page({ window: { localStorage } });
+  next.window.weir('reset');
+  next.window.weir('b');
+  await next.taken();
+  assert.deepEqual(next.requests[0].events.map(({ user_id }) => user_id), [7, undefined]);
+  assert.deepEqual(localStorage, {});
+});
+
+test('nothing is sent or stored before consent, and all of it after', async () => {
+  const localStorage = {};
+  const attributes = { consent: '' };
+  const page = new Page({ attributes, window: { localStorage } });
+  page.window.weir('a');
+  page.hide();
+  page.show();
+  page.pass(10_000);
+  assert.deepEqual([page.requests, localStorage], [[], {}]);
+  page.window.weir.consent(true);
+  assert.deepEqual(await page.taken(), [['page', '/'], ['track', 'a']]);
+
+  const next = new Page({ attributes, window: { localStorage } });
+  assert.deepEqual(await next.taken(), [['page', '/']]);
+  next.window.weir.identify('u');
+  next.window.weir.consent(false);
+  next.window.weir('b');
+  next.hide();
+  next.pass(10_000);
+  assert.equal(next.requests.length, 1);
+  assert.deepEqual(localStorage, { weir_consent: 0 });
 });
 
 test('what failed is sent again, later and later, under the same ids', async () => {
@@ -338,19 +383,31 @@ test('what failed is sent again, later and later, under the same ids', async () 
   assert.deepEqual(ids(page.requests.at(-1).events)[0], sent[0].id);
   assert.deepEqual(brief(page.requests.at(-1).events), [['page', '/'], ['track', 'meanwhile']]);
 
-  // That was the last try, as the collector stays away.
-  await page.requests.at(-1).answer(503);
-  page.pass(1_000_000);
-  assert.equal(page.requests.length, count + 1);
+  // The collector stays away for long, and is asked again all the same.
+  for (let times = 0; times < 20; times++) {
+    await page.requests.at(-1).answer(503);
+    page.pass(23 * 60_000);
+  }
+  assert.equal(page.requests.length, count + 21);
+  assert.deepEqual(ids(page.requests.at(-1).events)[0], sent[0].id);
 
-  // It's back: what comes now is sent, and tried again if need be.
+  // It's back: what comes now is sent at once.
+  await page.requests.at(-1).answer(200);
   page.window.weir('again');
   assert.deepEqual(await page.taken(), [['track', 'again']]);
-  page.window.weir('and again');
+});
+
+test('the network is back', async () => {
+  const page = new Page();
   page.pass(100);
-  await page.requests.at(-1).answer(503);
-  page.pass(1000);
-  assert.equal(page.requests.length, count + 4);
+  for (const wait of [1000, 5000, 10_000]) {
+    await page.requests.at(-1).answer(0);
+    page.pass(wait);
+  }
+  await page.requests.at(-1).answer(0);
+  const count = page.requests.length;
+  page.dispatch('online');
+  assert.equal(page.requests.length, count + 1);
 });
 
 test('a failure holds back what has come since', async () => {
@@ -411,71 +468,123 @@ test('much is sent in batches below the quota of the browser', async () => {
 
   // All at once when the page goes.
   for (const [, name] of names) page.window.weir(name, { text });
+  const count = page.requests.length;
   page.dispatch('pagehide', {});
-  assert.deepEqual(page.beacons.flatMap(({ events }) => brief(events)), names);
-  for (const { body } of page.beacons) assert.ok(Buffer.byteLength(body) < QUOTA);
+  const last = page.requests.slice(count);
+  assert.deepEqual(last.flatMap(({ events }) => brief(events)), names);
+  for (const { init } of last) assert.ok(init.keepalive && Buffer.byteLength(init.body) < QUOTA);
 });
 
-test('a page that leaves sends beacons', async () => {
+test('a page that leaves waits for nothing', async () => {
   for (const leave of [(page) => page.hide(), (page) => page.dispatch('pagehide', {})]) {
     const page = new Page();
     page.window.weir('bye');
     leave(page);
-    page.pass(1000);
-    assert.equal(page.requests.length, 0);
-    const [{ url, body, events }] = page.beacons;
-    assert.equal(url, 'https://collector.example/a/v1/events');
-    assert.equal(typeof body, 'string');
-    assert.equal(JSON.parse(body).key, 'pk_test');
+    const [{ init, events }] = page.requests;
+    assert.equal(init.keepalive, true);
     assert.deepEqual(brief(events), [['page', '/'], ['track', 'bye']]);
+    // Nor for the answer to an earlier request.
+    page.window.weir('again');
+    leave(page);
+    assert.deepEqual(brief(page.requests[1].events), [['track', 'again']]);
   }
 });
 
-test('a page that comes into view does not', () => {
-  const page = new Page();
-  page.dispatch('visibilitychange');
-  assert.equal(page.beacons.length, 0);
-});
-
-test('a page that leaves takes along what waited for another try', async () => {
-  const page = new Page();
+test('what cannot be sent outlives the page, and is sent once', async () => {
+  const localStorage = {};
+  const page = new Page({ window: { localStorage } });
   page.pass(100);
   await page.requests[0].answer(503);
-  page.hide();
-  assert.deepEqual(ids(page.beacons[0].events), ids(page.requests[0].events));
-  page.pass(1_000_000);
+  page.window.weir('a');
+  page.dispatch('pagehide', {});
   assert.equal(page.requests.length, 1);
+  assert.deepEqual(Object.keys(localStorage), ['pk_test']);
+
+  // The network is gone, and nothing was tried.
+  const offline = new Page({ url: `${SITE}/off`, window: { localStorage, navigator: { onLine: false } } });
+  offline.hide();
+  assert.equal(offline.requests.length, 0);
+
+  const next = new Page({ url: `${SITE}/next`, window: { localStorage } });
+  assert.deepEqual(await next.taken(), [['page', '/'], ['track', 'a'], ['page', '/off'], ['page', '/next']]);
+  assert.deepEqual(next.requests[0].events[0].id, page.requests[0].events[0].id);
+  assert.deepEqual(localStorage, {});
 });
 
-test('fetch stands in for a beacon that cannot be', async () => {
-  const refuses = new Page();
-  refuses.beaconAnswer = () => false;
-  const throws = new Page();
-  throws.beaconAnswer = () => {
-    throw new Error('no');
-  };
-  const lacks = new Page();
-  delete lacks.window.navigator.sendBeacon;
-  for (const page of [refuses, throws, lacks]) {
-    page.hide();
-    const [{ init, events }] = page.requests;
-    assert.deepEqual(brief(events), [['page', '/']]);
-    assert.equal(init.keepalive, true);
-    // The tab was only put in the background, and the page lives on.
-    await page.requests[0].answer(0);
-    page.pass(1000);
-    assert.deepEqual(ids(page.requests[1].events), ids(events));
-  }
+test('of what cannot be sent, the latest are kept', async () => {
+  const localStorage = {};
+  const page = new Page({ window: { localStorage } });
+  page.pass(100);
+  for (let number = 0; number < 600; number++) page.window.weir('n' + number);
+  await page.requests[0].answer(503);
+  page.hide();
+  const kept = JSON.parse(localStorage.pk_test);
+  assert.deepEqual([kept.length, kept.at(-1).name], [500, 'n599']);
 });
 
 test('a hidden page does not count on timers', async () => {
   const page = new Page();
+  await page.taken();
   page.hide();
   page.window.weir('a');
   page.window.weir('b');
-  assert.deepEqual(brief(page.requests[0].events), [['track', 'a']]);
-  assert.equal(page.requests[0].init.keepalive, true);
-  assert.deepEqual(brief(page.beacons[1].events), [['track', 'b']]);
+  assert.deepEqual(page.requests.slice(1).map(({ events }) => brief(events)), [[['track', 'a']], [['track', 'b']]]);
+});
+
+test('links, forms and errors, where they are asked for', async () => {
+  const link = (url, path = new URL(url).pathname) => ({ host: new URL(url).host, href: url, pathname: path });
+  const form = (attributes) => ({
+    target: { attributes: Object.assign(attributes.map(([name, value]) => ({ name, value })),
+      Object.fromEntries(attributes.map(([name, value]) => [name, { value }]))) },
+  });
+  const happen = (page) => {
+    page.window.location.host = 'site.example';
+    page.click(link(`${SITE}/inside`));
+    page.click(link('https://other.example/x?y'));
+    page.click(link(`${SITE}/files/a.PDF`));
+    page.dispatch('submit', form([['id', 'login'], ['action', '/in']]));
+    page.dispatch('submit', form([['data-weir-event', 'order'], ['data-weir-prop-size', 'l']]));
+    page.dispatch('error', { message: 'oh', filename: 'a.js', lineno: 7 });
+    page.dispatch('unhandledrejection', { reason: new Error('no') });
+    page.dispatch('error', { target: 'an image' });
+  };
+  const without = new Page({ isFull: true });
+  await without.taken();
+  happen(without);
+  assert.deepEqual(await without.taken(), [['submit', 'order']]);
+  assert.deepEqual(without.requests.at(-1).events[0].properties, { size: 'l' });
+
+  const page = new Page({ isFull: true, attributes: { outbound: '', download: '', forms: '', errors: '' } });
+  await page.taken();
+  happen(page);
+  await page.taken();
+  assert.deepEqual(
+    page.requests.at(-1).events.map(({ type, name, properties }) => [type, name, properties]),
+    [
+      ['click', 'outbound', { url: 'https://other.example/x?y' }],
+      ['click', 'download', { url: `${SITE}/files/a.PDF` }],
+      ['submit', 'form', { id: 'login', action: '/in' }],
+      ['submit', 'order', { size: 'l' }],
+      ['track', 'js_error', { message: 'oh', at: 'a.js:7' }],
+      ['track', 'js_error', { message: 'Error: no', at: 'undefined:undefined' }],
+    ]
+  );
+});
+
+test('how long and how far a page was read', async () => {
+  let hasFocus = true;
+  const document = { hasFocus: () => hasFocus, documentElement: { scrollHeight: 4000 } };
+  const page = new Page({ isFull: true, attributes: { engagement: '' }, document });
+  await page.taken();
+  page.pass(1800);
+  page.window.scrollY = 2000;
+  page.dispatch('scroll');
+  hasFocus = false;
+  page.dispatch('blur');
+  page.pass(60_000);
+  page.hide();
+  const [{ name, properties }] = page.requests.at(-1).events;
+  assert.deepEqual([name, properties], ['engagement', { engaged_ms: 2000, scroll_depth: 75 }]);
 });
 
 const chromium = process.env.WEIR_TEST_CHROMIUM || '/usr/bin/chromium';
@@ -483,7 +592,7 @@ const chromium = process.env.WEIR_TEST_CHROMIUM || '/usr/bin/chromium';
 test('in Chromium', { skip: !existsSync(chromium) && `no ${chromium}` }, async (t) => {
   const collector = http.createServer((req, res) => {
     if (req.method == 'GET') {
-      res.writeHead(200, { 'content-type': 'text/javascript' }).end(built);
+      res.writeHead(200, { 'content-type': 'text/javascript' }).end(full);
     } else {
       req.resume();
       res.writeHead(req.method == 'POST' ? 202 : 405, { 'access-control-allow-origin': '*' }).end();

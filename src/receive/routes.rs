@@ -18,8 +18,10 @@ use super::collect::Collector;
 use super::foreign::{Bootstrap, Family, Format, bootstrap, refused as refused_foreign};
 use crate::decode::reload::Shape;
 
-/// The snippet that pages load.
+/// The snippet that pages load: page views and calls.
 const SCRIPT: &str = include_str!("../../js-snippet/w.js");
+/// The same with what is captured without calls.
+const FULL_SCRIPT: &str = include_str!("../../js-snippet/w.full.js");
 /// A transparent GIF of one pixel.
 const PIXEL: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
 /// Browsers may remember a preflight's answer this long (Chromium caps it at two hours).
@@ -134,7 +136,8 @@ pub fn router(collector: Arc<Collector>, families: &[Family]) -> Router {
         .route("/v1/validate", post(validate))
         // A HEAD would store an event without showing the image.
         .route("/v1/pixel.gif", get(pixel).head(wrong_method))
-        .route("/w.js", get(script))
+        .route("/w.js", get(|collector, headers| script(collector, headers, "/w.js", SCRIPT)))
+        .route("/w.full.js", get(|collector, headers| script(collector, headers, "/w.full.js", FULL_SCRIPT)))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .with_state(collector)
@@ -202,10 +205,15 @@ async fn pixel(State(collector): State<Arc<Collector>>, request: Request) -> Res
     counted(&collector, "/v1/pixel.gif", response)
 }
 
-async fn script(State(collector): State<Arc<Collector>>, headers: HeaderMap) -> Response {
-    let tag = format!("\"{:08x}\"", crc32c::crc32c(SCRIPT.as_bytes()));
+async fn script(
+    State(collector): State<Arc<Collector>>,
+    headers: HeaderMap,
+    path: &'static str,
+    text: &'static str,
+) -> Response {
+    let tag = format!("\"{:08x}\"", crc32c::crc32c(text.as_bytes()));
     let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let mut response = Response::new(if is_known { Body::empty() } else { Body::from(SCRIPT) });
+    let mut response = Response::new(if is_known { Body::empty() } else { Body::from(text) });
     if is_known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
@@ -222,7 +230,7 @@ async fn script(State(collector): State<Arc<Collector>>, headers: HeaderMap) -> 
     if let Ok(tag) = tag.try_into() {
         response.headers_mut().insert(header::ETAG, tag);
     }
-    counted(&collector, "/w.js", response)
+    counted(&collector, path, response)
 }
 
 async fn not_found(State(collector): State<Arc<Collector>>) -> Response {

@@ -69,12 +69,15 @@ async fn every_answer_is_as_reviewed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_script_is_cached_by_its_tag() {
     let (_database, collector, _journal) = collector(|_| {}).await;
-    let answer = http::get(collector.address, "/w.js", &[]).await;
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/javascript; charset=utf-8")));
-    assert!(answer.text().contains("v1/events"));
-    let tag = answer.header("etag").expect("a tag").to_owned();
-    let again = http::get(collector.address, "/w.js", &[&format!("if-none-match: {tag}")]).await;
-    assert_eq!((again.status, again.body.len()), (304, 0));
+    for path in ["/w.js", "/w.full.js"] {
+        let answer = http::get(collector.address, path, &[]).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/javascript; charset=utf-8")));
+        assert!(answer.text().contains("v1/events"));
+        assert_eq!(answer.text().contains("composedPath"), path == "/w.full.js");
+        let tag = answer.header("etag").expect("a tag").to_owned();
+        let again = http::get(collector.address, path, &[&format!("if-none-match: {tag}")]).await;
+        assert_eq!((again.status, again.body.len()), (304, 0));
+    }
     collector.stop().await;
 }
 

@@ -1,0 +1,120 @@
+// What a page does without calling weir, each by an option: in w.full.js only.
+
+// A page in a loop of errors is as well described by these.
+const ERRORS = 20;
+const FILES = /\.(csv|dmg|docx?|exe|gz|mp[34]|pdf|pptx?|xlsx?|zip)$/i;
+
+// `add` adds an event; `isSeen` is false of a page that was loaded in a tab
+// behind others, where times of painting mean nothing. Returns what is to be
+// called when a page view ends or is hidden.
+export const capture = (options, add, guard, isSeen) => {
+  const asks = (option) => options[option] != null;
+
+  // Capturing on window hears of events anywhere in the page, also of those that
+  // don't bubble or that the page stops.
+  const on = (types, listener) =>
+    types.split(' ').forEach((type) => addEventListener(type, guard(listener), true));
+
+  const addMarked = (type, name, attributes, properties) => {
+    for (const { name, value } of attributes) {
+      name.replace(/^data-weir-prop-(.+)/, (_, property) => properties[property] = value);
+    }
+    add(type, name, properties);
+  };
+
+  // A middle click is an auxclick. Unlike closest(), a path sees into open shadow
+  // roots. Only links have a host.
+  on('click auxclick', (event) => {
+    if (event.button > 1) return;
+    event.composedPath().forEach((element) => {
+      const name = element.dataset?.weirEvent;
+      if (name && !element.elements) addMarked('click', name, element.attributes, {});
+      const kind = FILES.test(element.pathname) ? 'download' : element.host != location.host && 'outbound';
+      if (element.host && element.href && asks(kind)) add('click', kind, { url: element.href });
+    });
+  });
+
+  // By attribute, as a form's properties may be its inputs. Never their values.
+  on('submit', ({ target: { attributes } }) => {
+    const value = (name) => attributes[name]?.value;
+    const name = value('data-weir-event');
+    if (name || asks('forms')) {
+      addMarked('submit', name || 'form', attributes, { id: value('id'), action: value('action') });
+    }
+  });
+
+  let errors = asks('errors') && ERRORS;
+  on('error unhandledrejection', (event) => {
+    const message = event.message || event.reason;
+    if (message && errors-- > 0) {
+      add('track', 'js_error', { message: '' + message, at: event.filename + ':' + event.lineno });
+    }
+  });
+
+  const [navigation] = performance.getEntriesByType('navigation');
+  if (asks(404) && navigation.responseStatus == 404) add('track', '404');
+
+  // Core Web Vitals, as https://web.dev/articles/vitals defines them. Times are
+  // since somebody looks at the page.
+  const since = (time) => Math.max(0, time - (navigation.activationStart || 0) | 0);
+  let vitals = asks('vitals') && isSeen && { ttfb: since(navigation.responseStart) };
+  const interactions = {};
+  let shifts = 0; // of the current window
+  let first = 0; // when that began
+  let last = 0; // its latest shift
+  const listeners = {
+    paint: (entry) => vitals.fcp = since(entry.startTime),
+    'largest-contentful-paint': (entry) => vitals.lcp = since(entry.startTime),
+    'layout-shift': (entry) => {
+      if (entry.hadRecentInput) return;
+      const time = entry.startTime;
+      if (time - last > 1e3 || time - first > 5e3) {
+        first = time;
+        shifts = 0;
+      }
+      last = time;
+      shifts += entry.value;
+      vitals.cls = Math.max(vitals.cls, shifts);
+    },
+    event: (entry) => {
+      const id = entry.interactionId;
+      if (id) interactions[id] = Math.max(interactions[id] || 0, entry.duration);
+    },
+  };
+  if (vitals) {
+    PerformanceObserver.supportedEntryTypes.forEach((type) => {
+      const listener = listeners[type];
+      if (!listener) return;
+      new PerformanceObserver((list) => list.getEntries().forEach(guard(listener)))
+        .observe({ type, buffered: true, durationThreshold: 16 });
+    });
+  }
+
+  let engaged = 0; // ms of this page view
+  let watched; // since when
+  let top = 0; // how far it was scrolled
+  const watch = () => {
+    const now = Date.now();
+    if (watched) engaged += now - watched;
+    watched = asks('engagement') && document.hasFocus() && now;
+  };
+  on('focus blur', watch);
+  on('scroll', () => top = Math.max(top, scrollY));
+  watch();
+
+  return () => {
+    if (vitals) {
+      const worst = Object.values(interactions).sort((a, b) => b - a);
+      // One in fifty may be an outlier.
+      vitals.inp = worst[performance.interactionCount / 50 | 0] || worst.pop();
+      add('web_vitals', 'web_vitals', vitals);
+      vitals = 0;
+    }
+    watch();
+    if (engaged) {
+      const depth = (top + innerHeight) / document.documentElement.scrollHeight;
+      add('engagement', 'engagement', { engaged_ms: engaged, scroll_depth: Math.min(100, depth * 100 | 0) });
+      engaged = top = 0;
+    }
+  };
+};
