@@ -47,7 +47,7 @@ export const capture = (options, add, guard, isSeen) => {
   on('error unhandledrejection', (event) => {
     const message = event.message || event.reason;
     if (message && errors-- > 0) {
-      add('track', 'js_error', { message: '' + message, at: event.filename + ':' + event.lineno });
+      add('track', 'js_error', { message: '' + message, at: event.filename });
     }
   });
 
@@ -85,6 +85,8 @@ export const capture = (options, add, guard, isSeen) => {
     PerformanceObserver.supportedEntryTypes.forEach((type) => {
       const listener = listeners[type];
       if (!listener) return;
+      // Where shifts are seen, none is none.
+      if (/shift/.test(type)) vitals.cls = 0;
       new PerformanceObserver((list) => list.getEntries().forEach(guard(listener)))
         .observe({ type, buffered: true, durationThreshold: 16 });
     });
@@ -111,7 +113,7 @@ export const capture = (options, add, guard, isSeen) => {
       vitals = 0;
     }
     watch();
-    if (engaged) {
+    if (engaged > 99) {
       const depth = (top + innerHeight) / document.documentElement.scrollHeight;
       add('engagement', 'engagement', { engaged_ms: engaged, scroll_depth: Math.min(100, depth * 100 | 0) });
       engaged = top = 0;

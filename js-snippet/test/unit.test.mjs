@@ -565,8 +565,8 @@ test('links, forms and errors, where they are asked for', async () => {
       ['click', 'download', { url: `${SITE}/files/a.PDF` }],
       ['submit', 'form', { id: 'login', action: '/in' }],
       ['submit', 'order', { size: 'l' }],
-      ['track', 'js_error', { message: 'oh', at: 'a.js:7' }],
-      ['track', 'js_error', { message: 'Error: no', at: 'undefined:undefined' }],
+      ['track', 'js_error', { message: 'oh', at: 'a.js' }],
+      ['track', 'js_error', { message: 'Error: no' }],
     ]
   );
 });

@@ -30,6 +30,7 @@ mod quarantine;
 mod rates;
 mod roundtrip;
 mod sdk;
+mod snippet;
 mod tls;
 mod two_collectors;
 mod up;
