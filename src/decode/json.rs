@@ -14,7 +14,7 @@ const NUMBER_CHARS_MAX: usize = 1_000;
 /// An exponent makes PostgreSQL write out that many digits.
 const EXPONENT_MAX: u32 = 1_000;
 
-/// Beginning a search by vectors costs more than looking at so many bytes one by one.
+/// Of a string that is looked at byte by byte.
 const SHORT_STRING_BYTES: usize = 16;
 
 /// Checks the first JSON value in `text` against the limits and returns where it ends.
@@ -53,7 +53,12 @@ fn limit_length(bytes: usize) -> Result<usize, Refusal> {
 }
 
 /// The index after the string that opens at `start`, or the end of the text.
-pub(super) fn end_of_string(bytes: &[u8], start: usize) -> usize {
+fn end_of_string(bytes: &[u8], start: usize) -> usize {
+    end_of_long_string(bytes, start + 1)
+}
+
+/// The same for names and short values: beginning a search by vectors costs more time than looking at a few bytes.
+pub(super) fn end_of_short_string(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     for _ in 0..SHORT_STRING_BYTES {
         match bytes.get(at) {
@@ -63,6 +68,10 @@ pub(super) fn end_of_string(bytes: &[u8], start: usize) -> usize {
             Some(_) => at += 1,
         }
     }
+    end_of_long_string(bytes, at)
+}
+
+fn end_of_long_string(bytes: &[u8], mut at: usize) -> usize {
     while let Some(offset) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
         at += offset;
         if bytes[at] == b'"' {

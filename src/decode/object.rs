@@ -10,7 +10,7 @@ use bumpalo::Bump;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::json::{end_of_string, mend_escapes};
+use super::json::{end_of_short_string, mend_escapes};
 use super::values::{Items, MaybeText, Text, check_object};
 use super::{DecodeError, EVENT_BYTES_MAX, EVENTS_MAX, Refusal};
 
@@ -141,13 +141,13 @@ impl<'a> Iterator for Parts<'a> {
 /// The index after the value that begins at `start`; `None` where the array or object ends instead.
 fn end_of_value(bytes: &[u8], start: usize) -> Option<usize> {
     match bytes.get(start)? {
-        b'"' => Some(end_of_string(bytes, start)),
+        b'"' => Some(end_of_short_string(bytes, start)),
         b'{' | b'[' => {
             let (mut depth, mut at) = (0_usize, start);
             loop {
                 match bytes.get(at)? {
                     b'"' => {
-                        at = end_of_string(bytes, at);
+                        at = end_of_short_string(bytes, at);
                         continue;
                     }
                     b'{' | b'[' => depth += 1,

@@ -4,11 +4,15 @@
 //! names. What is left over goes into `context`: nothing is thrown away. Checks and limits are those of weir's own format.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::json::scan;
 use super::object::{Object, Texts, Value, push_quoted, without_nul};
 use super::{DecodeError, Decoded, EVENT_BYTES_MAX, EVENTS_MAX, Refusal, native};
 use crate::event::Event;
+
+/// Names in `context` are compared one by one up to so many, as nearly always; of more a set is made.
+const COMPARED_MAX: usize = 32;
 
 /// What a request's body means in weir's own format.
 #[derive(Debug)]
@@ -117,9 +121,16 @@ impl<'a> Native<'a> {
     /// The same, each name behind `prefix`.
     pub fn contexts_named(&mut self, object: Object<'a>, prefix: &str) {
         let earlier = self.event.extra.len();
+        let names: BTreeSet<String> = if earlier > COMPARED_MAX {
+            self.event.extra.iter().map(|(name, _)| name.clone().into_owned()).collect()
+        } else {
+            BTreeSet::new()
+        };
         for (name, value) in object.rest() {
             let mut name = if prefix.is_empty() { name } else { Cow::Owned(format!("{prefix}{name}")) };
-            while self.event.extra[..earlier].iter().any(|(own, _)| *own == name) {
+            while names.contains(name.as_ref())
+                || names.is_empty() && self.event.extra[..earlier].iter().any(|(own, _)| *own == name)
+            {
                 name.to_mut().push('_');
             }
             let value = value.json(self.texts);
@@ -257,17 +268,22 @@ mod tests {
     }
 
     #[test]
-    fn many_members_are_not_compared_each_with_each() {
-        let members: Vec<String> = (0..6_000).map(|number| format!("\"{number}\":1")).collect();
-        let body = format!("{{{}}}", members.join(","));
-        let texts = Texts::default();
-        let mut translation = Translation::new(&texts);
-        translation.event(|native| {
-            native.text("name", "n");
-            native.contexts(Object::of_body(&body).map_err(|_| Refusal::TooDeep)?);
-            Ok(())
-        });
-        assert_eq!(translation.decode().expect("one").events[0].as_ref().expect("accepted").extra.len(), 6_000);
+    fn many_members_of_equal_names_are_told_apart() {
+        for count in [1, COMPARED_MAX, COMPARED_MAX + 1, 3_000] {
+            let members: Vec<String> = (0..count).map(|number| format!("\"{number}\":1")).collect();
+            let body = format!("{{{}}}", members.join(","));
+            let texts = Texts::default();
+            let mut translation = Translation::new(&texts);
+            translation.event(|native| {
+                native.text("name", "n");
+                native.contexts(Object::of_body(&body).map_err(|_| Refusal::TooDeep)?);
+                native.contexts(Object::of_body(&body).map_err(|_| Refusal::TooDeep)?);
+                Ok(())
+            });
+            let decoded = translation.decode().expect("one");
+            let names = decoded.events[0].as_ref().expect("accepted").extra.iter().map(|(name, _)| name.clone());
+            assert_eq!(names.collect::<BTreeSet<_>>().len(), 2 * count);
+        }
     }
 
     proptest! {
