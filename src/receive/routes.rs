@@ -136,8 +136,8 @@ pub fn router(collector: Arc<Collector>, families: &[Family]) -> Router {
         .route("/v1/validate", post(validate))
         // A HEAD would store an event without showing the image.
         .route("/v1/pixel.gif", get(pixel).head(wrong_method))
-        .route("/w.js", get(|collector, headers| script(collector, headers, "/w.js", SCRIPT)))
-        .route("/w.full.js", get(|collector, headers| script(collector, headers, "/w.full.js", FULL_SCRIPT)))
+        .route("/w.js", get(async |collector, headers| script(&collector, &headers, "/w.js", SCRIPT)))
+        .route("/w.full.js", get(async |collector, headers| script(&collector, &headers, "/w.full.js", FULL_SCRIPT)))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .with_state(collector)
@@ -205,9 +205,9 @@ async fn pixel(State(collector): State<Arc<Collector>>, request: Request) -> Res
     counted(&collector, "/v1/pixel.gif", response)
 }
 
-async fn script(
-    State(collector): State<Arc<Collector>>,
-    headers: HeaderMap,
+fn script(
+    State(collector): &State<Arc<Collector>>,
+    headers: &HeaderMap,
     path: &'static str,
     text: &'static str,
 ) -> Response {
@@ -230,7 +230,7 @@ async fn script(
     if let Ok(tag) = tag.try_into() {
         response.headers_mut().insert(header::ETAG, tag);
     }
-    counted(&collector, path, response)
+    counted(collector, path, response)
 }
 
 async fn not_found(State(collector): State<Arc<Collector>>) -> Response {
