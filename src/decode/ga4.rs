@@ -99,9 +99,7 @@ pub fn translate_gtag<'a>(query: &'a str, body: &'a str, texts: &'a Texts) -> Tr
             key = event.take_text("tid");
             gtag(native, event, texts)
         });
-        if translation.key.is_none() {
-            translation.key = key;
-        }
+        translation.name_key(key);
     }
     translation
 }

@@ -82,7 +82,7 @@ fn one<'a>(translation: &mut Translation<'a>, texts: &'a Texts, request: impl Fn
         event(native, request, texts);
         Ok(())
     });
-    translation.key = translation.key.take().or(key);
+    translation.name_key(key);
     translation.secret = translation.secret.take().or(secret);
 }
 

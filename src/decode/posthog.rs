@@ -87,9 +87,7 @@ fn all<'a>(translation: &mut Translation<'a>, events: Vec<Json<'a>>, sent_at: Op
             own = key_of(&mut object);
             event(native, object, properties.unwrap_or_default(), sent_at, &mut own)
         });
-        if translation.key.is_none() {
-            translation.key = own;
-        }
+        translation.name_key(own);
     }
 }
 

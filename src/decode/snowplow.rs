@@ -63,7 +63,7 @@ fn one<'a>(translation: &mut Translation<'a>, texts: &'a Texts, event: impl FnOn
         key = event.take_text("aid");
         self::event(native, event, texts)
     });
-    translation.key = translation.key.take().or(key);
+    translation.name_key(key);
 }
 
 fn event<'a>(native: &mut Native<'a>, mut event: Object<'a>, texts: &'a Texts) -> Result<(), Refusal> {

@@ -39,6 +39,13 @@ impl<'a> Translation<'a> {
         self.events.push(written.and_then(|()| native.finish()));
     }
 
+    /// The first key that any of a body's events names is everyone's.
+    pub fn name_key(&mut self, key: Option<Cow<'a, str>>) {
+        if self.key.is_none() {
+            self.key = key;
+        }
+    }
+
     /// The events.
     pub fn decode(self) -> Result<Decoded<'a>, DecodeError> {
         match self.events.len() {

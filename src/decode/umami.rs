@@ -39,9 +39,7 @@ pub fn translate<'a>(body: &'a str, texts: &'a Texts) -> Result<Translation<'a>,
             native.contexts(outer);
             Ok(())
         });
-        if translation.key.is_none() {
-            translation.key = key;
-        }
+        translation.name_key(key);
     }
     Ok(translation)
 }
