@@ -218,6 +218,20 @@ impl<'a> Value<'a> {
         Json::embedded(text, texts).map(Self::Json)
     }
 
+    /// Text of digits, as the number.
+    pub fn whole_number(self) -> Option<Self> {
+        // What has more digits is no count of anything.
+        const DIGITS_MAX: usize = 18;
+        let text = match self {
+            Self::Json(json) => json.plain().unwrap_or(json.0),
+            Self::Text(text) => text,
+        };
+        let is_number = (1..=DIGITS_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_digit())
+            && (text.len() == 1 || !text.starts_with('0'));
+        is_number.then_some(Self::Json(Json(text)))
+    }
+
     /// As JSON.
     pub fn json(self, texts: &'a Texts) -> &'a str {
         match self {
@@ -341,6 +355,31 @@ impl<'a> Object<'a> {
         Some(found).filter(|value| !value.is_null())
     }
 
+    /// Takes out all of these in one pass. What is missing or `null` is `None`.
+    pub fn take_all<const N: usize>(&mut self, names: [&str; N]) -> [Option<Value<'a>>; N] {
+        let mut found = [None; N];
+        self.members.retain(|(own, value)| match names.iter().position(|name| own == name) {
+            Some(at) => {
+                found[at] = Some(*value);
+                false
+            }
+            None => true,
+        });
+        found.map(|value| value.filter(|value| !value.is_null()))
+    }
+
+    /// Takes out, in one pass, all members that `names` gives a meaning, and hands each to `found` with that. Of equal names
+    /// all are handed on, and `null` is, too.
+    pub fn take_each<'n, M>(&mut self, names: &'n [(&str, M)], mut found: impl FnMut(&'n M, Value<'a>)) {
+        self.members.retain(|(own, value)| match names.iter().find(|(name, _)| own == name) {
+            Some((_, meaning)) => {
+                found(meaning, *value);
+                false
+            }
+            None => true,
+        });
+    }
+
     /// Where the last of this name is among the first `count` members.
     fn position(&self, name: &str, count: usize) -> Option<usize> {
         self.members[..count].iter().rposition(|(own, _)| own == name)
@@ -386,10 +425,7 @@ impl<'a> Object<'a> {
 
     /// The members whose names begin with `prefix`, taken out of the others.
     pub fn split_off(&mut self, prefix: &str) -> Object<'a> {
-        let (split, stay) =
-            std::mem::take(&mut self.members).into_iter().partition(|(name, _)| name.starts_with(prefix));
-        self.members = stay;
-        Object { members: split }
+        Object { members: self.members.extract_if(.., |(name, _)| name.starts_with(prefix)).collect() }
     }
 }
 

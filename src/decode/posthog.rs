@@ -74,26 +74,47 @@ pub fn translate<'a>(json: &'a str, texts: &'a Texts) -> Result<Translation<'a>,
             let sent_at = outer.take_first(&["sent_at", "created_at"]);
             all(&mut translation, batch, sent_at);
         }
-        None => all(&mut translation, vec![Json::parse(json)?], None),
+        None => one(&mut translation, None, || {
+            let properties = outer.take_object("properties");
+            Ok((outer, properties))
+        }),
     }
     Ok(translation)
 }
 
 fn all<'a>(translation: &mut Translation<'a>, events: Vec<Json<'a>>, sent_at: Option<Value<'a>>) {
     for item in events {
-        let mut own = None;
-        translation.event(|native| {
-            let (mut object, properties) = Object::parse_with(item, "properties")?;
-            own = key_of(&mut object);
-            event(native, object, properties.unwrap_or_default(), sent_at, &mut own)
-        });
-        translation.name_key(own);
+        one(translation, sent_at, || Object::parse_with(item, "properties"));
     }
 }
 
+/// One event, and apart from it its properties.
+fn one<'a>(
+    translation: &mut Translation<'a>,
+    sent_at: Option<Value<'a>>,
+    read: impl FnOnce() -> Result<(Object<'a>, Option<Object<'a>>), Refusal>,
+) {
+    let mut own = None;
+    translation.event(|native| {
+        let (mut object, properties) = read()?;
+        own = key_of(&mut object);
+        event(native, object, properties.unwrap_or_default(), sent_at, &mut own)
+    });
+    translation.name_key(own);
+}
+
+/// The key that an object names, by one of three names. What is no text stays.
 fn key_of<'a>(object: &mut Object<'a>) -> Option<Cow<'a, str>> {
-    let keys = ["api_key", "token", "$token"].map(|name| object.take_text(name));
-    keys.into_iter().flatten().next()
+    const NAMES: [&str; 3] = ["api_key", "token", "$token"];
+    let mut key = None;
+    for (name, value) in NAMES.into_iter().zip(object.take_all(NAMES)) {
+        match (value, value.and_then(Value::text)) {
+            (_, Some(text)) => drop(key.get_or_insert(text)),
+            (Some(value), None) => object.push(name, value),
+            (None, None) => {}
+        }
+    }
+    key
 }
 
 fn event<'a>(
@@ -118,13 +139,22 @@ fn event<'a>(
         _ => "track",
     };
     native.text("type", kind);
-    let inner = properties.take("uuid");
-    native.member("id", event.take("uuid").or(inner));
-    native.member("timestamp", event.take("timestamp"));
-    native.member("sent_at", event.take("sent_at").or(sent_at));
+    let [id, timestamp, own_sent_at, window, session] =
+        event.take_all(["uuid", "timestamp", "sent_at", "window_id", "session_id"]);
+    let [inner_id, url, inner_session, width, height, raw_agent, agent] = properties.take_all([
+        "uuid",
+        "$current_url",
+        "$session_id",
+        "$screen_width",
+        "$screen_height",
+        "$raw_user_agent",
+        "$user_agent",
+    ]);
+    native.member("id", id.or(inner_id));
+    native.member("timestamp", timestamp);
+    native.member("sent_at", own_sent_at.or(sent_at));
     identity(native, kind, &mut event, &mut properties);
 
-    let url = properties.take("$current_url");
     native.member("url", url);
     if kind == "page" && url.is_none() || kind == "screen" {
         let screen = properties.take_text("$screen_name");
@@ -136,13 +166,9 @@ fn event<'a>(
     properties.drop_all(&["$host", "$pathname", "$referring_domain"]);
     let referrer = properties.take_text("$referrer");
     native.text("referrer", referrer.filter(|referrer| referrer != "$direct").unwrap_or_default());
-    let window = event.take("window_id");
-    let session = event.take("session_id");
-    native.member("session_id", properties.take("$session_id").or(session));
-    let screen = screen_of(properties.take("$screen_width"), properties.take("$screen_height"));
-    native.text("screen", screen.unwrap_or_default());
-    let agent = properties.take("$user_agent");
-    native.member("user_agent", properties.take("$raw_user_agent").or(agent));
+    native.member("session_id", inner_session.or(session));
+    native.text("screen", screen_of(width, height).unwrap_or_default());
+    native.member("user_agent", raw_agent.or(agent));
     native.renamed(&mut properties, &COLUMNS);
 
     let own_traits = properties.take_if_object("$set");
@@ -170,11 +196,10 @@ fn event<'a>(
 
 /// PostHog has one id for a person, which is that of the device until the person is known.
 fn identity<'a>(native: &mut Native<'a>, kind: &str, event: &mut Object<'a>, properties: &mut Object<'a>) {
-    let inner = properties.take("distinct_id").or_else(|| properties.take("$distinct_id"));
-    let distinct = event.take("distinct_id").or_else(|| event.take("$distinct_id")).or(inner);
-    let device = properties.take("$device_id");
-    let user = properties.take("$user_id");
-    let is_identified = properties.take("$is_identified");
+    let [inner, inner_too, device, user, is_identified] =
+        properties.take_all(["distinct_id", "$distinct_id", "$device_id", "$user_id", "$is_identified"]);
+    let [distinct, distinct_too] = event.take_all(["distinct_id", "$distinct_id"]);
+    let distinct = distinct.or(distinct_too).or(inner).or(inner_too);
     let processing = properties.peek("$process_person_profile");
     match kind {
         "alias" => {

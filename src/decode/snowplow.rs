@@ -10,8 +10,6 @@
 //!
 //! Source: the published trackers and <https://docs.snowplow.io/docs/collecting-data/collecting-from-own-applications/snowplow-tracker-protocol/>.
 
-use std::borrow::Cow;
-
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE as ALPHABET;
 use base64::engine::general_purpose::GeneralPurpose;
@@ -26,7 +24,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-const COLUMNS: [(&str, &str); 8] = [
+const COLUMNS: [(&str, &str); 10] = [
+    ("eid", "id"),
+    ("uid", "user_id"),
     ("sid", "session_id"),
     ("url", "url"),
     ("page", "title"),
@@ -68,16 +68,10 @@ fn one<'a>(translation: &mut Translation<'a>, texts: &'a Texts, event: impl FnOn
 
 fn event<'a>(native: &mut Native<'a>, mut event: Object<'a>, texts: &'a Texts) -> Result<(), Refusal> {
     let kind = event.take_text("e").ok_or_else(|| Refusal::BadField { field: "e", reason: "there is none".into() })?;
-    native.member("id", event.take("eid"));
-    let time = event.take_text("dtm");
-    let true_time = event.take_text("ttm");
-    let sent_at = event.take_text("stm");
-    let millis = |text: Option<Cow<'_, str>>| text.and_then(|text| text.parse().ok()).map(|ms| texts.number(ms));
-    native.member("timestamp", millis(true_time.or(time)));
-    native.member("sent_at", millis(sent_at));
-    native.member("user_id", event.take("uid"));
-    let network = event.take("nuid");
-    native.member("visitor_id", event.take("duid").or(network));
+    let [time, true_time, sent_at, network, domain] = event.take_all(["dtm", "ttm", "stm", "nuid", "duid"]);
+    native.member("timestamp", true_time.or(time).and_then(Value::whole_number));
+    native.member("sent_at", sent_at.and_then(Value::whole_number));
+    native.member("visitor_id", domain.or(network));
     native.renamed(&mut event, &COLUMNS);
     if let Some(contexts) = json_of(&mut event, "co", "cx", texts).map(Value::Json) {
         let data = contexts.object().and_then(|mut contexts| contexts.take("data"));
@@ -132,8 +126,9 @@ fn self_describing<'a>(native: &mut Native<'a>, event: &mut Object<'a>, texts: &
     native.text("type", kind);
     native.text("name", name);
     native.context_text("schema", schema);
-    match inner.take_object("data") {
-        Some(data) => native.properties(data),
+    match inner.take_if_object("data") {
+        // As it stands: nothing else has become a property.
+        Some(data) => native.member("properties", Some(data)),
         None => native.contexts(inner),
     }
 }

@@ -83,9 +83,7 @@ impl<'a> Native<'a> {
 
     /// Members of a foreign object under their native names: theirs, ours.
     pub fn renamed(&mut self, from: &mut Object<'a>, names: &[(&str, &'static str)]) {
-        for (theirs, ours) in names {
-            self.member(ours, from.take(theirs));
-        }
+        from.take_each(names, |ours, value| self.member(ours, Some(value)));
     }
 
     /// Members of a foreign object that are properties: its name for each, and ours.
