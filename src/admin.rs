@@ -108,14 +108,15 @@ impl Operator {
 /// What anyone may ask.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
-/// The admin routes; an empty `token` is none.
-pub fn router(operator: Arc<Operator>, token: &str) -> Router {
+/// The admin routes, with those of others; an empty `token` is none.
+pub fn router(operator: Arc<Operator>, others: Router, token: &str) -> Router {
     let routes = Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .with_state(operator);
+        .with_state(operator)
+        .merge(others);
     if token.is_empty() {
         return routes;
     }

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::Durability;
 use crate::receive::foreign::Family;
+use crate::receive::routes;
+use crate::receive::script::{ENDPOINT_PATH, SCRIPT_PATH, Scripts};
 
 /// Read if it is there.
 const DEFAULT_FILE: &str = "weir.toml";
@@ -75,6 +77,10 @@ pub struct Receive {
     pub limit_private_networks: bool,
     /// Whose clients are answered besides weir's own.
     pub formats: Vec<Family>,
+    /// Another name for the snippet, besides `/w.js`; that of all it can do has `.full` before its end.
+    pub script_path: String,
+    /// Another address for what the snippet sends, besides `/v1/events`; the snippet uses this one.
+    pub endpoint_path: String,
     /// On shutdown: how long requests in flight may take.
     pub drain_timeout_s: u64,
 }
@@ -112,6 +118,34 @@ impl Admin {
 }
 
 impl Receive {
+    /// Longer ones are no names.
+    const PATH_BYTES_MAX: usize = 200;
+
+    /// Refuses paths that would not arrive as they are written, or that mean something else already.
+    fn check_paths(&self) -> Result<(), ConfigError> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        for (setting, path, default) in
+            [("script_path", &self.script_path, SCRIPT_PATH), ("endpoint_path", &self.endpoint_path, ENDPOINT_PATH)]
+        {
+            let is_segment = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(is_plain);
+            let is_path = path.strip_prefix('/').is_some_and(|path| path.split('/').all(is_segment));
+            let reason = if !is_path || path.len() > Self::PATH_BYTES_MAX {
+                "it has to be a path of letters, digits, and -._~, as /assets/site.js"
+            } else if path != default && routes::is_taken(path, &self.formats) {
+                "this address has another meaning; it belongs to weir, or to one of receive.formats"
+            } else {
+                continue;
+            };
+            return Err(ConfigError::BadPath { setting, path: path.clone(), reason });
+        }
+        let is_script = |scripts: Scripts| scripts.find(&self.endpoint_path).is_some();
+        if is_script(Scripts::of(self)) || is_script(Scripts::built_in(self)) {
+            let (setting, path) = ("endpoint_path", self.endpoint_path.clone());
+            return Err(ConfigError::BadPath { setting, path, reason: "the snippet is there" });
+        }
+        Ok(())
+    }
+
     /// The files of certificate and key, in this order; `None` for plain HTTP.
     pub fn tls(&self) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
         match (&self.tls_certificate, &self.tls_key) {
@@ -236,6 +270,8 @@ impl Default for Receive {
             network_requests_per_s: 1_000,
             limit_private_networks: false,
             formats: Family::USUAL.to_vec(),
+            script_path: SCRIPT_PATH.to_owned(),
+            endpoint_path: ENDPOINT_PATH.to_owned(),
             drain_timeout_s: 10,
         }
     }
@@ -297,6 +333,8 @@ pub enum ConfigError {
          `openssl rand -hex 32`, say), or listen on 127.0.0.1"
     )]
     AdminWithoutToken(SocketAddr),
+    #[error("receive.{setting} is {path:?}: {reason}")]
+    BadPath { setting: &'static str, path: String, reason: &'static str },
     #[error("receive.tls_certificate and receive.tls_key go together: one of them is missing")]
     HalfTls,
     // Without the token: errors are printed and logged.
@@ -331,6 +369,7 @@ impl Config {
         };
         self.admin.check()?;
         self.receive.tls()?;
+        self.receive.check_paths()?;
         at_least("receive.connections_max", self.receive.connections_max as u64, 1, "nobody could connect")?;
         at_least("receive.body_bytes_max", self.receive.body_bytes_max as u64, 1024, "no event would fit")?;
         at_least(
@@ -405,6 +444,38 @@ mod tests {
         config.flush.lanes = 0;
         let error = config.check().expect_err("no lanes").to_string();
         assert!(error.contains("flush.lanes"), "{error}");
+    }
+
+    #[test]
+    fn names_of_ones_own_for_the_snippet() {
+        for (script, endpoint, is_fine) in [
+            ("/assets/site.js", "/api/m", true),
+            ("/x", "/y", true),
+            ("/x", "/x.full", false),
+            ("/x.js", "/w.00000000.js", false),
+            ("/w.js", "/v1/events", true),
+            ("w.js", "/v1/events", false),
+            ("/a//b.js", "/v1/events", false),
+            ("/a/../b.js", "/v1/events", false),
+            ("/{a}.js", "/v1/events", false),
+            ("/é.js", "/v1/events", false),
+            ("/", "/v1/events", false),
+            ("/v1/events", "/v1/events", false),
+            ("/w.full.js", "/v1/events", false),
+            ("/w.js", "/api/event", false),
+            ("/w.js", "/w.js", false),
+            ("/a.js", "/a.js", false),
+            ("/a.js", "/i", false),
+        ] {
+            let mut config = Config::default();
+            (config.receive.script_path, config.receive.endpoint_path) = (script.to_owned(), endpoint.to_owned());
+            let checked = config.check();
+            assert_eq!(checked.is_ok(), is_fine, "{script} {endpoint}: {checked:?}");
+        }
+        let mut config = Config::default();
+        config.receive.endpoint_path = "/api/event".to_owned();
+        config.receive.formats.clear();
+        config.check().expect("nobody else is there");
     }
 
     #[test]

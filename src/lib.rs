@@ -32,6 +32,7 @@ pub mod flush;
 pub mod housekeeping;
 
 pub mod admin;
+pub mod demo;
 pub mod metrics;
 
 pub mod clock;

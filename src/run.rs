@@ -18,6 +18,7 @@ use crate::buffer::MemoryBudget;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError};
 use crate::database::{Database, DatabaseError};
+use crate::demo::{self, Demo};
 use crate::disk::{Disk, MemoryDisk, RealDisk};
 use crate::enrich::Enricher;
 use crate::enrich::place::{PlaceError, Places};
@@ -101,7 +102,7 @@ pub enum RunError {
 
 /// Starts a collector and runs it until `shutdown`.
 pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-    Running::start(config, listeners, World::default()).await?.until(shutdown).await
+    Running::start(config, listeners, World::default(), None).await?.until(shutdown).await
 }
 
 /// A collector that takes events.
@@ -217,8 +218,13 @@ impl Core {
 }
 
 impl Running {
-    /// Makes everything, brings the database up to date, and begins to serve.
-    pub async fn start(config: Config, listeners: Listeners, world: World) -> Result<Self, RunError> {
+    /// Makes everything, brings the database up to date, and begins to serve; where asked for, a demo, too.
+    pub async fn start(
+        config: Config,
+        listeners: Listeners,
+        world: World,
+        demo: Option<Demo>,
+    ) -> Result<Self, RunError> {
         config.check()?;
         // The socket counts, not what the settings say of it.
         config.admin.check_address(listeners.admin.local_addr().map_err(RunError::Listener)?)?;
@@ -297,16 +303,13 @@ impl Running {
         let limits = connection_limits(&config.receive);
         let admin_limits =
             Limits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: ADMIN_DRAIN, ..limits.clone() };
-        let public = Listen {
-            listener: listeners.public,
-            tls: certificates.map(Certificates::acceptor).transpose()?,
-            limits,
-            metrics: metrics.connections.clone(),
-        };
+        let tls = certificates.map(Certificates::acceptor).transpose()?;
+        let public = Listen { listener: listeners.public, tls, limits, metrics: metrics.connections.clone() };
         let admin =
             Listen { listener: listeners.admin, tls: None, limits: admin_limits, metrics: ConnectionMetrics::noop() };
-        let public_router = receive::routes::router(collector, &config.receive.formats);
-        let admin_router = admin::router(Arc::clone(&operator), &config.admin.token);
+        let public_router = receive::routes::router(collector, &config.receive);
+        let demo = demo.map(|demo| demo::router(&demo, database.clone())).unwrap_or_default();
+        let admin_router = admin::router(Arc::clone(&operator), demo, &config.admin.token);
         Ok(Self {
             journal: core.journal,
             operator,

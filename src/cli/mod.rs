@@ -156,7 +156,9 @@ impl Cli {
         match self.command {
             Command::Up { listen, json } => start::up(config, &self.data_dir, &listen, json).await,
             Command::Serve { listen } => start::serve(config, &listen).await,
-            Command::Source(command) => operate::source(&database(&config, &self.data_dir)?, command).await,
+            Command::Source(command) => {
+                operate::source(&database(&config, &self.data_dir)?, &config.receive, command).await
+            }
             Command::Quarantine(command) => operate::quarantine(&database(&config, &self.data_dir)?, command).await,
             Command::Journal(JournalCommand::Inspect { dir }) => {
                 journal::show(&dir.unwrap_or_else(|| start::journal_dir(&config, &self.data_dir)))

@@ -4,13 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{QuarantineCommand, SourceCommand};
+use crate::config;
 use crate::database::Database;
 use crate::flush::quarantine;
+use crate::receive::script::Scripts;
 use crate::sources;
 
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
-pub async fn source(database: &Database, command: SourceCommand) -> anyhow::Result<()> {
+pub async fn source(database: &Database, receive: &config::Receive, command: SourceCommand) -> anyhow::Result<()> {
     match command {
         SourceCommand::Add { name, origin, alias } => {
             let keys = sources::add(database, &name, &origin).await?;
@@ -20,6 +22,7 @@ pub async fn source(database: &Database, command: SourceCommand) -> anyhow::Resu
             println!("public key, for pages:    {}", keys.public_key);
             println!("secret key, for servers:  {}", keys.secret_key);
             println!("They are shown only now. Running collectors take them within 5 seconds.");
+            print_snippet(receive, &keys.public_key);
         }
         SourceCommand::List => {
             for source in sources::list(database).await? {
@@ -55,6 +58,24 @@ pub async fn source(database: &Database, command: SourceCommand) -> anyhow::Resu
         }
     }
     Ok(())
+}
+
+/// The lines for pages, with the collector's own name left to fill in: proxies give it one that it does not know.
+fn print_snippet(receive: &config::Receive, key: &str) {
+    let Scripts { core, full } = Scripts::of(receive);
+    println!();
+    println!("In your pages, with the collector's address:");
+    println!(r#"  <script defer src="https://COLLECTOR{}" data-key="{key}"></script>"#, receive.script_path);
+    println!(
+        "Or pinned to the text that this version of weir has; after an upgrade browsers refuse it until it is renewed:"
+    );
+    for script in [core, full] {
+        println!(
+            r#"  <script defer src="https://COLLECTOR{}" integrity="{}" crossorigin data-key="{key}"></script>"#,
+            script.versioned_path(),
+            script.integrity()
+        );
+    }
 }
 
 pub async fn quarantine(database: &Database, command: QuarantineCommand) -> anyhow::Result<()> {

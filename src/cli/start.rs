@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Serialize;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Listen;
 use crate::cluster::{Cluster, Search};
 use crate::config::{self, Config};
 use crate::database::{Database, migrate};
+use crate::demo::Demo;
 use crate::disk::write_private;
 use crate::run::{Listeners, Running, World};
 use crate::sources::{self, KeyPair, SourceError};
@@ -31,7 +32,7 @@ struct Ready<'a> {
     admin_url: String,
     database_url: &'a str,
     #[serde(flatten)]
-    keys: &'a KeyPair,
+    keys: KeyPair,
 }
 
 /// Starts with a private PostgreSQL, unless one is named.
@@ -48,8 +49,8 @@ pub async fn up(mut config: Config, data_dir: &Path, listen: &Listen, json: bool
     if config.enrich.geo_database.is_none() && geo.is_dir() {
         config.enrich.geo_database = Some(geo);
     }
-    let public = bind_or_any(listen.listen, config.receive.listen, Config::default().receive.listen).await?;
-    let admin = bind_or_any(listen.admin_listen, config.admin.listen, Config::default().admin.listen).await?;
+    let public = bind_or_any(listen.listen, config.receive.listen, Config::default().receive.listen)?;
+    let admin = bind_or_any(listen.admin_listen, config.admin.listen, Config::default().admin.listen)?;
     let (url, admin_url) = (url_of(scheme_of(&config)?, &public)?, url_of("http", &admin)?);
 
     let cluster = if config.database.url.is_empty() {
@@ -61,17 +62,8 @@ pub async fn up(mut config: Config, data_dir: &Path, listen: &Listen, json: bool
         None
     };
     let database_url = config.database.url.clone();
-    let served = serve_with_keys(
-        config,
-        data_dir,
-        Listeners { public, admin },
-        |keys| {
-            let ready = Ready { url, admin_url, database_url: &database_url, keys };
-            announce(&ready, json)
-        },
-        shutdown,
-    )
-    .await;
+    let ready = |keys| Ready { url, admin_url, database_url: &database_url, keys };
+    let served = serve_with_keys(config, data_dir, Listeners { public, admin }, ready, json, shutdown).await;
     if let Some(cluster) = cluster {
         tokio::task::spawn_blocking(move || cluster.stop()).await??;
     }
@@ -87,19 +79,21 @@ pub fn journal_dir(config: &Config, data_dir: &Path) -> PathBuf {
     }
 }
 
-async fn serve_with_keys(
+async fn serve_with_keys<'a>(
     config: Config,
     data_dir: &Path,
     listeners: Listeners,
-    announce: impl FnOnce(&KeyPair) -> io::Result<()>,
+    ready: impl FnOnce(KeyPair) -> Ready<'a>,
+    json: bool,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let database = Database::new(&config.database, 1)?;
     migrate::run(&database).await?;
-    let keys = first_keys(&database, data_dir).await?;
+    let ready = ready(first_keys(&database, data_dir).await?);
     database.close();
-    let running = Running::start(config, listeners, World::default()).await?;
-    announce(&keys)?;
+    let demo = Demo { collector: ready.url.clone(), source: FIRST_SOURCE, public_key: ready.keys.public_key.clone() };
+    let running = Running::start(config, listeners, World::default(), Some(demo)).await?;
+    announce(&ready, json)?;
     Ok(running.until(shutdown).await?)
 }
 
@@ -142,6 +136,8 @@ weir is ready.
 
   Your events     psql '{database_url}' -c 'select * from analytics.events order by received_at desc limit 5' -x
 
+  Try it out      {admin_url}/demo
+
   Metrics         {admin_url}/metrics
 
 Ctrl-C stops.
@@ -155,10 +151,10 @@ pub async fn serve(mut config: Config, listen: &Listen) -> anyhow::Result<()> {
     let shutdown = shutdown()?;
     check(&config, listen)?;
     limit_connections(&mut config.receive, raise_open_files());
-    let public = bind(listen.listen.unwrap_or(config.receive.listen)).await?;
-    let admin = bind(listen.admin_listen.unwrap_or(config.admin.listen)).await?;
+    let public = bind(listen.listen.unwrap_or(config.receive.listen))?;
+    let admin = bind(listen.admin_listen.unwrap_or(config.admin.listen))?;
     let (url, admin_url) = (url_of(scheme_of(&config)?, &public)?, url_of("http", &admin)?);
-    let running = Running::start(config, Listeners { public, admin }, World::default()).await?;
+    let running = Running::start(config, Listeners { public, admin }, World::default(), None).await?;
     tracing::info!(url, admin_url, "ready");
     Ok(running.until(shutdown).await?)
 }
@@ -189,21 +185,28 @@ fn limit_connections(receive: &mut config::Receive, open_files_max: Option<u64>)
     }
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}; choose another by --listen"))
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listen(address).with_context(|| format!("cannot listen on {address}; choose another by --listen"))
+}
+
+/// Beyond its queue the kernel drops who connects, unheard, and clients come back only after a second: the library's own
+/// queue, of 128, was full whenever some hundreds came at once. The kernel cuts this to `net.core.somaxconn`, 4,096.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    const QUEUE_CONNECTIONS_MAX: u32 = 65_535;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart need not wait for the connections of the last run to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE_CONNECTIONS_MAX)
 }
 
 /// An address that nobody chose may be taken by another program: then any free port does.
-async fn bind_or_any(
-    asked: Option<SocketAddr>,
-    configured: SocketAddr,
-    default: SocketAddr,
-) -> anyhow::Result<TcpListener> {
+fn bind_or_any(asked: Option<SocketAddr>, configured: SocketAddr, default: SocketAddr) -> anyhow::Result<TcpListener> {
     let nobody_chose = asked.is_none() && configured == default;
-    match bind(asked.unwrap_or(configured)).await {
+    match bind(asked.unwrap_or(configured)) {
         Err(error) if nobody_chose && is_taken(&error) => {
             tracing::warn!(address = %configured, "taken by another program: using a free port instead");
-            bind(SocketAddr::new(configured.ip(), 0)).await
+            bind(SocketAddr::new(configured.ip(), 0))
         }
         result => result,
     }

@@ -11,6 +11,7 @@ mod head;
 pub mod listen;
 pub mod rates;
 pub mod routes;
+pub mod script;
 mod shed;
 pub mod tls;
 

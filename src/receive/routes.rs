@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
@@ -16,12 +15,10 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use super::answer::{Rejected, RequestError, json};
 use super::collect::Collector;
 use super::foreign::{Bootstrap, Family, Format, bootstrap, refused as refused_foreign};
+use super::script::{ENDPOINT_PATH, SCRIPT_PATH, Scripts};
+use crate::config;
 use crate::decode::reload::Shape;
 
-/// The snippet that pages load: page views and calls.
-const SCRIPT: &str = include_str!("../../js-snippet/w.js");
-/// The same with what is captured without calls.
-const FULL_SCRIPT: &str = include_str!("../../js-snippet/w.full.js");
 /// A transparent GIF of one pixel.
 const PIXEL: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
 /// Browsers may remember a preflight's answer this long (Chromium caps it at two hours).
@@ -102,8 +99,20 @@ const BOOTSTRAPS: &[(Family, &str, Bootstrap)] = &[
     (Family::Posthog,     "/s/",                                    Bootstrap::Ignored),
 ];
 
+/// What is weir's own, whatever the settings say.
+const OWN: [&str; 5] = [ENDPOINT_PATH, "/v1/validate", "/v1/pixel.gif", SCRIPT_PATH, "/w.full.js"];
+
+/// Whether a path has a meaning already.
+pub fn is_taken(path: &str, families: &[Family]) -> bool {
+    let formats = FORMATS.iter().map(|(family, path, _)| (family, path));
+    let bootstraps = BOOTSTRAPS.iter().map(|(family, path, _)| (family, path));
+    let mut taken = formats.chain(bootstraps).filter(|(family, _)| families.contains(family));
+    OWN.contains(&path) || taken.any(|(_, own)| *own == path)
+}
+
 /// All public routes, with those of the formats that are on.
-pub fn router(collector: Arc<Collector>, families: &[Family]) -> Router {
+pub fn router(collector: Arc<Collector>, settings: &config::Receive) -> Router {
+    let families = &settings.formats;
     // Keys, not cookies, say who sends: any origin may, and nothing secret can be read back. Some clients ask for
     // credentials all the same, and a browser keeps the answer from them where the origin is only `*`.
     let cors = CorsLayer::new()
@@ -131,14 +140,30 @@ pub fn router(collector: Arc<Collector>, families: &[Family]) -> Router {
         };
         router = router.route(path, get(handle).post(handle));
     }
+    let mut scripts = vec![Scripts::of(settings)];
+    if settings.script_path != SCRIPT_PATH {
+        scripts.push(Scripts::built_in(settings));
+    }
+    if settings.endpoint_path != ENDPOINT_PATH {
+        router = router.route(&settings.endpoint_path, post(events));
+    }
+    let scripts: Arc<[Scripts]> = scripts.into();
+    let other = {
+        let scripts = Arc::clone(&scripts);
+        move |State(collector): State<Arc<Collector>>, request: Request| {
+            std::future::ready(script(&collector, &scripts, &request).unwrap_or_else(|| not_found(&collector)))
+        }
+    };
+    // Each by its own route, because a path of two parts may also be a table's.
+    for path in scripts.iter().flat_map(Scripts::paths) {
+        router = router.route(path, get(other.clone()));
+    }
     router
-        .route("/v1/events", post(events))
+        .route(ENDPOINT_PATH, post(events))
         .route("/v1/validate", post(validate))
         // A HEAD would store an event without showing the image.
         .route("/v1/pixel.gif", get(pixel).head(wrong_method))
-        .route("/w.js", get(async |collector, headers| script(&collector, &headers, "/w.js", SCRIPT)))
-        .route("/w.full.js", get(async |collector, headers| script(&collector, &headers, "/w.full.js", FULL_SCRIPT)))
-        .fallback(not_found)
+        .fallback(other)
         .method_not_allowed_fallback(wrong_method)
         .with_state(collector)
         .layer(cors)
@@ -205,36 +230,19 @@ async fn pixel(State(collector): State<Arc<Collector>>, request: Request) -> Res
     counted(&collector, "/v1/pixel.gif", response)
 }
 
-fn script(
-    State(collector): &State<Arc<Collector>>,
-    headers: &HeaderMap,
-    path: &'static str,
-    text: &'static str,
-) -> Response {
-    let tag = format!("\"{:08x}\"", crc32c::crc32c(text.as_bytes()));
-    let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let mut response = Response::new(if is_known { Body::empty() } else { Body::from(text) });
-    if is_known {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
+/// One of the scripts, if that is what was asked for.
+fn script(collector: &Collector, scripts: &[Scripts], request: &Request) -> Option<Response> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return None;
     }
-    let fixed = [
-        (header::CONTENT_TYPE, "text/javascript; charset=utf-8"),
-        (header::CACHE_CONTROL, "public, max-age=3600"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    for (name, value) in fixed {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    // Pages with `Cross-Origin-Embedder-Policy` load nothing without it.
-    response.headers_mut().insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
-    if let Ok(tag) = tag.try_into() {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
-    counted(collector, path, response)
+    let (scripts, (script, name)) =
+        scripts.iter().find_map(|scripts| Some((scripts, scripts.find(request.uri().path())?)))?;
+    let route = if std::ptr::eq(script, &raw const scripts.full) { "/w.full.js" } else { SCRIPT_PATH };
+    Some(counted(collector, route, script.answer(request.headers(), name)))
 }
 
-async fn not_found(State(collector): State<Arc<Collector>>) -> Response {
-    counted(&collector, "other", refused(&collector, RequestError::NotFound))
+fn not_found(collector: &Collector) -> Response {
+    counted(collector, "other", refused(collector, RequestError::NotFound))
 }
 
 async fn wrong_method(State(collector): State<Arc<Collector>>, method: Method) -> Response {

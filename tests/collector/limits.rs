@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{collector, eventually, http, within};
+use crate::support::program::{Collector, Started};
+use crate::support::{TestDatabase, collector, eventually, http, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_heads_slow_bodies_and_idle_connections_are_cut() {
@@ -30,6 +32,26 @@ async fn slow_heads_slow_bodies_and_idle_connections_are_cut() {
         assert!(started.elapsed() > Duration::from_millis(900), "{what}: cut after {:?}", started.elapsed());
     }
     collector.stop().await;
+}
+
+/// The kernel takes connections for a program that is busy, and beyond its queue drops them unheard.
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_may_connect_at_once() {
+    let most =
+        std::fs::read_to_string("/proc/sys/net/core/somaxconn").map_or(100, |text| text.trim().parse().unwrap_or(100));
+    let database = TestDatabase::new().await;
+    let journal = tempfile::tempdir().expect("a directory");
+    let Started { process, collector } = Collector::new(&database.url, journal.path()).start_ready_here().await;
+    process.signal(Signal::STOP);
+    let mut streams = Vec::new();
+    for _ in 0..most.min(512) {
+        streams.push(within("there is room in the queue", TcpStream::connect(collector.public)).await.expect("taken"));
+    }
+    process.signal(Signal::CONT);
+    let last = streams.last_mut().expect("at least one");
+    last.write_all(b"GET /w.js HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
+    within("the last one is answered", last.read_exact(&mut [0])).await.expect("read");
+    process.terminate().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,6 +29,7 @@ mod pooling;
 mod quarantine;
 mod rates;
 mod roundtrip;
+mod script;
 mod sdk;
 mod snippet;
 mod tls;

@@ -5,7 +5,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use sha2::{Digest, Sha384};
 
 use crate::support::http::{self, Answer};
 use crate::support::{connect, eventually, tool};
@@ -168,6 +171,15 @@ async fn commands_find_the_database_of_up() {
     };
     let (ok, text) = weir(&["source", "add", "shop", "--origin", "https://shop.example"]);
     assert!(ok && text.contains("pk_") && text.contains("sk_"), "{text}");
+    // The pinned text is what the collector serves.
+    let tag = text.lines().find(|line| line.contains("integrity")).expect("a line for pages");
+    let attribute = |name: &str| tag.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split('"').next());
+    let path = attribute("src").expect("an address").trim_start_matches("https://COLLECTOR");
+    let address = up.text("url").trim_start_matches("http://").parse().expect("an address");
+    let script = http::get(address, path, &[]).await;
+    assert!(script.header("cache-control").is_some_and(|value| value.contains("immutable")), "{path}");
+    let hash = STANDARD.encode(Sha384::digest(&script.body));
+    assert_eq!(attribute("integrity"), Some(format!("sha384-{hash}").as_str()));
     let (ok, text) = weir(&["source", "add", "shop"]);
     assert!(!ok && text.contains("exists already"), "{text}");
     let (ok, text) = weir(&["source", "list"]);
@@ -224,5 +236,18 @@ async fn what_a_real_browser_sends_arrives() {
     }
     let campaign = "select count(*) from analytics.page_views where utm_source is not null";
     assert!(client.query_one(campaign, &[]).await.expect("counted").get::<_, i64>(0) >= 1);
+    up.interrupt();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_shows_what_is_done_on_it_as_rows() {
+    let (Some(node), Some(_)) = (tool("WEIR_TEST_NODE"), tool("WEIR_TEST_CHROMIUM")) else {
+        return;
+    };
+    let directory = data_dir();
+    let up = Up::start(&directory.path().join("weir-data"));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/js-snippet/test/demo.mjs");
+    let output = Command::new(node).args([script, "--admin", up.text("admin_url")]).output().expect("node runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     up.interrupt();
 }

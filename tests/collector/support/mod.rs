@@ -193,7 +193,7 @@ impl TestCollector {
         let public = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let admin = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let (address, admin_address) = (public.local_addr().expect("bound"), admin.local_addr().expect("bound"));
-        let running = Running::start(config.clone(), Listeners { public, admin }, World::default()).await?;
+        let running = Running::start(config.clone(), Listeners { public, admin }, World::default(), None).await?;
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(running.until(async {
             let _ = stopped.await;
