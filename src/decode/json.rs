@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr2, memmem};
+use memchr::{memchr, memchr2, memmem};
 
 use super::{DEPTH_MAX, EVENT_BYTES_MAX, Refusal};
 
@@ -14,8 +14,8 @@ const NUMBER_CHARS_MAX: usize = 1_000;
 /// An exponent makes PostgreSQL write out that many digits.
 const EXPONENT_MAX: u32 = 1_000;
 
-/// Of a string that is looked at byte by byte.
-const SHORT_STRING_BYTES: usize = 16;
+/// Of a string that is not searched by vectors.
+const SHORT_STRING_BYTES: usize = 32;
 
 /// Checks the first JSON value in `text` against the limits and returns where it ends.
 ///
@@ -57,18 +57,38 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
     end_of_long_string(bytes, start + 1)
 }
 
-/// The same for names and short values: beginning a search by vectors costs more time than looking at a few bytes.
-pub(super) fn end_of_short_string(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    for _ in 0..SHORT_STRING_BYTES {
-        match bytes.get(at) {
-            None => return bytes.len(),
-            Some(b'"') => return at + 1,
-            Some(b'\\') => at += 2,
-            Some(_) => at += 1,
+/// The same for names and values, which are mostly short, and whether there are escapes: beginning a search by vectors costs
+/// more time than looking at some bytes eight by eight.
+pub(super) fn end_of_short_string(bytes: &[u8], start: usize) -> (usize, bool) {
+    let (mut at, mut has_escapes) = (start + 1, false);
+    // A string with escapes has many of them, as JSON within JSON has: a search would begin again and again.
+    while at <= start + SHORT_STRING_BYTES || has_escapes {
+        let Some(word) = bytes.get(at..at + 8).and_then(|eight| eight.try_into().ok()).map(u64::from_le_bytes) else {
+            break;
+        };
+        let found = equal(word, b'"') | equal(word, b'\\');
+        if found == 0 {
+            at += 8;
+            continue;
         }
+        at += found.trailing_zeros() as usize / 8;
+        if bytes[at] == b'"' {
+            return (at + 1, has_escapes);
+        }
+        has_escapes = true;
+        at += 2;
     }
-    end_of_long_string(bytes, at)
+    let end = end_of_long_string(bytes, at);
+    (end, has_escapes || memchr(b'\\', &bytes[at.min(end)..end]).is_some())
+}
+
+/// The highest bit of each byte of `word` that is `byte`; perhaps also of ones behind such a byte. See "Determine if a word
+/// has a byte equal to n" of Sean Eron Anderson's "Bit Twiddling Hacks".
+const fn equal(word: u64, byte: u8) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHEST: u64 = ONES << 7;
+    let zero_where_equal = word ^ (ONES * byte as u64);
+    zero_where_equal.wrapping_sub(ONES) & !zero_where_equal & HIGHEST
 }
 
 fn end_of_long_string(bytes: &[u8], mut at: usize) -> usize {
@@ -155,7 +175,21 @@ fn code_unit(bytes: &[u8], at: usize) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+        #[test]
+        fn short_strings_end_where_others_do(before in "[a!#\\u{80}]{0,3}", inside in r#"([a!#\u{7f}\u{a2}\u{22}]|\\.|\\\\){0,60}"#, after in ".{0,10}") {
+            let text = format!("{before}\"{inside}\"{after}");
+            let (end, has_escapes) = end_of_short_string(text.as_bytes(), before.len());
+            prop_assert_eq!(end, end_of_string(text.as_bytes(), before.len()), "{}", text);
+            prop_assert_eq!(has_escapes, text[before.len()..end].contains('\\'), "{}", text);
+        }
+    }
 
     #[test]
     fn depth_is_limited_exactly() {

@@ -114,6 +114,17 @@ impl<'a> Parts<'a> {
         bytes.get(self.at).copied()
     }
 
+    /// The name that is the next value, and whether it holds escapes.
+    fn name(&mut self) -> Option<(&'a str, bool)> {
+        if self.peek()? != b'"' {
+            return None;
+        }
+        let start = self.at;
+        let (end, has_escapes) = end_of_short_string(self.text.as_bytes(), start);
+        self.at = end;
+        Some((self.text.get(start..end)?, has_escapes))
+    }
+
     /// Goes into the next value, if that is an object.
     fn enter_object(&mut self) -> bool {
         let is_object = self.peek() == Some(b'{');
@@ -141,13 +152,13 @@ impl<'a> Iterator for Parts<'a> {
 /// The index after the value that begins at `start`; `None` where the array or object ends instead.
 fn end_of_value(bytes: &[u8], start: usize) -> Option<usize> {
     match bytes.get(start)? {
-        b'"' => Some(end_of_short_string(bytes, start)),
+        b'"' => Some(end_of_short_string(bytes, start).0),
         b'{' | b'[' => {
             let (mut depth, mut at) = (0_usize, start);
             loop {
                 match bytes.get(at)? {
                     b'"' => {
-                        at = end_of_short_string(bytes, at);
+                        at = end_of_short_string(bytes, at).0;
                         continue;
                     }
                     b'{' | b'[' => depth += 1,
@@ -190,7 +201,7 @@ impl<'a> Value<'a> {
             Self::Json(json) => match json.0.as_bytes().first()? {
                 b'"' => match json.plain() {
                     Some(text) => Cow::Borrowed(text),
-                    None => Cow::Owned(serde_json::from_str(json.0).ok()?),
+                    None => Cow::Owned(unescaped(json.0)?),
                 },
                 b'-' | b'0'..=b'9' | b't' | b'f' => Cow::Borrowed(json.0),
                 _ => return None,
@@ -284,8 +295,11 @@ impl<'a> Object<'a> {
     fn read(parts: &mut Parts<'a>, inner: Option<&str>) -> (Self, Option<Self>) {
         let mut members = Vec::with_capacity(MEMBERS_USUAL);
         let mut inside = None;
-        while let Some(name) = parts.next() {
-            let name = Value::Json(name).native_text().ok().flatten().unwrap_or_default();
+        while let Some((name, has_escapes)) = parts.name() {
+            let name = match name.get(1..name.len() - 1) {
+                Some(plain) if !has_escapes => Cow::Borrowed(plain),
+                _ => serde_json::from_str::<Text<'a>>(name).map(|text| text.0).unwrap_or_default(),
+            };
             if inner.is_some_and(|inner| inner == name) && parts.enter_object() {
                 inside = Some(Self::read(parts, None).0);
                 parts.leave();
@@ -358,7 +372,7 @@ impl<'a> Object<'a> {
     /// Takes out all of these in one pass. What is missing or `null` is `None`.
     pub fn take_all<const N: usize>(&mut self, names: [&str; N]) -> [Option<Value<'a>>; N] {
         let mut found = [None; N];
-        self.members.retain(|(own, value)| match names.iter().position(|name| own == name) {
+        self.members.retain(|(own, value)| match names.iter().position(|name| is_same(own, name)) {
             Some(at) => {
                 found[at] = Some(*value);
                 false
@@ -371,7 +385,7 @@ impl<'a> Object<'a> {
     /// Takes out, in one pass, all members that `names` gives a meaning, and hands each to `found` with that. Of equal names
     /// all are handed on, and `null` is, too.
     pub fn take_each<'n, M>(&mut self, names: &'n [(&str, M)], mut found: impl FnMut(&'n M, Value<'a>)) {
-        self.members.retain(|(own, value)| match names.iter().find(|(name, _)| own == name) {
+        self.members.retain(|(own, value)| match names.iter().find(|(name, _)| is_same(own, name)) {
             Some((_, meaning)) => {
                 found(meaning, *value);
                 false
@@ -382,7 +396,7 @@ impl<'a> Object<'a> {
 
     /// Where the last of this name is among the first `count` members.
     fn position(&self, name: &str, count: usize) -> Option<usize> {
-        self.members[..count].iter().rposition(|(own, _)| own == name)
+        self.members[..count].iter().rposition(|(own, _)| is_same(own, name))
     }
 
     /// Takes out the first of these that is there.
@@ -415,7 +429,11 @@ impl<'a> Object<'a> {
 
     /// A member, which stays.
     pub fn peek(&self, name: &str) -> Option<Value<'a>> {
-        self.members.iter().rfind(|(own, _)| own == name).map(|(_, value)| *value).filter(|value| !value.is_null())
+        self.members
+            .iter()
+            .rfind(|(own, _)| is_same(own, name))
+            .map(|(_, value)| *value)
+            .filter(|value| !value.is_null())
     }
 
     /// The members that are left.
@@ -457,6 +475,35 @@ impl<'de> Visitor<'de> for BatchVisitor {
 /// The name and the value of each parameter of a query string.
 pub fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     url::form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty())
+}
+
+/// The text of a string that a parser has accepted. JSON within JSON is full of the simple escapes.
+fn unescaped(json: &str) -> Option<String> {
+    let inside = json.strip_prefix('"')?.strip_suffix('"')?;
+    let mut text = String::with_capacity(inside.len());
+    let (mut copied, mut at) = (0, 0);
+    while let Some(byte) = inside.as_bytes().get(at) {
+        if *byte != b'\\' {
+            at += 1;
+            continue;
+        }
+        text.push_str(&inside[copied..at]);
+        match inside.as_bytes().get(at + 1)? {
+            simple @ (b'"' | b'\\' | b'/') => text.push(char::from(*simple)),
+            b'n' => text.push('\n'),
+            _ => return serde_json::from_str(json).ok(),
+        }
+        at += 2;
+        copied = at;
+    }
+    text.push_str(&inside[copied..]);
+    Some(text)
+}
+
+/// Whether two names are the same. Most of equal length differ at an end, which costs less to see than a comparison.
+fn is_same(own: &str, name: &str) -> bool {
+    let (own, name) = (own.as_bytes(), name.as_bytes());
+    own.len() == name.len() && own.first() == name.first() && own.last() == name.last() && own == name
 }
 
 /// Text as PostgreSQL can hold it.
@@ -556,8 +603,9 @@ mod tests {
                         object.rest().map(|(name, value)| (name.into_owned(), parsed(value))).collect();
                     prop_assert_eq!(&parts, members);
                 }
-                serde_json::Value::String(text) => {
-                    prop_assert_eq!(Value::Json(json).text().unwrap_or_default(), text.as_str());
+                serde_json::Value::String(string) => {
+                    prop_assert_eq!(Value::Json(json).text().unwrap_or_default(), string.as_str());
+                    prop_assert_eq!(unescaped(&text), Some(string.clone()));
                 }
                 _ => prop_assert!(Value::Json(json).object().is_none()),
             }

@@ -106,13 +106,12 @@ fn event<'a>(native: &mut Native<'a>, mut event: Object<'a>, texts: &'a Texts) -
 
 /// The name is that of the schema: `iglu:vendor/NAME/jsonschema/1-0-0`.
 fn self_describing<'a>(native: &mut Native<'a>, event: &mut Object<'a>, texts: &'a Texts) {
-    let json = json_of(event, "ue_pr", "ue_px", texts).map(Value::Json);
-    let inner = json.and_then(Value::object).and_then(|mut outer| outer.take_object("data"));
-    let Some(mut inner) = inner else {
+    let json = json_of(event, "ue_pr", "ue_px", texts);
+    let Some(mut inner) = json.and_then(|json| Object::parse_with(json, "data").ok()?.1) else {
         native.text("type", "track");
         native.text("name", "unstructured");
         if let Some(json) = json {
-            native.context("ue_pr", json);
+            native.context("ue_pr", Value::Json(json));
         }
         return;
     };

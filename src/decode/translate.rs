@@ -107,9 +107,8 @@ impl<'a> Native<'a> {
 
     /// A member of `context`. One of a name that is there already gets another name.
     pub fn context(&mut self, name: impl Into<Cow<'a, str>>, value: Value<'a>) {
-        let mut object = Object::default();
-        object.push(name, value);
-        self.contexts(object);
+        let earlier = self.event.extra.len();
+        self.add_context(name.into(), value, earlier, &BTreeSet::new());
     }
 
     /// The same, of a text.
@@ -132,16 +131,21 @@ impl<'a> Native<'a> {
             BTreeSet::new()
         };
         for (name, value) in object.rest() {
-            let mut name = if prefix.is_empty() { name } else { Cow::Owned(format!("{prefix}{name}")) };
-            while names.contains(name.as_ref())
-                || names.is_empty() && self.event.extra[..earlier].iter().any(|(own, _)| *own == name)
-            {
-                name.to_mut().push('_');
-            }
-            let value = value.json(self.texts);
-            if value != "null" {
-                self.event.extra.push((without_nul(name), value));
-            }
+            let name = if prefix.is_empty() { name } else { Cow::Owned(format!("{prefix}{name}")) };
+            self.add_context(name, value, earlier, &names);
+        }
+    }
+
+    /// Adds a member to `context`. The first `earlier` have other names, which are `names` where a set was made.
+    fn add_context(&mut self, mut name: Cow<'a, str>, value: Value<'a>, earlier: usize, names: &BTreeSet<String>) {
+        while names.contains(name.as_ref())
+            || names.is_empty() && self.event.extra[..earlier].iter().any(|(own, _)| *own == name)
+        {
+            name.to_mut().push('_');
+        }
+        let value = value.json(self.texts);
+        if value != "null" {
+            self.event.extra.push((without_nul(name), value));
         }
     }
 
