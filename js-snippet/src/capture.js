@@ -85,10 +85,10 @@ export const capture = (options, add, guard, isSeen) => {
     PerformanceObserver.supportedEntryTypes.forEach((type) => {
       const listener = listeners[type];
       if (!listener) return;
-      // Where shifts are seen, none is none.
+      // Where shifts are seen, none is none. Durations of 16 ms are the least that is told.
       if (/shift/.test(type)) vitals.cls = 0;
       new PerformanceObserver((list) => list.getEntries().forEach(guard(listener)))
-        .observe({ type, buffered: true, durationThreshold: 16 });
+        .observe({ type, buffered: true, durationThreshold: 0 });
     });
   }
 

@@ -28,7 +28,7 @@ export const init = (options, calls) => {
 
   let queue = [];
   let timer; // of the next flush: the batch delay or a back-off
-  let busy = 0; // requests not answered yet
+  let busy; // a request is not answered yet
   let failures = 0; // since a request was last answered well
   let url; // of the current page view
   let referrer; // of the current page view
@@ -79,7 +79,10 @@ export const init = (options, calls) => {
     queue.unshift(...JSON.parse(storage[options.key] || '[]'));
     delete storage[options.key];
     if (leaving && (failures || !navigator.onLine)) storage[options.key] = JSON.stringify(queue.splice(0));
-    while (queue[0] && (leaving || !busy)) {
+    // A page that leaves waits for no answer. If it ever comes back, those that
+    // were on their way may never be answered.
+    busy = busy && !leaving;
+    while (queue[0] && !busy) {
       let count = BATCH_EVENTS;
       let events, body;
       // A string goes as text/plain, which needs no CORS preflight.
@@ -89,7 +92,7 @@ export const init = (options, calls) => {
       } while (body[BATCH] && (count >>= 1));
       // The error of a fetch that got no answer has no status.
       const done = guard(({ status = 500 }) => {
-        busy--;
+        busy = 0;
         if (/408|429|5../.test(status)) {
           failures += failures < BACK_OFF;
           queue = [...events, ...queue].slice(-KEPT);
@@ -104,7 +107,7 @@ export const init = (options, calls) => {
         keepalive: !body[BATCH],
       }).then(done, done);
       // Not before: a page's own fetch may throw.
-      busy++;
+      busy = !leaving;
       queue.splice(0, count || 1);
     }
   });
