@@ -105,7 +105,7 @@ async fn compare() {
     let views = views(&database).await;
     let idle = trackers.iter().find(|tracker| tracker.name == "none").expect("a page without any").tasks_ms;
     let mut table = String::from(
-        "| tracker | script, bytes `gzip -9` | page views of 4 | requests | bytes sent | ms in its code | ms more of tasks |\n\
+        "| tracker | script, bytes in gzip | page views of 4 | requests | bytes sent | ms in its code | ms more of tasks |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     for tracker in trackers.iter().filter(|tracker| tracker.name != "none") {
