@@ -71,6 +71,9 @@ await withBrowser(async (visit, problems, browser) => {
     });
     await page.evaluate(() => history.pushState({}, '', '/policy?next'));
     await page.click('#buy');
+    // Seen, and for a while, so that there is something to be captured.
+    await page.waitForFunction(() => performance.getEntriesByName('first-contentful-paint').length);
+    await page.waitForTimeout(1000);
     await settled(page);
     assert.deepEqual(await page.evaluate(() => violations), []);
     // And it would have seen one.
