@@ -4,16 +4,25 @@ SHELL := bash
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak fuzz mutants lint bench instructions microbench loadtest clean
+.PHONY: help run test test-frameworks test-engines compare-trackers soak fuzz mutants lint bench instructions microbench loadtest clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## build and start weir, with a PostgreSQL of its own (ARGS='--json')
 	@exec scripts/run $(ARGS)
 
 test: ## run all tests, installing what they need (ARGS are for cargo test)
 	@exec scripts/test $(ARGS)
+
+test-frameworks: ## run the code of docs/snippet.md in all frameworks, Next.js too
+	@exec scripts/test-frameworks
+
+test-engines: ## run the snippet in Firefox and WebKitGTK (Debian's)
+	@exec scripts/test-engines
+
+compare-trackers: ## measure the snippet beside other products' trackers, in Chromium: a table
+	@exec scripts/compare-trackers
 
 soak: ## run the long tests of the guarantee (WEIR_SOAK_MINUTES)
 	@exec scripts/soak

@@ -8,7 +8,7 @@ const FILES = /\.(csv|dmg|docx?|exe|gz|mp[34]|pdf|pptx?|xlsx?|zip)$/i;
 // behind others, where times of painting mean nothing. Returns what is to be
 // called when a page view ends or is hidden.
 export const capture = (options, add, guard, isSeen) => {
-  const asks = (option) => options[option] != null;
+  const asks = (option) => option in options;
 
   // Capturing on window hears of events anywhere in the page, also of those that
   // don't bubble or that the page stops.
@@ -56,53 +56,59 @@ export const capture = (options, add, guard, isSeen) => {
 
   // Core Web Vitals, as https://web.dev/articles/vitals defines them. Times are
   // since somebody looks at the page.
-  const since = (time) => Math.max(0, time - (navigation.activationStart || 0) | 0);
+  const since = (time) => Math.max(0, time - (navigation.activationStart | 0) | 0);
   let vitals = asks('vitals') && isSeen && { ttfb: since(navigation.responseStart) };
   const interactions = {};
-  let shifts = 0; // of the current window
-  let first = 0; // when that began
-  let last = 0; // its latest shift
+  let first; // when the current window of shifts began
+  let last; // its latest shift
+  let shifts; // its sum
   const listeners = {
     paint: (entry) => vitals.fcp = since(entry.startTime),
     'largest-contentful-paint': (entry) => vitals.lcp = since(entry.startTime),
     'layout-shift': (entry) => {
       if (entry.hadRecentInput) return;
       const time = entry.startTime;
-      if (time - last > 1e3 || time - first > 5e3) {
+      if (!(time - last < 1e3 && time - first < 5e3)) {
         first = time;
         shifts = 0;
       }
       last = time;
       shifts += entry.value;
-      vitals.cls = Math.max(vitals.cls, shifts);
+      if (shifts > vitals.cls) vitals.cls = shifts;
     },
     event: (entry) => {
       const id = entry.interactionId;
-      if (id) interactions[id] = Math.max(interactions[id] || 0, entry.duration);
+      if (id) interactions[id] = Math.max(interactions[id] | 0, entry.duration);
     },
   };
   if (vitals) {
     PerformanceObserver.supportedEntryTypes.forEach((type) => {
       const listener = listeners[type];
       if (!listener) return;
-      // Where shifts are seen, none is none.
+      // Where shifts are seen, none is none. Durations of 16 ms are the least that is told.
       if (/shift/.test(type)) vitals.cls = 0;
       new PerformanceObserver((list) => list.getEntries().forEach(guard(listener)))
-        .observe({ type, buffered: true, durationThreshold: 16 });
+        .observe({ type, buffered: true, durationThreshold: 0 });
     });
   }
 
   let engaged = 0; // ms of this page view
   let watched; // since when
-  let top = 0; // how far it was scrolled
+  let depth = 0; // how far down it was seen, in percent
   const watch = () => {
     const now = Date.now();
     if (watched) engaged += now - watched;
     watched = asks('engagement') && document.hasFocus() && now;
   };
   on('focus blur', watch);
-  on('scroll', () => top = Math.max(top, scrollY));
   watch();
+
+  // Sizes are asked for when the browser has just laid out the page, and before
+  // the page hears of it: later it might have to do so again.
+  const look = () => {
+    depth = Math.max(depth, (scrollY + innerHeight) / document.documentElement.scrollHeight * 100 | 0);
+  };
+  on('click scroll', look);
 
   return () => {
     if (vitals) {
@@ -114,9 +120,9 @@ export const capture = (options, add, guard, isSeen) => {
     }
     watch();
     if (engaged > 99) {
-      const depth = (top + innerHeight) / document.documentElement.scrollHeight;
-      add('engagement', 'engagement', { engaged_ms: engaged, scroll_depth: Math.min(100, depth * 100 | 0) });
-      engaged = top = 0;
+      if (!depth) look();
+      add('engagement', 'engagement', { engaged_ms: engaged, scroll_depth: Math.min(100, depth) });
+      engaged = depth = 0;
     }
   };
 };

@@ -25,11 +25,10 @@ const on = (type, listener) => addEventListener(type, guard(listener));
 export const init = (options, calls) => {
   // Where the browser forbids it, nothing outlives the page.
   const storage = guard(() => localStorage)() || {};
-  const unsent = options.key;
 
   let queue = [];
   let timer; // of the next flush: the batch delay or a back-off
-  let busy = 0; // requests not answered yet
+  let busy; // a request is not answered yet
   let failures = 0; // since a request was last answered well
   let url; // of the current page view
   let referrer; // of the current page view
@@ -69,13 +68,21 @@ export const init = (options, calls) => {
   // events to the next one.
   const flush = guard((leaving) => {
     clearTimeout(timer);
+    if (FULL && leaving) {
+      // What is added now goes with the rest: not by a flush of its own.
+      timer = leaving;
+      leave?.();
+    }
     timer = 0;
     if (options.consent != null && storage.weir_consent != 1) return;
     setTitles();
-    queue.unshift(...JSON.parse(storage[unsent] || '[]'));
-    delete storage[unsent];
-    if (leaving && (failures || !navigator.onLine)) storage[unsent] = JSON.stringify(queue.splice(0));
-    while (queue[0] && (leaving || !busy)) {
+    queue.unshift(...JSON.parse(storage[options.key] || '[]'));
+    delete storage[options.key];
+    if (leaving && (failures || !navigator.onLine)) storage[options.key] = JSON.stringify(queue.splice(0));
+    // A page that leaves waits for no answer. If it ever comes back, those that
+    // were on their way may never be answered.
+    busy = busy && !leaving;
+    while (queue[0] && !busy) {
       let count = BATCH_EVENTS;
       let events, body;
       // A string goes as text/plain, which needs no CORS preflight.
@@ -83,10 +90,9 @@ export const init = (options, calls) => {
         events = queue.slice(0, count);
         body = JSON.stringify({ key: options.key, events });
       } while (body[BATCH] && (count >>= 1));
-      queue.splice(0, count || 1);
       // The error of a fetch that got no answer has no status.
       const done = guard(({ status = 500 }) => {
-        busy--;
+        busy = 0;
         if (/408|429|5../.test(status)) {
           failures += failures < BACK_OFF;
           queue = [...events, ...queue].slice(-KEPT);
@@ -94,13 +100,15 @@ export const init = (options, calls) => {
         clearTimeout(timer);
         timer = setTimeout(flush, (1 + Math.random()) * BATCH_DELAY * 3 ** failures);
       });
-      busy++;
       fetch(options.endpoint, {
         method: 'POST',
         body,
         credentials: 'omit',
         keepalive: !body[BATCH],
       }).then(done, done);
+      // Not before: a page's own fetch may throw.
+      busy = !leaving;
+      queue.splice(0, count || 1);
     }
   });
 
@@ -130,7 +138,7 @@ export const init = (options, calls) => {
       storage.weir_consent = given ? 1 : 0;
       if (!given) {
         queue = [];
-        delete storage[unsent];
+        delete storage[options.key];
         delete storage.weir_user;
       }
       flush();
@@ -160,17 +168,13 @@ export const init = (options, calls) => {
         return result;
       };
     });
-    on('pagehide', (event) => {
-      if (FULL) leave?.();
-      flush(event);
-    });
+    on('pagehide', flush);
     on('online', () => flush());
     if (FULL) leave = guard(capture)(options, add, guard, isSeen);
   };
 
   on('visibilitychange', () => {
     start();
-    if (FULL && document.hidden) leave?.();
     flush(document.hidden);
   });
   start();

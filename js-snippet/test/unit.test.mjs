@@ -490,6 +490,27 @@ test('a page that leaves waits for nothing', async () => {
   }
 });
 
+test('a page that comes back waits for no answer from before', async () => {
+  const page = new Page();
+  page.pass(100);
+  page.dispatch('pagehide', { persisted: true });
+  page.dispatch('pageshow', { persisted: true });
+  page.pass(100);
+  assert.deepEqual(brief(page.requests[1].events), [['page', '/']]);
+});
+
+test('what the page made of fetch throws', async () => {
+  const page = new Page();
+  const { fetch } = page.window;
+  page.window.fetch = () => {
+    throw new TypeError('instrumented badly');
+  };
+  page.pass(100);
+  page.window.fetch = fetch;
+  page.window.weir('a');
+  assert.deepEqual(await page.taken(), [['page', '/'], ['track', 'a']]);
+});
+
 test('what cannot be sent outlives the page, and is sent once', async () => {
   const localStorage = {};
   const page = new Page({ window: { localStorage } });

@@ -18,7 +18,7 @@ use crate::support::http;
 use crate::support::{TestCollector, TestDatabase, collector, eventually, tool};
 
 /// What the clients that have no key call their site.
-const ALIAS: &str = "8a6f2c1e-0f4b-4c57-9a35-1f3b6f1d2c77";
+pub const ALIAS: &str = "8a6f2c1e-0f4b-4c57-9a35-1f3b6f1d2c77";
 /// With a start of Chromium and retries that wait.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -43,7 +43,7 @@ enum Key {
     Secret,
 }
 
-fn sdk(path: &str) -> PathBuf {
+pub fn sdk(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk").join(path)
 }
 
@@ -87,7 +87,7 @@ async fn run(client: &str, runs: Runs, address: SocketAddr, key: &str, fault: Op
     Some(said)
 }
 
-async fn start() -> (TestDatabase, TestCollector, tempfile::TempDir) {
+pub async fn start() -> (TestDatabase, TestCollector, tempfile::TempDir) {
     let (database, collector, journal) = collector(|_| {}).await;
     let weir = weir::database::Database::new(&collector.config.database, 1).expect("settings");
     for alias in [ALIAS, "127.0.0.1"] {

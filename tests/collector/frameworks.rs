@@ -1,0 +1,59 @@
+//! The code of `docs/snippet.md` in the frameworks that it is for: a first view and a route become two rows.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::process::Command;
+
+use crate::support::{collector, tool};
+
+/// Building the applications takes most of it.
+const TIMEOUT: Duration = Duration::from_secs(420);
+
+/// An application that was visited.
+#[derive(Debug, Deserialize)]
+struct Visited {
+    name: String,
+    origin: String,
+}
+
+async fn check(names: &[&str], least: usize) {
+    let (Some(node), Some(_)) = (tool("WEIR_TEST_NODE"), tool("WEIR_TEST_CHROMIUM")) else { return };
+    let (database, collector, _journal) = collector(|_| {}).await;
+    let output = Command::new(node)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frameworks/run.mjs"))
+        .args(names)
+        .env("WEIR_URL", format!("http://{}", collector.address))
+        .env("WEIR_KEY", &collector.keys.public_key)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(TIMEOUT, output).await.expect("it ends").expect("node runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    eprintln!("{said}");
+    let visited: Vec<Visited> = serde_json::from_slice(&output.stdout).expect("what was visited");
+    assert!(visited.len() >= least, "{visited:?}");
+    database.until_stored(i64::try_from(2 * visited.len()).expect("a few")).await;
+    for Visited { name, origin } in &visited {
+        let sql = format!(
+            "select kind, trim(trailing '/' from path), title, count(*), coalesce(max(referrer), '') = '{origin}/' from analytics.events
+             where starts_with(url, '{origin}/') group by 1, 2, 3 order by 2"
+        );
+        // (Astro's links end in a slash or not, as the host serves them.)
+        assert_eq!(database.rows(&sql).await, ["page||Home|1|f", "page|/about|About|1|t"], "{name}");
+    }
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_docs_code_counts_views_in_frameworks() {
+    check(&[], 7).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "builds two applications of Next.js: make test-frameworks"]
+async fn the_docs_code_counts_views_in_large_frameworks() {
+    check(&["next-module", "next-script"], 2).await;
+}
