@@ -38,6 +38,8 @@ use crate::receive::body::BodyLimits;
 use crate::receive::tls::{CertificateError, Certificates};
 use crate::receive::{self, Collector, Limits, Listen, Rates};
 use crate::reload::Reload;
+use crate::rollup::library::Library;
+use crate::rollup::runner::Runner;
 use crate::sources::WriteKeys;
 
 /// After the requests: what is left in the journal may take this long to reach the database. The rest stays there.
@@ -46,6 +48,8 @@ const FLUSH_DRAIN: Duration = Duration::from_secs(10);
 const FLUSH_GRACE: Duration = Duration::from_secs(5);
 /// Keys, salts, partitions and reports take turns.
 const HOUSEKEEPING_CONNECTIONS: usize = 1;
+/// Beside those that compute: one holds the lock of whoever looks after rollups, one dispatches.
+const ROLLUP_CONNECTIONS: usize = 2;
 /// One operator looks; a scraper and a balancer do too.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
@@ -113,6 +117,7 @@ pub struct Running {
     public_server: Task,
     admin_server: Task,
     housekeeping: Task,
+    rollups: Task,
     flush_thread: JoinHandle<()>,
     /// Cancelled when the lanes' thread ends, however it ends.
     flush_ended: CancellationToken,
@@ -268,6 +273,9 @@ impl Running {
         let flush_thread = spawn_lanes(lanes, flush_ended.clone(), flush_abort.clone())?;
         let housekeeping = Task::spawn(|stop| housekeeping.run(stop));
 
+        let rollups = runner(&config, &core.shared, &metrics)?;
+        let rollups = Task::spawn(|stop| rollups.run(stop));
+
         let memory = MemoryBudget::new(config.receive.memory_bytes_max);
         let closing = core.shared.closing.clone();
         let operator = Arc::new(Operator {
@@ -314,6 +322,7 @@ impl Running {
             public_server: Task::spawn(|stop| receive::serve(public, public_router, stop)),
             admin_server: Task::spawn(|stop| receive::serve(admin, admin_router, stop)),
             housekeeping,
+            rollups,
             flush_thread,
             flush_ended,
             flush_abort,
@@ -333,6 +342,7 @@ impl Running {
             },
             () = self.flush_ended.cancelled() => Err(RunError::Thread("weir-flush")),
             () = self.housekeeping.ended() => Err(RunError::Thread("housekeeping")),
+            () = self.rollups.ended() => Err(RunError::Thread("the rollups' runner")),
         };
         self.stop(result).await
     }
@@ -341,6 +351,8 @@ impl Running {
     async fn stop(self, result: Result<(), RunError>) -> Result<(), RunError> {
         tracing::info!("closing: requests in flight finish, then the journal is flushed");
         self.operator.is_closing.store(true, Ordering::Relaxed);
+        // A run that is cut off leaves everything as it was.
+        self.rollups.stop().await;
         self.public_server.stop().await;
         self.journal.close();
         if !self.journal_ended.is_terminated() {
@@ -374,6 +386,21 @@ fn tell_what_is_lost(accounting: &Accounting) {
             tracing::error!(source, events = balance.pending(), "lost: they were only in memory");
         }
     }
+}
+
+/// Rollups have connections of their own: however long they take, nobody else waits for one.
+fn runner(config: &Config, shared: &Shared, metrics: &Arc<Metrics>) -> Result<Runner, DatabaseError> {
+    let settings =
+        config::Database { statement_timeout_s: config.rollup.statement_timeout_s, ..config.database.clone() };
+    let database = Database::new(&settings, config.rollup.concurrency + ROLLUP_CONNECTIONS)?;
+    let library = Library { dir: config.rollup.dir.clone(), with_shipped: config.rollup.shipped };
+    Ok(Runner {
+        database,
+        library,
+        concurrency: config.rollup.concurrency,
+        prepared: shared.prepared.clone(),
+        metrics: Arc::clone(metrics),
+    })
 }
 
 fn open_certificates(receive: &config::Receive) -> Result<Option<Arc<Certificates>>, RunError> {

@@ -28,6 +28,8 @@ mod poison;
 mod pooling;
 mod quarantine;
 mod rates;
+mod rollup_schedules;
+mod rollups;
 mod roundtrip;
 mod sdk;
 mod snippet;
