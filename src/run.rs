@@ -262,19 +262,13 @@ impl Running {
         )?;
 
         let journal_ended = spawn_journal(core.writer)?;
-        let flush_database = Database::new(&config.database, config.flush.lanes)?;
-        let lane = |feed: &Arc<SegmentFeed>| {
-            let store = Postgres::new(flush_database.clone(), Arc::clone(&core.partitions), config.journal.durability);
-            Lane::new(Arc::clone(&core.shared), store, Arc::clone(feed))
-        };
-        let lanes: Vec<Lane<Postgres>> = core.feeds.iter().map(lane).collect();
+        let lanes = make_lanes(&config, &core.shared, &core.partitions, &core.feeds)?;
         let lane_states = lanes.iter().map(Lane::state).collect();
         let (flush_ended, flush_abort) = (CancellationToken::new(), CancellationToken::new());
         let flush_thread = spawn_lanes(lanes, flush_ended.clone(), flush_abort.clone())?;
         let housekeeping = Task::spawn(|stop| housekeeping.run(stop));
 
-        let rollups = runner(&config, &core.shared, &metrics)?;
-        let rollups = Task::spawn(|stop| rollups.run(stop));
+        let rollups = spawn_rollups(&config, &core.shared, &metrics)?;
 
         let memory = MemoryBudget::new(config.receive.memory_bytes_max);
         let closing = core.shared.closing.clone();
@@ -389,18 +383,19 @@ fn tell_what_is_lost(accounting: &Accounting) {
 }
 
 /// Rollups have connections of their own: however long they take, nobody else waits for one.
-fn runner(config: &Config, shared: &Shared, metrics: &Arc<Metrics>) -> Result<Runner, DatabaseError> {
+fn spawn_rollups(config: &Config, shared: &Shared, metrics: &Arc<Metrics>) -> Result<Task, DatabaseError> {
     let settings =
         config::Database { statement_timeout_s: config.rollup.statement_timeout_s, ..config.database.clone() };
     let database = Database::new(&settings, config.rollup.concurrency + ROLLUP_CONNECTIONS)?;
     let library = Library { dir: config.rollup.dir.clone(), with_shipped: config.rollup.shipped };
-    Ok(Runner {
+    let runner = Runner {
         database,
         library,
         concurrency: config.rollup.concurrency,
         prepared: shared.prepared.clone(),
         metrics: Arc::clone(metrics),
-    })
+    };
+    Ok(Task::spawn(|stop| runner.run(stop)))
 }
 
 fn open_certificates(receive: &config::Receive) -> Result<Option<Arc<Certificates>>, RunError> {
@@ -440,6 +435,20 @@ fn spawn_journal(writer: Writer) -> Result<oneshot::Receiver<Result<(), DiskFail
     };
     thread::Builder::new().name("weir-journal".to_owned()).spawn(run).map_err(RunError::Spawn)?;
     Ok(ended)
+}
+
+fn make_lanes(
+    config: &Config,
+    shared: &Arc<Shared>,
+    partitions: &Arc<Partitions>,
+    feeds: &[Arc<SegmentFeed>],
+) -> Result<Vec<Lane<Postgres>>, DatabaseError> {
+    let database = Database::new(&config.database, config.flush.lanes)?;
+    let lane = |feed: &Arc<SegmentFeed>| {
+        let store = Postgres::new(database.clone(), Arc::clone(partitions), config.journal.durability);
+        Lane::new(Arc::clone(shared), store, Arc::clone(feed))
+    };
+    Ok(feeds.iter().map(lane).collect())
 }
 
 /// Lanes have a thread of their own: reading megabytes from the journal must not delay requests.

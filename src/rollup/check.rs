@@ -42,7 +42,7 @@ pub struct Verdict {
 
 /// What became of one attempt.
 enum Attempt {
-    Made(Checked),
+    Made(Box<Checked>),
     /// It reads something that is not there.
     Lacking(Problem),
     Refused(Vec<Problem>),
@@ -67,7 +67,7 @@ pub async fn check(database: &Database, definitions: Definitions) -> Result<Verd
         let mut lacking = Vec::new();
         for definition in waiting {
             match attempt(&transaction, &definition, &kinds, &verdict.good).await? {
-                Attempt::Made(checked) => verdict.good.push(checked),
+                Attempt::Made(checked) => verdict.good.push(*checked),
                 Attempt::Lacking(problem) => lacking.push((definition, problem)),
                 Attempt::Refused(problems) => {
                     verdict.bad.push(definition.name);
@@ -251,12 +251,12 @@ async fn examine(
     if !problems.is_empty() {
         return Ok(Attempt::Refused(problems));
     }
-    Ok(Attempt::Made(Checked {
+    Ok(Attempt::Made(Box::new(Checked {
         definition: definition.clone(),
         columns: columns.into_iter().map(|(name, _)| name).collect(),
         reads_events,
         upstream: upstream.into_iter().collect(),
-    }))
+    })))
 }
 
 /// PostgreSQL's words, on the file's line; `before` characters stand before the body.

@@ -188,28 +188,59 @@ impl Reader<'_> {
         (header, number, rest)
     }
 
+    fn kind(&mut self, header: &Header<'_>) -> Kind {
+        let Some((value, line)) = header.get("kind") else {
+            self.problem(1, "`kind` is missing", "begin with `-- kind: incremental`, `materialized` or `view`");
+            return Kind::View;
+        };
+        let kind = Kind::of(value);
+        if kind.is_none() {
+            self.problem(line, format!("`{value}` is no kind"), "use view, materialized or incremental");
+        }
+        kind.unwrap_or(Kind::View)
+    }
+
+    fn bucket(&mut self, header: &Header<'_>, kind: Kind) -> Option<Bucket> {
+        let Some((value, line)) = header.get("bucket") else {
+            if kind == Kind::Incremental {
+                self.problem(1, "`bucket` is missing", "add `-- bucket: day`, or hour, week, month");
+            }
+            return None;
+        };
+        let bucket = Bucket::of(value);
+        if bucket.is_none() {
+            self.problem(line, format!("`{value}` is no bucket"), "use hour, day, week or month");
+        }
+        bucket
+    }
+
+    fn columns(&mut self, header: &Header<'_>) -> Vec<String> {
+        let Some((value, line)) = header.get("unique") else { return Vec::new() };
+        let columns: Vec<String> = value.split(',').map(|column| column.trim().to_owned()).collect();
+        if columns.iter().any(String::is_empty) {
+            self.problem(line, "a column's name is missing", "separate columns by one comma each");
+        }
+        columns
+    }
+
     fn span(&mut self, header: &Header<'_>, key: &str) -> Option<(Span, usize)> {
         let (value, line) = header.get(key)?;
-        match Span::from_str(value).ok().filter(|span| span.is_positive()) {
-            Some(span) => Some((span, line)),
-            None => {
-                self.problem(line, format!("`{value}` is no length of time"), "write one as `30 minutes` or `2 years`");
-                None
-            }
+        let span = Span::from_str(value).ok().filter(|span| span.is_positive());
+        if span.is_none() {
+            self.problem(line, format!("`{value}` is no length of time"), "write one as `30 minutes` or `2 years`");
         }
+        span.map(|span| (span, line))
     }
 
     fn look(&mut self, header: &Header<'_>, key: &str) -> i64 {
         let Some((span, line)) = self.span(header, key) else { return 0 };
         let days_max = LOOK_DAYS_MAX * 86_400;
-        match seconds(span).filter(|seconds| *seconds <= days_max) {
-            Some(seconds) => seconds,
-            None => {
-                let cure = "use minutes, hours or days; what needs more is `kind: materialized`";
-                self.problem(line, format!("`{key}` is longer than {LOOK_DAYS_MAX} days"), cure);
-                0
-            }
+        let seconds = seconds(span).filter(|seconds| *seconds <= days_max);
+        if seconds.is_none() {
+            let cure = "use minutes, hours or days; what needs more is `kind: materialized`";
+            self.problem(line, format!("`{key}` is longer than {LOOK_DAYS_MAX} days"), cure);
         }
+        seconds.unwrap_or(0)
     }
 }
 
@@ -248,16 +279,7 @@ impl Definition {
             reader.problem(body_line, "there is no SELECT", "write one below the settings");
         }
 
-        let kind = match header.get("kind") {
-            Some((value, line)) => Kind::of(value).unwrap_or_else(|| {
-                reader.problem(line, format!("`{value}` is no kind"), "use view, materialized or incremental");
-                Kind::View
-            }),
-            None => {
-                reader.problem(1, "`kind` is missing", "begin with `-- kind: incremental`, `materialized` or `view`");
-                Kind::View
-            }
-        };
+        let kind = reader.kind(&header);
         let timezone = header.get("timezone").map_or("UTC", |(value, _)| value).to_owned();
         if let Some((value, line)) = header.get("timezone")
             && TimeZone::get(value).is_err()
@@ -287,28 +309,8 @@ impl Definition {
                 reader.problem(line, format!("`{key}` means nothing to kind {}", kind.name()), "remove the line");
             }
         }
-        let bucket = match header.get("bucket") {
-            Some((value, line)) => Bucket::of(value).or_else(|| {
-                reader.problem(line, format!("`{value}` is no bucket"), "use hour, day, week or month");
-                None
-            }),
-            None => {
-                if kind == Kind::Incremental {
-                    reader.problem(1, "`bucket` is missing", "add `-- bucket: day`, or hour, week, month");
-                }
-                None
-            }
-        };
-        let unique = match header.get("unique") {
-            Some((value, line)) => {
-                let columns: Vec<String> = value.split(',').map(|column| column.trim().to_owned()).collect();
-                if columns.iter().any(String::is_empty) {
-                    reader.problem(line, "a column's name is missing", "separate columns by one comma each");
-                }
-                columns
-            }
-            None => Vec::new(),
-        };
+        let bucket = reader.bucket(&header, kind);
+        let unique = reader.columns(&header);
         let (look_back_s, look_ahead_s) = (reader.look(&header, "look-back"), reader.look(&header, "look-ahead"));
         let keep = reader.span(&header, "keep").map(|(span, _)| span.to_string());
         if !reader.problems.is_empty() {
@@ -417,7 +419,7 @@ select bucket, source, count(distinct visitor_id) as visitors
             "-- kind: materialized\n-- every: 1ms\n-- unique: a,,b\nselect 1",
             "-- kind: incremental\n-- every: 1m\n-- every: 2m\n-- bucket: minute\n-- look-back: 2 months\n-- keep: long\n-- mode: additive\nselect 1",
         ] {
-            told += &format!("{text}\n=> {}\n", parse(text).expect_err("something is wrong"));
+            told.push_str(&[text, "\n=> ", &parse(text).expect_err("something is wrong"), "\n"].concat());
         }
         insta::assert_snapshot!(told);
     }

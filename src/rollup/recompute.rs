@@ -1,12 +1,13 @@
 //! One step of a run of an incremental rollup: a bucket, or the hours of one day, in one transaction.
 
-use deadpool_postgres::Object;
+use std::time::{Duration, SystemTime};
+
+use deadpool_postgres::ClientWrapper;
 use tokio_postgres::types::Type;
 
-use super::catalog::Known;
+use super::catalog::{self, Known};
 use super::definition::Bucket;
 use super::{RollupError, begin, literal, quoted};
-use crate::database::Database;
 
 const DROP_HOPELESS: &str = include_str!("sql/drop_hopeless_marks.sql");
 const PICK: &str = include_str!("sql/pick.sql");
@@ -78,15 +79,16 @@ impl Windows<'_> {
 
 /// Computes the next buckets of `rollup`, of those that changed only ones before `before`, a time or `infinity`.
 ///
-/// `known` tells of the rollups that it reads.
-///
 /// # Errors
 /// [`RollupError::Busy`] when another process computes it. Then and after any other error everything is as before.
-pub async fn step(database: &Database, rollup: &Known, known: &[Known], before: &str) -> Result<Step, RollupError> {
-    // Dropped in the midst of something, the connection must not go back to the pool.
-    let mut client = Object::take(database.client().await?);
+pub async fn step(
+    client: &mut ClientWrapper,
+    statement_timeout: Duration,
+    rollup: &Known,
+    before: &str,
+) -> Result<Step, RollupError> {
     let transaction = client.transaction().await?;
-    begin(&transaction, database.statement_timeout().as_millis(), &rollup.timezone).await?;
+    begin(&transaction, statement_timeout.as_millis(), &rollup.timezone).await?;
     // Nobody waits for the result of a process that has died.
     transaction.batch_execute("set local client_connection_check_interval = '5s'").await?;
     let id: &(dyn tokio_postgres::types::ToSql + Sync) = &rollup.id;
@@ -105,6 +107,8 @@ pub async fn step(database: &Database, rollup: &Known, known: &[Known], before: 
     let relation = rollup.relation();
     let within = format!("bucket >= timestamptz {} and bucket < timestamptz {}", literal(first), literal(until));
 
+    // What it reads may have been exchanged since its last step.
+    let known = catalog::read(&*transaction).await?;
     // The order of these statements is what exactness stands on: see the module above.
     let marks = [(id, Type::INT8), (&first, Type::TEXT), (&until, Type::TEXT)];
     done.buckets = transaction.query_typed_one(TAKE, &marks).await?.try_get::<_, i64>("buckets")?.cast_unsigned();
@@ -119,7 +123,7 @@ pub async fn step(database: &Database, rollup: &Known, known: &[Known], before: 
     // A bucket that is null is an error, and not left out.
     let insert = format!(
         "{}\ninsert into {relation} ({columns}) select {columns} from (\n{}\n) q where ({within}) is not false",
-        windows.sql(known, Some(range)),
+        windows.sql(&known, Some(range)),
         rollup.body
     );
     done.rows = transaction.execute_typed(&insert, &[]).await?;
@@ -132,7 +136,7 @@ pub async fn step(database: &Database, rollup: &Known, known: &[Known], before: 
             literal(until)
         );
         let row = transaction.query_typed_one(&changed, &[]).await?;
-        let changed: Vec<std::time::SystemTime> = row.try_get(0)?;
+        let changed: Vec<SystemTime> = row.try_get(0)?;
         transaction
             .execute_typed(MARK_DOWNSTREAM, &[(&rollup.name, Type::TEXT), (&changed, Type::TIMESTAMPTZ_ARRAY)])
             .await?;

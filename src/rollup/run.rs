@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use deadpool_postgres::Object;
 use tokio_postgres::types::Type;
 
-use super::catalog::{self, Known};
+use super::catalog::Known;
 use super::definition::Kind;
 use super::{RollupError, recompute, refresh, swap};
 use crate::database::Database;
@@ -76,11 +77,11 @@ async fn attempt(
         Kind::Materialized => ran.rows = refresh::refresh(database, rollup).await?,
         Kind::Incremental => {
             forget_old(database, rollup).await?;
+            // Dropped in the midst of something, the connection must not go back to the pool.
+            let mut client = Object::take(database.client().await?);
             let mut before = "infinity".to_owned();
             loop {
-                // What it reads may be exchanged while it runs.
-                let known = catalog::all(database).await?;
-                let step = recompute::step(database, rollup, &known, &before).await?;
+                let step = recompute::step(&mut client, database.statement_timeout(), rollup, &before).await?;
                 ran.buckets += step.buckets;
                 ran.rows += step.rows;
                 ran.frozen += step.frozen;

@@ -3,11 +3,12 @@
 //! The lock is held by a transaction, which does nothing else, on a connection of its own: so it works through PgBouncer in
 //! transaction mode, and PostgreSQL gives it back when the connection breaks.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Transaction};
+use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_postgres::types::Type;
@@ -121,7 +122,7 @@ impl Runner {
             dispatch::dispatch(&self.database).await?;
             let known = catalog::all(&self.database).await?;
             for rollup in known.iter().filter(|rollup| !rollup.is_building) {
-                let succeeded_s = rollup.succeeded.map(|at| at.as_second());
+                let succeeded_s = rollup.succeeded.map(Timestamp::as_second);
                 self.metrics.rollup_is(&rollup.name, succeeded_s, rollup.lag_s);
             }
             let mut due: Vec<Known> = known.into_iter().filter(Known::is_due).collect();
@@ -164,7 +165,7 @@ struct Followed {
     stamp: Option<Stamp>,
     /// Whether everything was done that they ask for.
     is_settled: bool,
-    told: BTreeMap<String, ()>,
+    told: BTreeSet<String>,
 }
 
 impl Followed {
@@ -178,7 +179,7 @@ impl Followed {
         let reconciled = reconcile(database, library).await?;
         for (message, is_error) in &reconciled.messages {
             // Once, not with every try.
-            if self.told.insert(message.clone(), ()).is_none() {
+            if self.told.insert(message.clone()) {
                 if *is_error {
                     tracing::error!("{message}");
                 } else {
@@ -187,7 +188,7 @@ impl Followed {
             }
         }
         if stamp != self.stamp {
-            self.told.retain(|message, ()| reconciled.messages.iter().any(|(now, _)| now == message));
+            self.told.retain(|message| reconciled.messages.iter().any(|(now, _)| now == message));
         }
         self.is_settled = reconciled.is_settled;
         self.stamp = stamp;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 use weir::database::Database;
+use weir::rollup::catalog::Known;
 use weir::rollup::definition::Kind;
 use weir::rollup::library::Library;
 use weir::rollup::run::run;
@@ -100,10 +101,14 @@ async fn after_any_schedule_rollups_are_what_plain_sql_gives() {
 
 /// Runs that were cut off may still be under way: their locks are waited for.
 async fn reset(database: &TestDatabase, engine: &Database) {
-    let mut sql = "delete from analytics.events; delete from weir.touched; delete from weir.rollup_dirty;".to_owned();
-    for known in catalog(engine).await {
-        sql += &format!("delete from {};", known.relation());
-    }
+    let known = catalog(engine).await;
+    let tables = ["analytics.events", "weir.touched", "weir.rollup_dirty"].map(str::to_owned);
+    let sql: Vec<String> = tables
+        .into_iter()
+        .chain(known.iter().map(Known::relation))
+        .map(|table| format!("delete from {table};"))
+        .collect();
+    let sql = sql.concat();
     database.client.batch_execute(&sql).await.expect("empty again");
 }
 
