@@ -1,5 +1,5 @@
 -- kind: incremental
--- every: 1m
+-- every: 5m
 -- bucket: day
 -- unique: bucket, source, kind, name
 -- description: Events of each kind and name in each day, and how many visitors and users they are of, without bots.

@@ -1,5 +1,5 @@
 -- kind: incremental
--- every: 1m
+-- every: 5m
 -- bucket: hour
 -- unique: bucket, source, host, path
 -- description: Page views and visitors of each page in each hour, without bots.

@@ -1,5 +1,5 @@
 -- kind: materialized
--- every: '15 3 * * *'
+-- every: '15 * * * *'
 -- unique: source, cohort, weeks_later
 -- description: Of those who first came in one week, how many came in each week after it. Users where known, else visitors.
 with weeks as (

@@ -1,5 +1,5 @@
 -- kind: incremental
--- every: 1m
+-- every: 5m
 -- bucket: day
 -- look-back: 30 minutes
 -- look-ahead: 6 hours

@@ -1,5 +1,5 @@
 -- kind: incremental
--- every: 1m
+-- every: 5m
 -- bucket: day
 -- unique: bucket, source
 -- description: Visitors, page views and visits of each day, without bots. Visitors of several days cannot be added up.

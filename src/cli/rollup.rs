@@ -134,7 +134,7 @@ async fn rebuild(database: &Database, library: &Library, name: &str) -> anyhow::
         }
         return Err(RollupError::Missing(name.to_owned()).into());
     };
-    plan::make(database, checked).await?;
+    plan::make(database, checked, true).await?;
     let began = Instant::now();
     loop {
         let known = catalog::all(database).await?;

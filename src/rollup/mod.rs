@@ -25,6 +25,7 @@ pub mod catalog;
 pub mod check;
 pub mod definition;
 pub mod dispatch;
+mod header;
 pub mod library;
 pub mod plan;
 pub mod recompute;

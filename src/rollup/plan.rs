@@ -82,7 +82,7 @@ fn is_adjusted(checked: &Checked, known: &Known) -> bool {
 /// Does one step.
 pub async fn apply(database: &Database, step: &Step) -> Result<(), RollupError> {
     match step {
-        Step::Create(checked) | Step::Rebuild(checked) => make(database, checked).await,
+        Step::Create(checked) | Step::Rebuild(checked) => make(database, checked, false).await,
         Step::Adjust(checked) => adjust(database, checked).await,
         Step::Orphan(name) => {
             let client = database.client().await?;
@@ -93,8 +93,9 @@ pub async fn apply(database: &Database, step: &Step) -> Result<(), RollupError> 
     }
 }
 
-/// Makes the relation, empty and with all marks; where there is none of the name, in its place.
-pub async fn make(database: &Database, checked: &Checked) -> Result<(), RollupError> {
+/// Makes the relation, empty and with all marks; where there is none of the name, in its place. What is there already, because
+/// another process was first, is only made again if that `is_wanted`.
+pub async fn make(database: &Database, checked: &Checked, is_wanted: bool) -> Result<(), RollupError> {
     let definition = &checked.definition;
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
@@ -103,6 +104,10 @@ pub async fn make(database: &Database, checked: &Checked) -> Result<(), RollupEr
     dispatch::lock(&transaction).await?;
     let known = catalog::read(&*transaction).await?;
     let of_name = |is_building| known.iter().find(|k| k.name == definition.name && k.is_building == is_building);
+    let newest = of_name(true).or(of_name(false));
+    if !is_wanted && newest.is_some_and(|newest| newest.hash == definition.hash()) {
+        return Ok(());
+    }
     if let Some(abandoned) = of_name(true) {
         drop_relation(&transaction, abandoned).await?;
     }

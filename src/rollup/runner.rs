@@ -125,12 +125,17 @@ impl Runner {
                 let succeeded_s = rollup.succeeded.map(Timestamp::as_second);
                 self.metrics.rollup_is(&rollup.name, succeeded_s, rollup.lag_s);
             }
-            let mut due: Vec<Known> = known.into_iter().filter(Known::is_due).collect();
+            let mut due: Vec<&Known> = known.iter().filter(|rollup| rollup.is_due()).collect();
             // Who has waited longest; those that were never run first.
             due.sort_by_key(|rollup| rollup.started);
-            for rollup in due {
-                if running.len() < self.concurrency && running.insert(rollup.id) {
-                    let database = self.database.clone();
+            for rollup in &due {
+                // What it reads is computed first, or it would be computed twice.
+                let waits = known.iter().any(|other| {
+                    let is_under_way = running.contains(&other.id) || due.iter().any(|due| due.id == other.id);
+                    rollup.upstream.contains(&other.name) && (is_under_way || other.fill > 0 && other.failures == 0)
+                });
+                if !waits && running.len() < self.concurrency && running.insert(rollup.id) {
+                    let (database, rollup) = (self.database.clone(), Known::clone(rollup));
                     runs.spawn(async move {
                         let result = run(&database, &rollup, Some(RUN_BUDGET)).await;
                         (rollup, result)

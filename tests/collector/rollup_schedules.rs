@@ -129,7 +129,7 @@ async fn one_schedule(database: &TestDatabase, engine: &Database, library: &Libr
         let verdict = verdict(engine, library).await;
         let checked = &verdict.good[chance.between(0, verdict.good.len() as u64 - 1) as usize];
         // A lock may be held for longer than it is waited for: then there is no rebuild.
-        let _ = plan::make(engine, checked).await;
+        let _ = plan::make(engine, checked, true).await;
     }
     if chance.happens(30) {
         sleep(Duration::from_millis(chance.between(0, 30))).await;
