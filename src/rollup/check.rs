@@ -62,6 +62,8 @@ pub async fn check(database: &Database, definitions: Definitions) -> Result<Verd
     let mut verdict = Verdict { good: Vec::new(), bad: definitions.bad, problems: definitions.problems };
     let kinds: BTreeMap<String, Kind> = definitions.good.iter().map(|d| (d.name.clone(), d.kind)).collect();
     let mut waiting = definitions.good;
+    // Others are mostly made of the incremental ones.
+    waiting.sort_by_key(|definition| std::cmp::Reverse(definition.kind));
     loop {
         let before = waiting.len();
         let mut lacking = Vec::new();
