@@ -16,7 +16,7 @@ create table weir.rollups (
     unique_columns text[]   not null default '{}',
     columns        text[]   not null default '{}',   -- in order
     every          text     not null default '',
-    keep           interval,
+    keep           text,                             -- an ISO 8601 duration
     description    text,
     reads_events   boolean  not null,
     upstream       text[]   not null default '{}',   -- rollups that it reads

@@ -70,6 +70,21 @@ impl From<tokio_postgres::Error> for RollupError {
     }
 }
 
+impl RollupError {
+    /// Whether it is gone by itself with the next try: someone else held a lock, or a rollup was exchanged just then.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Busy(_) => true,
+            // Lock not available, deadlock, serialization failure, foreign key violation.
+            Self::Database(error) => matches!(
+                error.sqlstate().map(tokio_postgres::error::SqlState::code),
+                Some("55P03" | "40P01" | "40001" | "23503")
+            ),
+            _ => false,
+        }
+    }
+}
+
 fn lines(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

@@ -119,7 +119,10 @@ impl Runner {
             if count.is_multiple_of(FILES_TICKS) {
                 followed.follow(&self.database, &self.library).await?;
             }
-            dispatch::dispatch(&self.database).await?;
+            match dispatch::dispatch(&self.database).await {
+                Err(error) if error.is_passing() => tracing::debug!(%error, "dispatch is put off"),
+                result => drop(result?),
+            }
             let known = catalog::all(&self.database).await?;
             for rollup in known.iter().filter(|rollup| !rollup.is_building) {
                 let succeeded_s = rollup.succeeded.map(Timestamp::as_second);
@@ -129,10 +132,11 @@ impl Runner {
             // Who has waited longest; those that were never run first.
             due.sort_by_key(|rollup| rollup.started);
             for rollup in &due {
-                // What it reads is computed first, or it would be computed twice.
-                let waits = known.iter().any(|other| {
+                // What it reads is computed first, or it would be computed twice; but not twice before it.
+                let waits = known.iter().filter(|other| rollup.upstream.contains(&other.name)).any(|other| {
                     let is_under_way = running.contains(&other.id) || due.iter().any(|due| due.id == other.id);
-                    rollup.upstream.contains(&other.name) && (is_under_way || other.fill > 0 && other.failures == 0)
+                    let was_first = other.started.is_some() && other.started > rollup.started;
+                    is_under_way && !was_first || other.fill > 0 && other.failures == 0
                 });
                 if !waits && running.len() < self.concurrency && running.insert(rollup.id) {
                     let (database, rollup) = (self.database.clone(), Known::clone(rollup));

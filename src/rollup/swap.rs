@@ -10,7 +10,7 @@ use tokio_postgres::types::Type;
 use super::catalog::{self, Known};
 use super::definition::Kind;
 use super::plan::what;
-use super::{RollupError, begin, dispatch, quoted};
+use super::{RollupError, begin, quoted};
 use crate::database::Database;
 
 const CAPTURE: &str = include_str!("sql/capture.sql");
@@ -37,8 +37,9 @@ pub async fn exchange(database: &Database, building: &Known) -> Result<bool, Rol
     let mut client = database.client().await?;
     let transaction = client.transaction().await?;
     begin(&transaction, database.statement_timeout().as_millis(), "UTC").await?;
-    // What is dispatched after this goes to the one that is then in place.
-    dispatch::lock(&transaction).await?;
+    // As runs do first: neither of this one, nor of the one in place, is under way then.
+    let lock = "select from weir.rollups where name = $1 for no key update";
+    transaction.query_typed(lock, &[(&building.name, Type::TEXT)]).await?;
     let known = catalog::read(&*transaction).await?;
     // Changes since the filling may wait as they would in any live rollup.
     let is_filled = known.iter().any(|now| now.id == building.id && now.is_building && now.fill == 0);
@@ -76,14 +77,17 @@ pub(super) async fn put_in_place(
     transaction.batch_execute(&format!("alter {kind} {built} set schema analytics")).await?;
     let rename = format!("alter {kind} analytics.rollup_{id} rename to {}", quoted(name));
     transaction.batch_execute(&rename).await?;
-    transaction
-        .execute_typed("update weir.rollups set state = 'live' where rollup_id = $1", &[(&id, Type::INT8)])
-        .await?;
     for relation in &captured {
         for statement in relation.definition.iter().chain(&relation.after) {
             transaction.batch_execute(statement).await.map_err(|error| stuck(name, statement, error))?;
         }
     }
+    // Last, because dispatch waits for these rows: what it marks meanwhile stays with the rollup, in whatever place.
+    if let Some(old) = live {
+        transaction.execute_typed("delete from weir.rollups where rollup_id = $1", &[(&old.id, Type::INT8)]).await?;
+    }
+    let is_live = "update weir.rollups set state = 'live' where rollup_id = $1";
+    transaction.execute_typed(is_live, &[(&id, Type::INT8)]).await?;
     if let Some(changed) = changed {
         transaction.execute_typed(MARK_DOWNSTREAM, &[(&name, Type::TEXT), (&changed, Type::TIMESTAMPTZ_ARRAY)]).await?;
     }
@@ -121,7 +125,6 @@ async fn take_away(transaction: &Transaction<'_>, old: &Known, captured: &[Captu
         transaction.batch_execute(&statement).await.map_err(|error| stuck(&old.name, &statement, error))?;
     }
     // Waits for a run that is under way.
-    transaction.execute_typed("delete from weir.rollups where rollup_id = $1", &[(&old.id, Type::INT8)]).await?;
     let statement = format!("drop {} {}", what(old.kind), old.relation());
     transaction.batch_execute(&statement).await.map_err(|error| stuck(&old.name, &statement, error))?;
     Ok(())
@@ -138,7 +141,7 @@ async fn keep_frozen(transaction: &Transaction<'_>, old: &Known, new: &Known) ->
         "insert into {} ({columns}) select {columns} from {}
           where (select reads_events from weir.rollups where rollup_id = $1)
             and bucket - (select look_back from weir.rollups where rollup_id = $1) < (select before from weir.frozen)
-            and bucket >= coalesce(now() - (select keep from weir.rollups where rollup_id = $1), '-infinity')",
+            and bucket >= coalesce(now() - (select keep::interval from weir.rollups where rollup_id = $1), '-infinity')",
         new.relation(),
         old.relation()
     );

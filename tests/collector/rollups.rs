@@ -21,6 +21,7 @@ const VISITORS: &str = "-- kind: incremental
 -- every: 1s
 -- bucket: day
 -- unique: bucket
+-- keep: 20 years
 -- description: Visitors of each day.
 select bucket, count(distinct visitor_id) as visitors from events group by 1
 ";
@@ -288,9 +289,14 @@ async fn a_changed_definition_is_rebuilt_and_what_depends_on_it_stays() {
     define(&engine, &library).await;
     assert!(catalog(&engine).await.iter().any(|known| known.is_building), "the old one is there meanwhile");
     assert_eq!(database.rows("select visitors from analytics.visitors").await, ["1"]);
+    let building = catalog(&engine).await.into_iter().find(|known| known.is_building).expect("building");
+    // Whatever is marked while they are exchanged stays marked.
+    add_events(&database, "('2026-11-20 11:00Z', 'a', 'page', '/', 'n', null, false)").await;
+    weir::rollup::dispatch::dispatch(&engine).await.expect("dispatched");
+    assert!(run(&engine, &building, None).await.expect("run").is_exchanged);
     settle(&engine).await;
     assert_ne!(database.rows("select 'analytics.visitors'::regclass::oid").await, old);
-    assert_eq!(database.rows("select visitors, events from analytics.visitors").await, ["1|1"]);
+    assert_eq!(database.rows("select visitors, events from analytics.visitors").await, ["1|2"]);
     assert_eq!(database.rows(&belongings).await, before);
     assert_eq!(database.rows("select sum from public.far_above").await, ["2"]);
 
@@ -300,7 +306,7 @@ async fn a_changed_definition_is_rebuilt_and_what_depends_on_it_stays() {
     let building = catalog(&engine).await.into_iter().find(|known| known.is_building).expect("building");
     let stuck = run(&engine, &building, None).await.expect_err("the view stands in the way").to_string();
     insta::assert_snapshot!(stuck, @r#"the new visitors cannot take the place of the old one, which stays: `CREATE INDEX visitors_by_number ON analytics.visitors USING btree (visitors)` is refused (column "visitors" does not exist): change what it is about, or drop that"#);
-    assert_eq!(database.rows("select visitors, events from analytics.visitors").await, ["1|1"]);
+    assert_eq!(database.rows("select visitors, events from analytics.visitors").await, ["1|2"]);
     assert_eq!(database.rows(&belongings).await, before);
     let kept = known(&engine, "visitors").await;
     assert!(kept.columns.contains(&"visitors".to_owned()));
@@ -469,12 +475,25 @@ async fn the_commands_say_what_they_do() {
     assert!(!is_good && text.contains("remove its file first"), "{text}");
     write(dir.path(), "visitors", &VISITORS.replace("visitor_id", "visitor"));
     let (is_good, text) = weir(&["check"]);
-    assert!(!is_good && text.contains("visitors.sql:6: column \"visitor\" does not exist"), "{text}");
+    assert!(!is_good && text.contains("visitors.sql:7: column \"visitor\" does not exist"), "{text}");
     fs::remove_file(dir.path().join("visitors.sql")).expect("removed");
     let (is_good, text) = weir(&["drop", "visitors"]);
     assert!(is_good && text == "analytics.visitors is dropped\n", "{text}");
     let (is_good, text) = weir(&["rebuild", "visitors"]);
     assert!(!is_good && text.contains("there is no rollup visitors"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_dispatches_what_was_touched_stays_short() {
+    let database = TestDatabase::new().await;
+    let engine = engine(&database).await;
+    let touch = "insert into weir.touched (hours)
+        select array[timestamptz '2026-11-20Z' + n % 30 * interval '1 hour'] from generate_series(1, 10001) n";
+    database.client.batch_execute(touch).await.expect("touched");
+    weir::rollup::dispatch::compact(&engine).await.expect("compacted");
+    assert_eq!(database.rows("select count(*), max(cardinality(hours)) from weir.touched").await, ["1|30"]);
+    weir::rollup::dispatch::compact(&engine).await.expect("compacted");
+    assert_eq!(database.number("select count(*) from weir.touched").await, 1);
 }
 
 async fn add_partition_of_today(database: &TestDatabase) {

@@ -10,4 +10,4 @@ insert into weir.rollup_dirty (rollup_id, bucket, is_fill)
 select distinct r.rollup_id, mark, true
   from weir.rollups r, days,
        weir.buckets(r.bucket, r.timezone, day - r.look_ahead, day + interval '24 hours' + r.look_back) as mark
- where r.rollup_id = $1 and r.reads_events and (r.keep is null or mark >= now() - r.keep)
+ where r.rollup_id = $1 and r.reads_events and (r.keep is null or mark >= now() - r.keep::interval)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use weir::config::Config;
-use weir::database::{Database, migrate};
+use weir::database::{Database, DatabaseError, migrate};
 use weir::rollup::catalog::{self, Known};
 use weir::rollup::check::{self, Verdict};
 use weir::rollup::definition::Kind;
@@ -87,13 +87,8 @@ pub async fn settle(engine: &Database) {
 
 /// A connection that was cut, or a lock that another one holds.
 fn is_passing(error: &RollupError) -> bool {
-    match error {
-        RollupError::Busy(_) => true,
-        RollupError::Database(error) => {
-            error.sqlstate().is_none_or(|state| matches!(&state.code()[..2], "57" | "55" | "40" | "08"))
-        }
-        _ => false,
-    }
+    let is_cut = |error: &DatabaseError| error.sqlstate().is_none_or(|state| matches!(&state.code()[..2], "57" | "08"));
+    error.is_passing() || matches!(error, RollupError::Database(error) if is_cut(error))
 }
 
 /// Rows of a rollup that plain SQL over all events does not give, and the other way round.
