@@ -22,8 +22,10 @@ use crate::support::{TestDatabase, connect, superuser_url};
 /// `WEIR_ROLLUP_SCHEDULES=1000` asks for more.
 const SCHEDULES: u64 = 25;
 const DAYS: u64 = 4;
-/// From the first event that there can be, 22:00 UTC.
-const MOMENTS_S: [u64; 4] = [5_400, 91_000, 140_000, 300_000];
+/// Before and after two midnights, from the first event that there can be, 22:00 UTC: transactions meet in buckets, and visits go
+/// from one day into the next by transactions that know only one of both.
+const MOMENTS_S: [u64; 4] = [5_700, 7_300, 92_400, 93_700];
+const MOMENT_LENGTH_S: u64 = 1_200;
 /// How long a run reads events: long enough for others to commit meanwhile.
 const PAUSE_S: f64 = 0.002;
 
@@ -167,11 +169,10 @@ async fn write_events(url: String, writer: u64, mut chance: Chance) {
         } else {
             let rows = chance.between(1, 8);
             let mut values = Vec::new();
-            // Mostly around one of a few moments, two of which are midnights: so that transactions meet in buckets and visits.
             let around_s = MOMENTS_S[chance.between(0, MOMENTS_S.len() as u64 - 1) as usize];
             for _ in 0..rows {
-                let at_s = if chance.happens(80) {
-                    around_s + chance.between(0, 4_000)
+                let at_s = if chance.happens(90) {
+                    around_s + chance.between(0, MOMENT_LENGTH_S)
                 } else {
                     chance.between(0, DAYS * 86_400)
                 };
