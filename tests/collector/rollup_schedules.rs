@@ -156,7 +156,7 @@ async fn one_schedule(database: &TestDatabase, engine: &Database, library: &Libr
 /// Transactions like flushes and deletions; some are rolled back, some commit late.
 async fn write_events(url: String, writer: u64, mut chance: Chance) {
     let client = connect(&url).await;
-    for _ in 0..chance.between(2, 6) {
+    for _ in 0..chance.between(3, 8) {
         client.batch_execute("begin").await.expect("begun");
         if chance.happens(15) {
             let sql = format!(
@@ -196,6 +196,8 @@ async fn write_events(url: String, writer: u64, mut chance: Chance) {
         }
         sleep(Duration::from_micros(chance.between(0, 8_000))).await;
         client.batch_execute(if chance.happens(15) { "rollback" } else { "commit" }).await.expect("ended");
+        // Runs take longer than this: some come in between.
+        sleep(Duration::from_millis(chance.between(0, 40))).await;
     }
 }
 
