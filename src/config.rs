@@ -33,6 +33,7 @@ pub struct Config {
     pub enrich: Enrich,
     pub journal: Journal,
     pub flush: Flush,
+    pub rollup: Rollup,
 }
 
 /// Where the rows go.
@@ -246,6 +247,26 @@ pub struct Flush {
     pub partition_days_ahead: u16,
 }
 
+/// Tables that follow the events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rollup {
+    /// Definitions, `*.sql`; a relative path is relative to the settings file.
+    pub dir: PathBuf,
+    /// Whether the rollups that come with weir are made.
+    pub shipped: bool,
+    /// Rollups that are computed at once, each on a connection of its own; 0: this collector computes none.
+    pub concurrency: usize,
+    /// One statement of a run: a bucket, or a whole materialized view.
+    pub statement_timeout_s: u64,
+}
+
+impl Default for Rollup {
+    fn default() -> Self {
+        Self { dir: PathBuf::from("rollups"), shipped: true, concurrency: 2, statement_timeout_s: 600 }
+    }
+}
+
 impl Default for Database {
     fn default() -> Self {
         Self { url: String::new(), connect_timeout_s: 5, statement_timeout_s: 60 }
@@ -355,7 +376,11 @@ impl Config {
         // Names without `__` are switches of commands and scripts, not settings.
         let settings = Env::prefixed("WEIR_").filter(|name| name.as_str().contains("__")).split("__");
         figment = figment.merge(settings).merge(Env::raw().only(&["DATABASE_URL"]).map(|_| "database.url".into()));
-        figment.extract().map_err(|error| ConfigError::Unreadable(Box::new(error)))
+        let mut config: Self = figment.extract().map_err(|error| ConfigError::Unreadable(Box::new(error)))?;
+        if let Some(beside) = file.and_then(Path::parent) {
+            config.rollup.dir = beside.join(&config.rollup.dir);
+        }
+        Ok(config)
     }
 
     /// Checks what types cannot say.
@@ -405,6 +430,7 @@ impl Config {
             1,
             "midnight would be late",
         )?;
+        at_least("rollup.statement_timeout_s", self.rollup.statement_timeout_s, 1, "no bucket would be computed")?;
         at_least(
             "enrich.user_agent_cache_entries",
             self.enrich.user_agent_cache_entries as u64,

@@ -5,7 +5,7 @@
 //! The modules stand in the order of an event's way:
 //!
 //! ```text
-//! receive ─▶ decode ─▶ enrich ─▶ row ─▶ buffer ─▶ journal ─▶ flush ─▶ analytics.events
+//! receive ─▶ decode ─▶ enrich ─▶ row ─▶ buffer ─▶ journal ─▶ flush ─▶ analytics.events ─▶ rollup
 //! ```
 //!
 //! Each stage knows only what it is handed. [`run`] makes all of them and owns their lives; [`cluster`] brings a private
@@ -30,6 +30,8 @@ pub mod journal;
 pub mod database;
 pub mod flush;
 pub mod housekeeping;
+
+pub mod rollup;
 
 pub mod admin;
 pub mod demo;

@@ -231,6 +231,40 @@ impl Metrics {
         }
     }
 
+    /// A run of a rollup has ended: how long it took and what it wrote, or that it failed.
+    pub fn rollup_ran(&self, name: &str, done: Option<(Duration, u64)>) {
+        let register = Register(&self.recorder);
+        let label = || vec![Label::new("rollup", name.to_owned())];
+        let failures = register.counter_with("weir_rollup_failures_total", "Runs of rollups that failed.", label());
+        let rows = register.counter_with("weir_rollup_rows_total", "Rows that runs of rollups wrote.", label());
+        let Some((elapsed, written)) = done else {
+            return failures.increment(1);
+        };
+        rows.increment(written);
+        register.0.describe_histogram(
+            KeyName::from_const_str("weir_rollup_run_seconds"),
+            Some(Unit::Seconds),
+            "One run of a rollup.".into(),
+        );
+        register.0.register_histogram(&Key::from_parts("weir_rollup_run_seconds", label()), &METADATA).record(elapsed);
+    }
+
+    /// How a rollup is: when its last run succeeded, Unix seconds, and how long the oldest change waits for it.
+    pub fn rollup_is(&self, name: &str, succeeded_s: Option<i64>, lag_s: f64) {
+        if let Some(succeeded_s) = succeeded_s {
+            let help = "When the last run of a rollup succeeded, Unix time.";
+            self.set_labelled("weir_rollup_last_success_timestamp_seconds", help, "rollup", name, succeeded_s as f64);
+        }
+        let help = "Age of the oldest change of events that a rollup does not show yet.";
+        self.set_labelled("weir_rollup_lag_seconds", help, "rollup", name, lag_s);
+    }
+
+    /// Whether this collector looks after rollups.
+    pub fn rollup_leads(&self, is_leader: bool) {
+        let help = "Whether this collector looks after rollups: 1 at one of all.";
+        self.set("weir_rollup_leader", help, f64::from(u8::from(is_leader)));
+    }
+
     /// The Prometheus text format.
     pub fn render(&self) -> String {
         self.handle.run_upkeep();

@@ -39,6 +39,8 @@ use crate::receive::body::BodyLimits;
 use crate::receive::tls::{CertificateError, Certificates};
 use crate::receive::{self, Collector, Limits, Listen, Rates};
 use crate::reload::Reload;
+use crate::rollup::library::Library;
+use crate::rollup::runner::Runner;
 use crate::sources::WriteKeys;
 
 /// After the requests: what is left in the journal may take this long to reach the database. The rest stays there.
@@ -47,6 +49,8 @@ const FLUSH_DRAIN: Duration = Duration::from_secs(10);
 const FLUSH_GRACE: Duration = Duration::from_secs(5);
 /// Keys, salts, partitions and reports take turns.
 const HOUSEKEEPING_CONNECTIONS: usize = 1;
+/// Beside those that compute: one holds the lock of whoever looks after rollups, one dispatches.
+const ROLLUP_CONNECTIONS: usize = 2;
 /// One operator looks; a scraper and a balancer do too.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
@@ -114,6 +118,7 @@ pub struct Running {
     public_server: Task,
     admin_server: Task,
     housekeeping: Task,
+    rollups: Task,
     flush_thread: JoinHandle<()>,
     /// Cancelled when the lanes' thread ends, however it ends.
     flush_ended: CancellationToken,
@@ -263,16 +268,13 @@ impl Running {
         )?;
 
         let journal_ended = spawn_journal(core.writer)?;
-        let flush_database = Database::new(&config.database, config.flush.lanes)?;
-        let lane = |feed: &Arc<SegmentFeed>| {
-            let store = Postgres::new(flush_database.clone(), Arc::clone(&core.partitions), config.journal.durability);
-            Lane::new(Arc::clone(&core.shared), store, Arc::clone(feed))
-        };
-        let lanes: Vec<Lane<Postgres>> = core.feeds.iter().map(lane).collect();
+        let lanes = make_lanes(&config, &core.shared, &core.partitions, &core.feeds)?;
         let lane_states = lanes.iter().map(Lane::state).collect();
         let (flush_ended, flush_abort) = (CancellationToken::new(), CancellationToken::new());
         let flush_thread = spawn_lanes(lanes, flush_ended.clone(), flush_abort.clone())?;
         let housekeeping = Task::spawn(|stop| housekeeping.run(stop));
+
+        let rollups = spawn_rollups(&config, &core.shared, &metrics)?;
 
         let memory = MemoryBudget::new(config.receive.memory_bytes_max);
         let closing = core.shared.closing.clone();
@@ -317,6 +319,7 @@ impl Running {
             public_server: Task::spawn(|stop| receive::serve(public, public_router, stop)),
             admin_server: Task::spawn(|stop| receive::serve(admin, admin_router, stop)),
             housekeeping,
+            rollups,
             flush_thread,
             flush_ended,
             flush_abort,
@@ -336,6 +339,7 @@ impl Running {
             },
             () = self.flush_ended.cancelled() => Err(RunError::Thread("weir-flush")),
             () = self.housekeeping.ended() => Err(RunError::Thread("housekeeping")),
+            () = self.rollups.ended() => Err(RunError::Thread("the rollups' runner")),
         };
         self.stop(result).await
     }
@@ -344,6 +348,8 @@ impl Running {
     async fn stop(self, result: Result<(), RunError>) -> Result<(), RunError> {
         tracing::info!("closing: requests in flight finish, then the journal is flushed");
         self.operator.is_closing.store(true, Ordering::Relaxed);
+        // A run that is cut off leaves everything as it was.
+        self.rollups.stop().await;
         self.public_server.stop().await;
         self.journal.close();
         if !self.journal_ended.is_terminated() {
@@ -377,6 +383,22 @@ fn tell_what_is_lost(accounting: &Accounting) {
             tracing::error!(source, events = balance.pending(), "lost: they were only in memory");
         }
     }
+}
+
+/// Rollups have connections of their own: however long they take, nobody else waits for one.
+fn spawn_rollups(config: &Config, shared: &Shared, metrics: &Arc<Metrics>) -> Result<Task, DatabaseError> {
+    let settings =
+        config::Database { statement_timeout_s: config.rollup.statement_timeout_s, ..config.database.clone() };
+    let database = Database::new(&settings, config.rollup.concurrency + ROLLUP_CONNECTIONS)?;
+    let library = Library { dir: config.rollup.dir.clone(), with_shipped: config.rollup.shipped };
+    let runner = Runner {
+        database,
+        library,
+        concurrency: config.rollup.concurrency,
+        prepared: shared.prepared.clone(),
+        metrics: Arc::clone(metrics),
+    };
+    Ok(Task::spawn(|stop| runner.run(stop)))
 }
 
 fn open_certificates(receive: &config::Receive) -> Result<Option<Arc<Certificates>>, RunError> {
@@ -416,6 +438,20 @@ fn spawn_journal(writer: Writer) -> Result<oneshot::Receiver<Result<(), DiskFail
     };
     thread::Builder::new().name("weir-journal".to_owned()).spawn(run).map_err(RunError::Spawn)?;
     Ok(ended)
+}
+
+fn make_lanes(
+    config: &Config,
+    shared: &Arc<Shared>,
+    partitions: &Arc<Partitions>,
+    feeds: &[Arc<SegmentFeed>],
+) -> Result<Vec<Lane<Postgres>>, DatabaseError> {
+    let database = Database::new(&config.database, config.flush.lanes)?;
+    let lane = |feed: &Arc<SegmentFeed>| {
+        let store = Postgres::new(database.clone(), Arc::clone(partitions), config.journal.durability);
+        Lane::new(Arc::clone(shared), store, Arc::clone(feed))
+    };
+    Ok(feeds.iter().map(lane).collect())
 }
 
 /// Lanes have a thread of their own: reading megabytes from the journal must not delay requests.

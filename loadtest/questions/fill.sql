@@ -1,4 +1,4 @@
--- :rows events over the :days days before today, every :of-th day from the :part-th on. A visit is five events of one visitor, one
+-- :rows events over the days from :first to :last days ago, every :of-th day from the :part-th on. A visit is five events of one visitor, one
 -- every 40 s; few visitors come often, few pages are read much.
 select format($insert$
 insert into analytics.events (event_id, occurred_at, received_at, source, kind, name, visitor_id, user_id, session_id, url, host,
@@ -28,7 +28,7 @@ select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '8' ||
           from (select event, abs(hashint8(event)) %% 100 as dice, event / 5 as visit, %2$s / 5.0 as visits, luck, (1000000 * power(luck, 3))::int as visitor
                   from generate_series(0, %2$s - 1) event,
                        lateral (select abs(hashint8extended(event / 5, extract(epoch from date %1$L)::bigint) %% 1000003) / 1000003.0 as luck) l) e) e
-$insert$, current_date - day, :rows / :days)
-  from generate_series(1, :days) day
+$insert$, current_date - day, :rows / (:last - :first + 1))
+  from generate_series(:first, :last) day
  where day % :of = :part
 \gexec

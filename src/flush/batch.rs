@@ -64,17 +64,17 @@ async fn apply(
     if !transaction.advance(segment, ledger.position, ledger.position_after(frames)).await? {
         return Err(FlushError::Moved);
     }
-    let counts = if is_careful {
+    let (counts, hours) = if is_careful {
         transaction.sort_out(frames, segment).await?
     } else {
         let sent = frames.tuple_count();
-        let stored = if sent == 0 { 0 } else { transaction.copy(frames).await? };
+        let (stored, hours) = if sent == 0 { Default::default() } else { transaction.copy(frames).await? };
         if stored != sent {
             return Err(FlushError::Miscounted { stored, sent });
         }
-        promised(frames)
+        (promised(frames), hours)
     };
-    transaction.settle(segment, &counts).await?;
+    transaction.settle(segment, &counts, &hours).await?;
     Ok(counts)
 }
 

@@ -6,7 +6,7 @@
 //! begin
 //! update weir.ledger set applied_to = hi where segment_id = s and applied_to = lo and applied_crc = c    one row, or stop
 //! copy analytics.events from stdin binary                                                                the frames' tuples
-//! insert into weir.ledger_sources ... on conflict do update                                              what became of them
+//! insert into weir.touched, weir.ledger_sources ...                                                      which hours, and what became of them
 //! commit
 //! ```
 //!
@@ -15,6 +15,7 @@
 
 pub mod batch;
 pub mod careful;
+pub mod hours;
 pub mod lane;
 pub mod ledger;
 pub mod order;

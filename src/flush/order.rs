@@ -5,25 +5,28 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::hours::Hours;
 use crate::journal::segment::Frames;
 use crate::row::{self, TupleError};
 
 /// How much is gathered at once: it stays in the processor's cache until it is sent.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// All tuples of `frames` by event id, gathered piece by piece.
-pub fn by_event_id(frames: &Frames) -> Result<impl Iterator<Item = Bytes>, TupleError> {
+/// All tuples of `frames` by event id, gathered piece by piece; and their hours, since each tuple is looked at here.
+pub fn by_event_id(frames: &Frames) -> Result<(impl Iterator<Item = Bytes>, Hours), TupleError> {
     let mut tuples = Vec::with_capacity(frames.tuple_count() as usize);
+    let mut hours = Hours::default();
     for frame in frames.iter() {
         for tuple in row::tuples(frame.tuples) {
             let tuple = tuple?;
+            hours.note(row::occurred_at(tuple)?);
             tuples.push((row::event_id(tuple)?, tuple));
         }
     }
     // Stable, since it makes use of runs that are in order already.
     tuples.sort_by_key(|(id, _)| *id);
     let mut rest = tuples.into_iter().peekable();
-    Ok(std::iter::from_fn(move || {
+    let pieces = std::iter::from_fn(move || {
         let (_, first) = rest.next()?;
         let mut piece = BytesMut::with_capacity(PIECE_BYTES.max(first.len()));
         piece.extend_from_slice(first);
@@ -31,7 +34,8 @@ pub fn by_event_id(frames: &Frames) -> Result<impl Iterator<Item = Bytes>, Tuple
             piece.extend_from_slice(tuple);
         }
         Some(piece.freeze())
-    }))
+    });
+    Ok((pieces, hours))
 }
 
 #[cfg(test)]
@@ -59,7 +63,7 @@ mod tests {
     }
 
     fn sent(frames: &Frames) -> (Vec<u128>, Vec<usize>) {
-        let pieces: Vec<Bytes> = by_event_id(frames).expect("tuples").collect();
+        let pieces: Vec<Bytes> = by_event_id(frames).expect("tuples").0.collect();
         (ids(&pieces.concat()), pieces.iter().map(Bytes::len).collect())
     }
 

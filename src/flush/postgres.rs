@@ -7,6 +7,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
+use super::hours::Hours;
 use super::partitions::Partitions;
 use super::store::{Applied, Counts, Position, Session, SourceCounts, Store, Transaction};
 use super::{FlushError, careful, copy, order, unreadable};
@@ -152,16 +153,19 @@ impl Transaction for Flush<'_> {
         Ok(moved == 1)
     }
 
-    async fn copy(&mut self, frames: &Frames) -> Result<u64, FlushError> {
-        let tuples = order::by_event_id(frames).map_err(unreadable)?;
-        copy(&self.transaction, "analytics.events", frames.row_version, tuples).await
+    async fn copy(&mut self, frames: &Frames) -> Result<(u64, Hours), FlushError> {
+        let (tuples, hours) = order::by_event_id(frames).map_err(unreadable)?;
+        let stored = copy(&self.transaction, "analytics.events", frames.row_version, tuples).await?;
+        Ok((stored, hours))
     }
 
-    async fn sort_out(&mut self, frames: &Frames, segment: Uuid) -> Result<SourceCounts, FlushError> {
-        careful::store(&self.transaction, frames, segment).await
+    async fn sort_out(&mut self, frames: &Frames, segment: Uuid) -> Result<(SourceCounts, Hours), FlushError> {
+        let counts = careful::store(&self.transaction, frames, segment).await?;
+        let hours = Hours::of_stored(frames, &counts).map_err(unreadable)?;
+        Ok((counts, hours))
     }
 
-    async fn settle(&mut self, segment: Uuid, counts: &SourceCounts) -> Result<(), FlushError> {
+    async fn settle(&mut self, segment: Uuid, counts: &SourceCounts, hours: &Hours) -> Result<(), FlushError> {
         let sources: Vec<&str> = counts.keys().map(String::as_str).collect();
         let column = |count: fn(&Counts) -> u64| counts.values().map(|c| count(c).cast_signed()).collect::<Vec<i64>>();
         self.transaction
@@ -174,6 +178,7 @@ impl Transaction for Flush<'_> {
                     (&column(|counts| counts.settled.stored), Type::INT8_ARRAY),
                     (&column(|counts| counts.settled.duplicate), Type::INT8_ARRAY),
                     (&column(|counts| counts.settled.quarantined), Type::INT8_ARRAY),
+                    (&hours.starts(), Type::TIMESTAMPTZ_ARRAY),
                 ],
             )
             .await?;

@@ -3,12 +3,14 @@
 use bytes::Bytes;
 use tokio_postgres::types::Type;
 
-use super::{FlushError, careful};
+use super::hours::Hours;
+use super::{FlushError, careful, unreadable};
 use crate::database::{Database, DatabaseError};
+use crate::row;
 
 const LIST: &str = include_str!("sql/quarantine_list.sql");
 const WAITING: &str = include_str!("sql/quarantine_waiting.sql");
-const MARK: &str = "update weir.quarantine set outcome = $2, replayed_at = now() where id = $1";
+const MARK: &str = include_str!("sql/quarantine_mark.sql");
 
 /// One refused row.
 #[derive(Debug)]
@@ -62,10 +64,21 @@ pub async fn replay(database: &Database, only: Option<i64>) -> Result<Replayed, 
         };
         let tuple = Bytes::from(row.try_get::<_, Vec<u8>>("tuple")?);
         let row_version = row.try_get::<_, i16>("row_version")?.cast_unsigned();
+        let occurred_at = row::occurred_at(&tuple).map_err(unreadable)?;
         match careful::store_again(&transaction, row_version, tuple).await? {
             Ok(is_new) => {
                 let outcome = if is_new { "stored" } else { "duplicate" };
-                transaction.execute_typed(MARK, &[(&id, Type::INT8), (&outcome, Type::TEXT)]).await?;
+                let mut hours = Hours::default();
+                if is_new {
+                    hours.note(occurred_at);
+                }
+                let hours = hours.starts();
+                transaction
+                    .execute_typed(
+                        MARK,
+                        &[(&id, Type::INT8), (&outcome, Type::TEXT), (&hours, Type::TIMESTAMPTZ_ARRAY)],
+                    )
+                    .await?;
                 transaction.commit().await?;
                 replayed.stored += u64::from(is_new);
                 replayed.duplicate += u64::from(!is_new);

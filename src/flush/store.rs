@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::FlushError;
+use super::hours::Hours;
 use crate::accounting::Settled;
 use crate::journal::segment::Frames;
 
@@ -70,14 +71,15 @@ pub trait Transaction {
     /// Moves the segment's row from one position to another; false if it is not there.
     async fn advance(&mut self, segment: Uuid, from: Position, to: Position) -> Result<bool, FlushError>;
 
-    /// Stores the frames' rows as they are; returns how many were taken.
-    async fn copy(&mut self, frames: &Frames) -> Result<u64, FlushError>;
+    /// Stores the frames' rows as they are; returns how many were taken, and the hours they fall into.
+    async fn copy(&mut self, frames: &Frames) -> Result<(u64, Hours), FlushError>;
 
-    /// Stores those rows that can be stored; returns what became of the frames' events.
-    async fn sort_out(&mut self, frames: &Frames, segment: Uuid) -> Result<SourceCounts, FlushError>;
+    /// Stores those rows that can be stored; returns what became of the frames' events, and at least the hours of those that
+    /// were stored.
+    async fn sort_out(&mut self, frames: &Frames, segment: Uuid) -> Result<(SourceCounts, Hours), FlushError>;
 
-    /// Books what became of the frames' events.
-    async fn settle(&mut self, segment: Uuid, counts: &SourceCounts) -> Result<(), FlushError>;
+    /// Books what became of the frames' events, and which hours have changed by it.
+    async fn settle(&mut self, segment: Uuid, counts: &SourceCounts, hours: &Hours) -> Result<(), FlushError>;
 
     async fn commit(self) -> Result<(), FlushError>;
 

@@ -29,6 +29,8 @@ mod poison;
 mod pooling;
 mod quarantine;
 mod rates;
+mod rollup_schedules;
+mod rollups;
 mod roundtrip;
 mod script;
 mod sdk;

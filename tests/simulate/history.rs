@@ -17,7 +17,7 @@ use weir::row;
 
 use crate::disk::SimDisk;
 use crate::node::{Answer, Event, Machine, Process, RETAIN, SEGMENT_BYTES, Settings, SimClock, segments};
-use crate::postgres::{Mischief, Model};
+use crate::postgres::{Mischief, Model, hour_of};
 use crate::random::Random;
 
 const STEPS_MIN: u64 = 30;
@@ -435,6 +435,7 @@ impl History {
         for (id, count) in &tables.rows {
             assert!(self.sent.contains_key(id), "P2: {id} was never sent");
             assert_eq!(*count, 1, "P5: {id} is stored {count} times");
+            assert!(tables.touched.contains_key(&hour_of(*id)), "P12: the hour of {id} is named to nobody");
         }
         let (mut stored, mut quarantined) = (0, 0);
         for row in tables.ledger.values() {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use weir::accounting::Accounting;
 use weir::buffer::MemoryBudget;
-use weir::clock::{Clock, day_of};
+use weir::clock::{Clock, Day, day_of};
 use weir::disk::{Disk, MemoryDisk};
 use weir::flush::lane::Lane;
 use weir::flush::outage::Outage;
@@ -98,7 +98,6 @@ pub struct Process {
     lanes: Vec<JoinHandle<()>>,
     lane_states: Vec<Arc<LaneState>>,
     closing: CancellationToken,
-    clock: Arc<SimClock>,
 }
 
 impl Process {
@@ -150,25 +149,26 @@ impl Process {
         let lanes: Vec<Lane<Model>> = feeds.iter().map(lane).collect();
         let lane_states = lanes.iter().map(Lane::state).collect();
         let lanes = lanes.into_iter().map(|lane| tokio::task::spawn_local(lane.run())).collect();
-        let clock = Arc::clone(&machine.clock);
-        Ok(Self { writer: Some(writer), handle, state, accounting, feeds, lanes, lane_states, closing, clock })
+        Ok(Self { writer: Some(writer), handle, state, accounting, feeds, lanes, lane_states, closing })
     }
 
     /// Sends events as one request.
     pub fn submit(&self, events: &[Event]) -> Result<Answer, JournalError> {
-        let now = self.clock.now();
+        let mut days = (Day::MAX, Day::MIN);
         let mut tuples = Vec::new();
         let mut submitted = SmallVec::new();
         for event in events {
             let start = tuples.len();
-            let row = Row { event_id: event.id, occurred_at: now, source: "web", kind: "track", ..Row::default() };
+            // As its id says: a retry has the time of the first try.
+            let occurred_at = Timestamp::from_millisecond((event.id.as_u128() >> 80) as i64).expect("a time");
+            days = (days.0.min(day_of(occurred_at)), days.1.max(day_of(occurred_at)));
+            let row = Row { event_id: event.id, occurred_at, source: "web", kind: "track", ..Row::default() };
             row.encode(&mut tuples);
             let tuple_bytes = u32::try_from(tuples.len() - start).expect("short");
             submitted.push(Submitted { id: event.id, tuple_bytes, has_message_id: event.is_named });
         }
         let (answer, wait) = oneshot::channel();
         let memory = MemoryBudget::new(1).reservation();
-        let days = (day_of(now), day_of(now));
         self.handle.submit(Submission { source: "web".into(), tuples, events: submitted, days, answer, memory })?;
         Ok(wait)
     }

@@ -16,6 +16,8 @@ use weir::accounting::Settled;
 use weir::database::DatabaseError;
 use weir::flush::FlushError;
 use weir::flush::batch::promised;
+use weir::flush::hours::Hours;
+use weir::flush::order::by_event_id;
 use weir::flush::store::{Applied, Position, Session, SourceCounts, Store, Transaction};
 use weir::journal::segment::Frames;
 use weir::row;
@@ -34,6 +36,8 @@ pub struct Tables {
     pub ledger: BTreeMap<Uuid, Applied>,
     /// How often each event is stored, by id.
     pub rows: BTreeMap<Uuid, u32>,
+    /// Hours since 1970 that were named to rollups, each as often as by a transaction.
+    pub touched: BTreeMap<i64, u32>,
     pub quarantine: BTreeMap<Uuid, u32>,
 }
 
@@ -51,6 +55,7 @@ struct Pending {
     moves: BTreeMap<Uuid, Position>,
     settled: BTreeMap<Uuid, SourceCounts>,
     rows: Vec<Uuid>,
+    touched: Hours,
     quarantine: Vec<Uuid>,
 }
 
@@ -208,6 +213,9 @@ impl Server {
                 sum.settled.quarantined += more.settled.quarantined;
             }
         }
+        for hour in pending.touched.iter() {
+            *self.tables.touched.entry(hour).or_default() += 1;
+        }
         for id in pending.rows {
             *self.tables.rows.entry(id).or_default() += 1;
         }
@@ -325,6 +333,7 @@ impl Session for Connection {
             moves: BTreeMap::new(),
             settled: BTreeMap::new(),
             rows: Vec::new(),
+            touched: Hours::default(),
             quarantine: Vec::new(),
         };
         Ok(Flush { connection: self, pending: Some(pending), is_aborted: false })
@@ -356,6 +365,11 @@ fn ids(frames: &Frames) -> Vec<(String, Uuid)> {
         }
     }
     ids
+}
+
+/// The hour of an event, since 1970: its id begins with its milliseconds.
+pub fn hour_of(id: Uuid) -> i64 {
+    (id.as_u128() >> 80) as i64 / 3_600_000
 }
 
 impl Flush<'_> {
@@ -423,7 +437,7 @@ impl Transaction for Flush<'_> {
         Ok(true)
     }
 
-    async fn copy(&mut self, frames: &Frames) -> Result<u64, FlushError> {
+    async fn copy(&mut self, frames: &Frames) -> Result<(u64, Hours), FlushError> {
         self.call().await?;
         assert!(!self.pending().moves.is_empty(), "P5: rows are copied before the fence is taken");
         let ids = ids(frames);
@@ -434,10 +448,11 @@ impl Transaction for Flush<'_> {
             }
             self.pending().rows.push(*id);
         }
-        Ok(ids.len() as u64)
+        let (_, hours) = by_event_id(frames).expect("tuples");
+        Ok((ids.len() as u64, hours))
     }
 
-    async fn sort_out(&mut self, frames: &Frames, _segment: Uuid) -> Result<SourceCounts, FlushError> {
+    async fn sort_out(&mut self, frames: &Frames, _segment: Uuid) -> Result<(SourceCounts, Hours), FlushError> {
         self.call().await?;
         assert!(!self.pending().moves.is_empty(), "P5: rows are sorted out before the fence is taken");
         let mut counts = promised(frames);
@@ -456,16 +471,21 @@ impl Transaction for Flush<'_> {
                 self.pending().rows.push(id);
             }
         }
-        Ok(counts)
+        let hours = Hours::of_stored(frames, &counts).expect("tuples");
+        Ok((counts, hours))
     }
 
-    async fn settle(&mut self, segment: Uuid, counts: &SourceCounts) -> Result<(), FlushError> {
+    async fn settle(&mut self, segment: Uuid, counts: &SourceCounts, hours: &Hours) -> Result<(), FlushError> {
         self.call().await?;
         for counts in counts.values() {
             let Settled { stored, duplicate, quarantined } = counts.settled;
             assert_eq!(counts.accepted, stored + duplicate + quarantined, "P10: what is accepted is settled");
         }
+        let named: BTreeSet<i64> = hours.iter().collect();
+        let are_named = self.pending().rows.iter().all(|id| named.contains(&hour_of(*id)));
+        assert!(are_named, "P12: a transaction names the hours of what it stores");
         self.pending().settled.insert(segment, counts.clone());
+        self.pending().touched = hours.clone();
         Ok(())
     }
 

@@ -7,6 +7,7 @@ pub mod http;
 pub mod program;
 pub mod proxy;
 pub mod record;
+pub mod rollups;
 pub mod server;
 pub mod small_disk;
 
@@ -178,6 +179,8 @@ pub fn config(database_url: &str, journal: &std::path::Path) -> Config {
     journal.clone_into(&mut config.journal.dir);
     config.journal.segment_bytes = 1024 * 1024;
     config.flush.interval_ms = 20;
+    // Tests of rollups say so.
+    config.rollup.concurrency = 0;
     config
 }
 

@@ -1,0 +1,59 @@
+-- The relation $1 (depth 0) and all views that depend on it, with the statements that make each of them again: the view itself,
+-- then indexes, comments, grants, and at last the owner, since before that everything is still ours to change. What no
+-- statement here can make again is in `lost`. With an empty search_path, names come with their schemas.
+with recursive tree as (
+    select $1::text::regclass::oid as oid, 0 as depth
+    union
+    select r.ev_class, tree.depth + 1
+      from tree
+      join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = tree.oid and d.classid = 'pg_rewrite'::regclass
+      join pg_rewrite r on r.oid = d.objid
+     where r.ev_class <> tree.oid
+), relations as (
+    select c.*, format('%I.%I', n.nspname, c.relname) as name, t.depth,
+           case c.relkind when 'v' then 'view' when 'm' then 'materialized view' else 'table' end as what
+      from (select oid, max(depth) as depth from tree group by oid) t
+      join pg_class c on c.oid = t.oid
+      join pg_namespace n on n.oid = c.relnamespace
+)
+select r.depth, r.what, r.name,
+       case when r.depth > 0 then
+           format('create %s %s%s as %s%s', r.what, r.name,
+                  (select ' with (' || string_agg(option, ', ') || ')' from unnest(r.reloptions) option),
+                  rtrim(pg_get_viewdef(r.oid), ';'),
+                  case when r.relkind = 'm' and not r.relispopulated then ' with no data' end)
+       end as definition,
+       array(select pg_get_indexdef(i.indexrelid)
+               from pg_index i join pg_class c on c.oid = i.indexrelid
+              where i.indrelid = r.oid and (r.depth > 0 or c.relname !~ '^rollup_[0-9]+_')
+              order by c.relname)
+       || array(select case d.objsubid when 0 then format('comment on %s %s is %L', r.what, r.name, d.description)
+                                       else format('comment on column %s.%I is %L', r.name, a.attname, d.description) end
+                  from pg_description d left join pg_attribute a on a.attrelid = r.oid and a.attnum = d.objsubid
+                 where d.classoid = 'pg_class'::regclass and d.objoid = r.oid and (r.depth > 0 or d.objsubid > 0 or not $2)
+                 order by d.objsubid)
+       || array(select format('grant %s on %s to %s%s', g.privilege_type, r.name,
+                              case g.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(g.grantee)) end,
+                              case when g.is_grantable then ' with grant option' end)
+                  from aclexplode(r.relacl) g where g.grantee <> r.relowner
+                 order by g.grantee, g.privilege_type)
+       || array(select format('grant %s (%I) on %s to %s%s', g.privilege_type, a.attname, r.name,
+                              case g.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(g.grantee)) end,
+                              case when g.is_grantable then ' with grant option' end)
+                  from pg_attribute a, aclexplode(a.attacl) g
+                 where a.attrelid = r.oid and not a.attisdropped and g.grantee <> r.relowner
+                 order by a.attnum, g.grantee, g.privilege_type)
+       || array(select format('alter table %s owner to %I', r.name, pg_get_userbyid(r.relowner))
+                 where r.relowner <> (select oid from pg_roles where rolname = current_user)) as after,
+       array(select 'trigger ' || t.tgname from pg_trigger t where t.tgrelid = r.oid and not t.tgisinternal
+             union all
+             select 'policy ' || p.polname from pg_policy p where p.polrelid = r.oid
+             union all
+             select 'rule ' || w.rulename from pg_rewrite w where w.ev_class = r.oid and w.rulename <> '_RETURN'
+             union all
+             select 'foreign key ' || k.conname from pg_constraint k where k.contype = 'f' and r.oid in (k.conrelid, k.confrelid)
+             union all
+             select 'publication ' || pub.pubname
+               from pg_publication_rel x join pg_publication pub on pub.oid = x.prpubid where x.prrelid = r.oid) as lost
+  from relations r
+ order by r.depth, r.oid
