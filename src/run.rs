@@ -38,6 +38,7 @@ use crate::receive::body::BodyLimits;
 use crate::receive::tls::{CertificateError, Certificates};
 use crate::receive::{self, Collector, Limits, Listen, Rates};
 use crate::reload::Reload;
+use crate::retention::task::Retention;
 use crate::sources::WriteKeys;
 
 /// After the requests: what is left in the journal may take this long to reach the database. The rest stays there.
@@ -113,6 +114,7 @@ pub struct Running {
     public_server: Task,
     admin_server: Task,
     housekeeping: Task,
+    retention: Task,
     flush_thread: JoinHandle<()>,
     /// Cancelled when the lanes' thread ends, however it ends.
     flush_ended: CancellationToken,
@@ -267,6 +269,15 @@ impl Running {
         let (flush_ended, flush_abort) = (CancellationToken::new(), CancellationToken::new());
         let flush_thread = spawn_lanes(lanes, flush_ended.clone(), flush_abort.clone())?;
         let housekeeping = Task::spawn(|stop| housekeeping.run(stop));
+        let retention = Retention::new(
+            &config,
+            Arc::clone(&world.clock),
+            Arc::clone(&world.entropy),
+            Arc::clone(&core.partitions),
+            metrics.retention.clone(),
+            core.shared.prepared.clone(),
+        );
+        let retention = Task::spawn(|stop| retention.run(stop));
 
         let memory = MemoryBudget::new(config.receive.memory_bytes_max);
         let closing = core.shared.closing.clone();
@@ -314,6 +325,7 @@ impl Running {
             public_server: Task::spawn(|stop| receive::serve(public, public_router, stop)),
             admin_server: Task::spawn(|stop| receive::serve(admin, admin_router, stop)),
             housekeeping,
+            retention,
             flush_thread,
             flush_ended,
             flush_abort,
@@ -333,6 +345,7 @@ impl Running {
             },
             () = self.flush_ended.cancelled() => Err(RunError::Thread("weir-flush")),
             () = self.housekeeping.ended() => Err(RunError::Thread("housekeeping")),
+            () = self.retention.ended() => Err(RunError::Thread("retention")),
         };
         self.stop(result).await
     }
@@ -341,6 +354,7 @@ impl Running {
     async fn stop(self, result: Result<(), RunError>) -> Result<(), RunError> {
         tracing::info!("closing: requests in flight finish, then the journal is flushed");
         self.operator.is_closing.store(true, Ordering::Relaxed);
+        self.retention.stop().await;
         self.public_server.stop().await;
         self.journal.close();
         if !self.journal_ended.is_terminated() {
