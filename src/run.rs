@@ -269,18 +269,9 @@ impl Running {
         let (flush_ended, flush_abort) = (CancellationToken::new(), CancellationToken::new());
         let flush_thread = spawn_lanes(lanes, flush_ended.clone(), flush_abort.clone())?;
         let housekeeping = Task::spawn(|stop| housekeeping.run(stop));
-        let retention = Retention::new(
-            &config,
-            Arc::clone(&world.clock),
-            Arc::clone(&world.entropy),
-            Arc::clone(&core.partitions),
-            metrics.retention.clone(),
-            core.shared.prepared.clone(),
-        );
-        let retention = Task::spawn(|stop| retention.run(stop));
+        let retention = spawn_retention(&config, &world, &core.shared, &core.partitions, &metrics);
 
         let memory = MemoryBudget::new(config.receive.memory_bytes_max);
-        let closing = core.shared.closing.clone();
         let operator = Arc::new(Operator {
             metrics: Arc::clone(&metrics),
             accounting: core.accounting,
@@ -306,8 +297,7 @@ impl Running {
             metrics: Arc::clone(&metrics),
         });
         let limits = connection_limits(&config.receive);
-        let admin_limits =
-            Limits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: ADMIN_DRAIN, ..limits.clone() };
+        let admin_limits = admin_limits(&limits);
         let public = Listen {
             listener: listeners.public,
             tls: certificates.map(Certificates::acceptor).transpose()?,
@@ -321,7 +311,7 @@ impl Running {
         Ok(Self {
             journal: core.journal,
             operator,
-            closing,
+            closing: core.shared.closing.clone(),
             public_server: Task::spawn(|stop| receive::serve(public, public_router, stop)),
             admin_server: Task::spawn(|stop| receive::serve(admin, admin_router, stop)),
             housekeeping,
@@ -381,6 +371,24 @@ impl Running {
     }
 }
 
+fn spawn_retention(
+    config: &Config,
+    world: &World,
+    shared: &Shared,
+    partitions: &Arc<Partitions>,
+    metrics: &Metrics,
+) -> Task {
+    let retention = Retention::new(
+        config,
+        Arc::clone(&world.clock),
+        Arc::clone(&world.entropy),
+        Arc::clone(partitions),
+        metrics.retention.clone(),
+        shared.prepared.clone(),
+    );
+    Task::spawn(|stop| retention.run(stop))
+}
+
 /// With `durability = "memory"` nothing outlives the process: what did not reach the database is named.
 fn tell_what_is_lost(accounting: &Accounting) {
     for (source, balance) in accounting.balances() {
@@ -417,6 +425,10 @@ fn connection_limits(receive: &config::Receive) -> Limits {
         idle_timeout: Duration::from_secs(receive.idle_timeout_s),
         drain_timeout: Duration::from_secs(receive.drain_timeout_s),
     }
+}
+
+fn admin_limits(public: &Limits) -> Limits {
+    Limits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: ADMIN_DRAIN, ..public.clone() }
 }
 
 fn spawn_journal(writer: Writer) -> Result<oneshot::Receiver<Result<(), DiskFailed>>, RunError> {

@@ -174,7 +174,7 @@ async fn what_is_still_on_its_way_is_waited_for() {
     let holder = connect(&database.url).await;
     holder.batch_execute("begin; lock table only analytics.events in share mode").await.expect("held");
     send(&collector, &[r#"{"name":"alice now","visitor_id":"phone"}"#.to_owned()]).await;
-    database.until("select sum(pending)::bigint from weir.promises", 1).await;
+    database.until("select coalesce(sum(pending), 0)::bigint from weir.promises", 1).await;
     let url = database.url.clone();
     let forgetting = tokio::spawn(async move {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));

@@ -78,9 +78,9 @@ pub async fn write(client: &mut ClientWrapper, table: &str, day: Date, dir: &Pat
     let stream = transaction.copy_out(copy.as_str()).await.map_err(unread)?;
     let mut rows = pin!(BinaryCopyOutStream::new(stream, &types));
 
-    let (lots, waiting) = mpsc::channel(LOTS_WAITING_MAX);
+    let (lots, handed_over) = mpsc::channel(LOTS_WAITING_MAX);
     let path = place(dir, table, day);
-    let writing = tokio::task::spawn_blocking(move || write_file(&path, columns, waiting));
+    let writing = tokio::task::spawn_blocking(move || write_file(&path, columns, handed_over));
     let mut lot = Vec::with_capacity(LOT_ROWS);
     let mut sent = 0;
     loop {
