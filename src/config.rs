@@ -225,6 +225,8 @@ pub struct Retention {
     pub rules: Vec<RetentionRule>,
     /// Where a day's events are written as Parquet before they go.
     pub archive_dir: Option<PathBuf>,
+    /// Whether days that are over get indexes on `visitor_id` and `user_id`.
+    pub person_indexes: bool,
 }
 
 /// How long the events of a source, of a kind, or of both are kept.
@@ -262,7 +264,7 @@ impl Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { events: Period::Forever, rules: Vec::new(), archive_dir: None }
+        Self { events: Period::Forever, rules: Vec::new(), archive_dir: None, person_indexes: true }
     }
 }
 

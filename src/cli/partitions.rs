@@ -130,7 +130,9 @@ fn tell(steps: &[Step], mood: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn upkeep(database: Database, settings: config::Retention) -> Upkeep {
+fn upkeep(database: Database, mut settings: config::Retention) -> Upkeep {
+    // Who prunes by hand does not wait for indexes.
+    settings.person_indexes = false;
     Upkeep {
         database,
         settings,

@@ -10,6 +10,7 @@
 //!     drop                 one transaction: counted, booked, dropped
 //! for each day of which some rules are over:
 //!     delete               8 MB of the heap a transaction; what becomes empty is dropped
+//! index                    what finds persons, on days that are over
 //! ```
 //!
 //! Each step is found done or undone in the catalog: whatever is cut short, the next run goes on with it.
@@ -21,6 +22,7 @@
 pub mod archive;
 mod expire;
 pub mod forget;
+mod index;
 pub mod listing;
 pub mod period;
 pub mod policy;
@@ -34,6 +36,7 @@ use std::time::Duration;
 use deadpool_postgres::{ClientWrapper, Transaction};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
@@ -57,7 +60,8 @@ const RETENTION_LOCK: i64 = 0x7265_7465;
 /// Rollups that are being computed may take this long before the floor is raised; other rollups queue meanwhile.
 const FLOOR_TIMEOUT_MS: u32 = 10_000;
 /// Whoever sits before a terminal waits so long for another's run.
-const ELECTION_TIMEOUT_MS: u32 = 30_000;
+const ELECTION_WAIT: Duration = Duration::from_secs(30);
+const ELECTION_POLL: Duration = Duration::from_millis(250);
 /// Reading one whole partition: to count it, or to look for a person.
 const STATEMENT_TIMEOUT_MS: u32 = 15 * 60 * 1_000;
 /// Attempts to get a lock on the events table, and the pause between them, in which flushes catch up.
@@ -90,6 +94,8 @@ pub enum RetentionError {
          open transactions hold it (pg_stat_activity names them)"
     )]
     Busy { table: String },
+    #[error("no index could be made on {table} within half an hour: some transaction is open for longer than that")]
+    NoIndex { table: String },
     #[error("another process removes events at this moment: try again later")]
     Elsewhere,
     #[error(
@@ -160,7 +166,7 @@ impl Upkeep {
     /// Removes all that is over; `None`: another process is at it.
     pub async fn run(&self) -> Result<Option<Vec<Step>>, RetentionError> {
         let mut guard = self.database.client().await?;
-        let Some(elected) = elect(&mut guard).await? else { return Ok(None) };
+        let Some(elected) = elect(&mut guard, RETENTION_LOCK).await? else { return Ok(None) };
         let mut client = self.database.client().await?;
         let policy = Policy::new(&self.settings, self.today());
         let mut run =
@@ -170,7 +176,10 @@ impl Upkeep {
         let steps = run.steps;
         // Nothing was written in it: its end gives up the lock.
         let _ = elected.rollback().await;
-        result.map(|()| Some(steps))
+        // A day that is held by others is no reason to leave the rest without. Making them may wait for long queries: whoever
+        // removes, or forgets a person, does not wait with it.
+        let indexed = self.index(&mut guard, &mut client).await;
+        result.and(indexed).map(|()| Some(steps))
     }
 
     /// What a run would remove now. Reads the days of which some rules are over.
@@ -203,11 +212,17 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn all(&mut self, policy: &Policy) -> Result<(), RetentionError> {
+        let removed = self.remove(policy).await;
+        self.trim().await?;
+        removed
+    }
+
+    async fn remove(&mut self, policy: &Policy) -> Result<(), RetentionError> {
         let leaves = listing::leaves(self.client, false).await?;
         for leaf in leaves.iter().filter(|leaf| leaf.is_detached()) {
             self.finish(leaf).await?;
         }
-        let Some(floor) = policy.frozen_before() else { return self.trim().await };
+        let Some(floor) = policy.frozen_before() else { return Ok(()) };
         raise_floor(self.client, floor).await?;
         for leaf in leaves.iter().filter(|leaf| !leaf.is_detached()) {
             let Some(day) = leaf.day else { continue };
@@ -220,7 +235,7 @@ impl Run<'_> {
                 self.sweep(policy, leaf, day).await?;
             }
         }
-        self.trim().await
+        Ok(())
     }
 
     /// Whoever lost the lock, with its connection, must not go on beside the next one.
@@ -248,29 +263,33 @@ impl Run<'_> {
     }
 }
 
-/// Becomes the only process that removes events, for as long as the transaction lives: a session's lock would be left
+/// Becomes the only process with that advisory lock, for as long as the transaction lives: a session's lock would be left
 /// behind on a stranger's connection by PgBouncer.
-pub async fn elect(client: &mut ClientWrapper) -> Result<Option<Transaction<'_>>, RetentionError> {
+pub async fn elect(client: &mut ClientWrapper, lock: i64) -> Result<Option<Transaction<'_>>, RetentionError> {
     let transaction = client.transaction().await?;
     transaction.batch_execute("set local idle_in_transaction_session_timeout = 0").await?;
-    let sql = "select pg_try_advisory_xact_lock($1)";
-    let is_elected = transaction.query_typed_one(sql, &[(&RETENTION_LOCK, Type::INT8)]).await?.try_get(0)?;
+    let is_elected = try_lock(&transaction, lock).await?;
     Ok(if is_elected { Some(transaction) } else { None })
 }
 
-/// As [`elect`], for a person who waits: a run that is under way may take a moment.
+async fn try_lock(transaction: &Transaction<'_>, lock: i64) -> Result<bool, RetentionError> {
+    let sql = "select pg_try_advisory_xact_lock($1)";
+    Ok(transaction.query_typed_one(sql, &[(&lock, Type::INT8)]).await?.try_get(0)?)
+}
+
+/// As [`elect`] to remove events, for a person who waits: a run that is under way may take a moment. It asks again and again: a
+/// statement that waits would hold a snapshot, for which others may wait.
 async fn elect_soon(client: &mut ClientWrapper) -> Result<Transaction<'_>, RetentionError> {
     let transaction = client.transaction().await?;
-    transaction
-        .batch_execute(&format!(
-            "set local idle_in_transaction_session_timeout = 0; set local lock_timeout = {ELECTION_TIMEOUT_MS}"
-        ))
-        .await?;
-    match transaction.execute_typed("select pg_advisory_xact_lock($1)", &[(&RETENTION_LOCK, Type::INT8)]).await {
-        Ok(_) => Ok(transaction),
-        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Err(RetentionError::Elsewhere),
-        Err(error) => Err(error.into()),
+    transaction.batch_execute("set local idle_in_transaction_session_timeout = 0").await?;
+    let started = Instant::now();
+    while !try_lock(&transaction, RETENTION_LOCK).await? {
+        if started.elapsed() > ELECTION_WAIT {
+            return Err(RetentionError::Elsewhere);
+        }
+        tokio::time::sleep(ELECTION_POLL).await;
     }
+    Ok(transaction)
 }
 
 /// Says that hours before `day` may lack events, and returns when no rollup is being computed that has not heard of it: they

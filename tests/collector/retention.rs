@@ -40,7 +40,7 @@ pub fn keep(events: &str, rules: &[(Option<&str>, Option<&str>, &str)]) -> Reten
         keep: keep.parse().expect("a period"),
     };
     let events = events.parse().expect("a period");
-    Retention { events, rules: rules.iter().map(rule).collect(), archive_dir: None }
+    Retention { events, rules: rules.iter().map(rule).collect(), archive_dir: None, person_indexes: false }
 }
 
 pub fn upkeep(config: &Config, settings: Retention) -> Upkeep {
@@ -356,4 +356,40 @@ async fn the_command_line_lists_and_prunes() {
     assert_eq!(weir(&["partitions", "prune"]), format!("{}  30 events dropped  (events)\n", day(50)));
     assert_eq!(database.number("select count(*) from analytics.events").await, 60);
     assert_eq!(weir(&["partitions", "prune"]), "nothing is over\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_that_are_over_get_indexes_that_find_a_person() {
+    let (database, collector, _journal) = collector(|config| config.retention.person_indexes = false).await;
+    let of = |ago: i64| {
+        let person =
+            format!(r#""name":"{ago}","visitor_id":"device","user_id":"alice","timestamp":"{}T12:00:00Z""#, day(ago));
+        format!("{{{person}}}")
+    };
+    send(&collector, &[of(40), of(2), of(1)]).await;
+    database.until_stored(3).await;
+    let leaf = |ago: i64| format!("events_{}", day(ago).strftime("%Y%m%d"));
+    // What an attempt leaves that is cut short: here it is a value that nobody can divide by.
+    let cut_short =
+        format!("create unique index concurrently {0}_visitor on analytics.{0} ((1 / (length(kind) - 5)))", leaf(2));
+    database.client.batch_execute(&cut_short).await.expect_err("division by zero");
+    let mut settings = keep("30 days", &[]);
+    settings.person_indexes = true;
+    let upkeep = upkeep(&collector.config, settings);
+    assert_eq!(run(&upkeep).await, [step(Action::Dropped, 40, "events", 1)]);
+    let made = "select c.relname from pg_index x join pg_class c on c.oid = x.indexrelid
+                 where c.relname ~ '_(visitor|user)$' and x.indisvalid order by 1";
+    let expected = |ago: i64| [format!("{}_user", leaf(ago)), format!("{}_visitor", leaf(ago))];
+    assert_eq!(database.rows(made).await, [expected(2), expected(1)].concat(), "of no day that is not over");
+    assert_eq!(run(&upkeep).await, []);
+    let used = format!(
+        "set enable_seqscan = off; set enable_indexscan = off;
+         explain select * from analytics.{} e
+          where e.user_id = any (array (select 'alice')) or (e.user_id is null and e.visitor_id = any (array (select 'device')))",
+        leaf(1)
+    );
+    let plan = database.rows(&used).await.join("\n");
+    assert!(expected(1).iter().all(|index| plan.contains(index)), "{plan}");
+    assert_eq!(database.number("select count(*) from analytics.person_events('alice')").await, 2);
+    collector.stop().await;
 }
