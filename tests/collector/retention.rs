@@ -360,7 +360,7 @@ async fn the_command_line_lists_and_prunes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn days_that_are_over_get_indexes_that_find_a_person() {
-    let (database, collector, _journal) = collector(|config| config.retention.person_indexes = false).await;
+    let (database, collector, _journal) = collector(|_| {}).await;
     let of = |ago: i64| {
         let person =
             format!(r#""name":"{ago}","visitor_id":"device","user_id":"alice","timestamp":"{}T12:00:00Z""#, day(ago));
