@@ -7,7 +7,7 @@ use weir::config::Config;
 use weir::retention::{Action, Upkeep, archive};
 use weir::row::{COLUMNS, Kind};
 
-use crate::retention::{day, event, keep, run, send, upkeep};
+use crate::retention::{attempt, day, event, keep, run, send, upkeep};
 use crate::support::{TestDatabase, collector, tool};
 
 /// `None` if this machine has no DuckDB.
@@ -108,7 +108,7 @@ async fn without_its_archive_no_day_is_dropped() {
     let blocked = dir.path().join("archive");
     std::fs::write(&blocked, "").expect("written");
     let upkeep = archiving(&collector.config, &blocked);
-    let error = upkeep.run().await.expect_err("it cannot be written").to_string();
+    let error = attempt(&upkeep).await.expect_err("it cannot be written").to_string();
     assert!(error.starts_with("archive: ") && error.contains("archive/date="), "{error}");
     let detached = "select 'weir.' || relname from pg_class where relname like 'expired_%' and relkind = 'r'";
     let table = database.rows(detached).await.remove(0);

@@ -14,7 +14,7 @@ use weir::retention::{Action, RetentionError, Step, Upkeep};
 use weir::sources;
 
 use crate::support::program::Collector;
-use crate::support::{TestCollector, TestDatabase, collector, config, connect, eventually, http};
+use crate::support::{PATIENCE, TestCollector, TestDatabase, collector, config, connect, eventually, http};
 
 const DETACHED: &str = "select count(*) from pg_class where relnamespace = 'weir'::regnamespace and relname like 'expired_%' and relkind = 'r'";
 const STRAYS: &str = "select count(*) from only analytics.events_default";
@@ -55,7 +55,19 @@ pub fn upkeep(config: &Config, settings: Retention) -> Upkeep {
 }
 
 pub async fn run(upkeep: &Upkeep) -> Vec<Step> {
-    upkeep.run().await.expect("it goes well").expect("nobody else is at it")
+    attempt(upkeep).await.expect("it goes well")
+}
+
+/// A run that is not another's: the collector begins with one of its own.
+pub async fn attempt(upkeep: &Upkeep) -> Result<Vec<Step>, RetentionError> {
+    let started = std::time::Instant::now();
+    loop {
+        if let Some(ended) = upkeep.run().await.transpose() {
+            return ended;
+        }
+        assert!(started.elapsed() < PATIENCE, "somebody else is at it all the time");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
 
 fn step(action: Action, ago: i64, rule: &str, rows: i64) -> Step {
@@ -253,7 +265,7 @@ async fn a_long_query_holds_detaching_off_and_events_go_on() {
     analyst.batch_execute("begin; select count(*) from analytics.events").await.expect("asked");
     let settings = keep("30 days", &[]);
     let (one, two) = (upkeep(&collector.config, settings.clone()), upkeep(&collector.config, settings));
-    let first = tokio::spawn(async move { one.run().await });
+    let first = tokio::spawn(async move { attempt(&one).await });
     let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%detach%'";
     eventually("it waits for the analyst", async || database.number(waits).await > 0).await;
     let busy = first.await.expect("no panic").expect_err("the analyst is still reading");
@@ -273,14 +285,14 @@ async fn nothing_goes_before_every_rollup_has_heard_of_it() {
     let rollup = connect(&database.url).await;
     rollup.batch_execute("begin; select before from weir.frozen").await.expect("read");
     let upkeep = upkeep(&collector.config, keep("30 days", &[]));
-    let running = tokio::spawn(async move { (upkeep.run().await, upkeep) });
+    let running = tokio::spawn(async move { (attempt(&upkeep).await, upkeep) });
     let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%weir.frozen%'";
     eventually("it waits for the rollup", async || database.number(waits).await > 0).await;
     assert_eq!(database.number("select count(*) from analytics.events").await, 1);
     rollup.batch_execute("commit").await.expect("done");
     let (first, upkeep) = running.await.expect("no panic");
     // On a machine that stood still it has given up meanwhile.
-    let steps = if let Ok(steps) = first { steps.expect("elected") } else { run(&upkeep).await };
+    let steps = if let Ok(steps) = first { steps } else { run(&upkeep).await };
     assert_eq!(steps, [step(Action::Dropped, 40, "events", 1)]);
     collector.stop().await;
 }
@@ -309,7 +321,7 @@ async fn a_column_that_someone_added_and_a_view_that_someone_made_are_no_trouble
         .await
         .expect("made");
     let upkeep = upkeep(&config, keep("30 days", &[]));
-    let error = upkeep.run().await.expect_err("a view needs it").to_string();
+    let error = attempt(&upkeep).await.expect_err("a view needs it").to_string();
     assert!(error.contains("depend"), "{error}");
     // It is out of the events already, and goes when nobody needs it any more.
     assert_eq!(database.number(DETACHED).await, 1);
