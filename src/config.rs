@@ -15,6 +15,8 @@ use crate::journal::Durability;
 use crate::receive::foreign::Family;
 use crate::receive::routes;
 use crate::receive::script::{ENDPOINT_PATH, SCRIPT_PATH, Scripts};
+use crate::retention::period::Period;
+use crate::retention::policy;
 
 /// Read if it is there.
 const DEFAULT_FILE: &str = "weir.toml";
@@ -34,6 +36,7 @@ pub struct Config {
     pub journal: Journal,
     pub flush: Flush,
     pub rollup: Rollup,
+    pub retention: Retention,
 }
 
 /// Where the rows go.
@@ -267,6 +270,59 @@ impl Default for Rollup {
     }
 }
 
+/// How long events are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// By whole days of `occurred_at`.
+    pub events: Period,
+    /// The first that names an event's source and kind decides instead.
+    pub rules: Vec<RetentionRule>,
+    /// Where a day's events are written as Parquet before they go.
+    pub archive_dir: Option<PathBuf>,
+    /// Whether days that are over get indexes on `visitor_id` and `user_id`.
+    pub person_indexes: bool,
+}
+
+/// How long the events of a source, of a kind, or of both are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionRule {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    pub keep: Period,
+}
+
+impl Retention {
+    /// So many rules can be read by a person; each is a pass over a day's events.
+    const RULES_MAX: usize = 100;
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.rules.len() > Self::RULES_MAX {
+            return Err(ConfigError::OutOfRange {
+                setting: "retention.rules",
+                value: format!("a list of {}", self.rules.len()),
+                reason: "a hundred at most",
+            });
+        }
+        if let Some(place) = self.rules.iter().position(|rule| rule.source.is_none() && rule.kind.is_none()) {
+            return Err(ConfigError::BareRule { place: place + 1 });
+        }
+        match policy::shadowed(&self.rules) {
+            Some((place, earlier)) => Err(ConfigError::ShadowedRule { place: place + 1, earlier: earlier + 1 }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { events: Period::Forever, rules: Vec::new(), archive_dir: None, person_indexes: true }
+    }
+}
+
 impl Default for Database {
     fn default() -> Self {
         Self { url: String::new(), connect_timeout_s: 5, statement_timeout_s: 60 }
@@ -356,6 +412,12 @@ pub enum ConfigError {
     AdminWithoutToken(SocketAddr),
     #[error("receive.{setting} is {path:?}: {reason}")]
     BadPath { setting: &'static str, path: String, reason: &'static str },
+    #[error("rule {place} of retention.rules names neither a source nor a kind: that is retention.events")]
+    BareRule { place: usize },
+    #[error(
+        "rule {place} of retention.rules never decides, because rule {earlier} takes all that it names: put it first"
+    )]
+    ShadowedRule { place: usize, earlier: usize },
     #[error("receive.tls_certificate and receive.tls_key go together: one of them is missing")]
     HalfTls,
     // Without the token: errors are printed and logged.
@@ -395,6 +457,7 @@ impl Config {
         self.admin.check()?;
         self.receive.tls()?;
         self.receive.check_paths()?;
+        self.retention.check()?;
         at_least("receive.connections_max", self.receive.connections_max as u64, 1, "nobody could connect")?;
         at_least("receive.body_bytes_max", self.receive.body_bytes_max as u64, 1024, "no event would fit")?;
         at_least(
@@ -502,6 +565,31 @@ mod tests {
         config.receive.endpoint_path = "/api/event".to_owned();
         config.receive.formats.clear();
         config.check().expect("nobody else is there");
+    }
+
+    #[test]
+    fn rules_of_retention_are_read_and_looked_at() {
+        let read = |text: &str| -> Result<Config, ConfigError> {
+            let figment = Figment::from(Serialized::defaults(Config::default())).merge(Toml::string(text));
+            let config: Config = figment.extract().map_err(|error| ConfigError::Unreadable(Box::new(error)))?;
+            config.check().map(|()| config)
+        };
+        let config = read(
+            "[retention]\nevents = \"13 months\"\n[[retention.rules]]\nsource = \"app\"\nkind = \"click\"\nkeep = \"90 days\"",
+        );
+        let retention = config.expect("it is fine").retention;
+        assert_eq!(retention.events.to_string(), "13 months");
+        assert_eq!(retention.rules[0].keep.to_string(), "90 days");
+        for (rules, said) in [
+            (r#"[{ keep = "1 day" }]"#, "rule 1 of retention.rules names neither"),
+            (r#"[{ kind = "a", keep = "1 day" }, { kind = "a", keep = "2 days" }]"#, "rule 2 of retention.rules never"),
+            (r#"[{ kind = "a", keep = "soon" }]"#, "\"soon\" is no time to keep events for"),
+            (r#"[{ kind = "a" }]"#, "keep"),
+            (r#"[{ kind = "a", name = "b", keep = "1 day" }]"#, "name"),
+        ] {
+            let error = read(&format!("[retention]\nrules = {rules}")).expect_err(rules).to_string();
+            assert!(error.contains(said), "{error}");
+        }
     }
 
     #[test]

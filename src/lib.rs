@@ -30,6 +30,7 @@ pub mod journal;
 pub mod database;
 pub mod flush;
 pub mod housekeeping;
+pub mod retention;
 
 pub mod rollup;
 

@@ -32,6 +32,7 @@ pub struct Metrics {
     pub user_agent_skipped: Counter,
     pub journal: JournalMetrics,
     pub flush: FlushMetrics,
+    pub retention: RetentionMetrics,
 }
 
 /// What becomes of connections on one listener.
@@ -109,6 +110,23 @@ pub struct FlushMetrics {
     pub stopped_lanes: Gauge,
 }
 
+/// What retention reports.
+#[derive(Clone)]
+pub struct RetentionMetrics {
+    /// Events.
+    pub removed: Counter,
+    pub failures: Counter,
+    /// Unix time of the last run that left nothing over.
+    pub succeeded_at: Gauge,
+}
+
+impl RetentionMetrics {
+    /// Where nobody counts.
+    pub fn noop() -> Self {
+        Self { removed: Counter::noop(), failures: Counter::noop(), succeeded_at: Gauge::noop() }
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -157,6 +175,20 @@ impl Metrics {
                     "Flush transactions that had to sort out duplicates or refused rows.",
                 ),
                 stopped_lanes: register.gauge("weir_flush_stopped_lanes", "Lanes that wait for a person: see the log."),
+            },
+            retention: RetentionMetrics {
+                removed: register.counter(
+                    "weir_retention_events_removed_total",
+                    "Events that this collector removed because they were older than they are to be kept.",
+                ),
+                failures: register.counter(
+                    "weir_retention_failures_total",
+                    "Runs of retention that left something over: see the log.",
+                ),
+                succeeded_at: register.gauge(
+                    "weir_retention_succeeded_timestamp_seconds",
+                    "When this collector's last run of retention ended well; only one collector runs it at a time.",
+                ),
             },
             recorder,
             handle,

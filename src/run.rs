@@ -39,6 +39,7 @@ use crate::receive::body::BodyLimits;
 use crate::receive::tls::{CertificateError, Certificates};
 use crate::receive::{self, Collector, Limits, Listen, Rates};
 use crate::reload::Reload;
+use crate::retention::task::Retention;
 use crate::rollup::library::Library;
 use crate::rollup::runner::Runner;
 use crate::sources::WriteKeys;
@@ -118,6 +119,7 @@ pub struct Running {
     public_server: Task,
     admin_server: Task,
     housekeeping: Task,
+    retention: Task,
     rollups: Task,
     flush_thread: JoinHandle<()>,
     /// Cancelled when the lanes' thread ends, however it ends.
@@ -273,11 +275,11 @@ impl Running {
         let (flush_ended, flush_abort) = (CancellationToken::new(), CancellationToken::new());
         let flush_thread = spawn_lanes(lanes, flush_ended.clone(), flush_abort.clone())?;
         let housekeeping = Task::spawn(|stop| housekeeping.run(stop));
+        let retention = spawn_retention(&config, &world, &core.shared, &core.partitions, &metrics);
 
         let rollups = spawn_rollups(&config, &core.shared, &metrics)?;
 
         let memory = MemoryBudget::new(config.receive.memory_bytes_max);
-        let closing = core.shared.closing.clone();
         let operator = Arc::new(Operator {
             metrics: Arc::clone(&metrics),
             accounting: core.accounting,
@@ -303,8 +305,7 @@ impl Running {
             metrics: Arc::clone(&metrics),
         });
         let limits = connection_limits(&config.receive);
-        let admin_limits =
-            Limits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: ADMIN_DRAIN, ..limits.clone() };
+        let admin_limits = admin_limits(&limits);
         let tls = certificates.map(Certificates::acceptor).transpose()?;
         let public = Listen { listener: listeners.public, tls, limits, metrics: metrics.connections.clone() };
         let admin =
@@ -315,10 +316,11 @@ impl Running {
         Ok(Self {
             journal: core.journal,
             operator,
-            closing,
+            closing: core.shared.closing.clone(),
             public_server: Task::spawn(|stop| receive::serve(public, public_router, stop)),
             admin_server: Task::spawn(|stop| receive::serve(admin, admin_router, stop)),
             housekeeping,
+            retention,
             rollups,
             flush_thread,
             flush_ended,
@@ -339,6 +341,7 @@ impl Running {
             },
             () = self.flush_ended.cancelled() => Err(RunError::Thread("weir-flush")),
             () = self.housekeeping.ended() => Err(RunError::Thread("housekeeping")),
+            () = self.retention.ended() => Err(RunError::Thread("retention")),
             () = self.rollups.ended() => Err(RunError::Thread("the rollups' runner")),
         };
         self.stop(result).await
@@ -348,6 +351,7 @@ impl Running {
     async fn stop(self, result: Result<(), RunError>) -> Result<(), RunError> {
         tracing::info!("closing: requests in flight finish, then the journal is flushed");
         self.operator.is_closing.store(true, Ordering::Relaxed);
+        self.retention.stop().await;
         // A run that is cut off leaves everything as it was.
         self.rollups.stop().await;
         self.public_server.stop().await;
@@ -374,6 +378,24 @@ impl Running {
         self.database.close();
         result
     }
+}
+
+fn spawn_retention(
+    config: &Config,
+    world: &World,
+    shared: &Shared,
+    partitions: &Arc<Partitions>,
+    metrics: &Metrics,
+) -> Task {
+    let retention = Retention::new(
+        config,
+        Arc::clone(&world.clock),
+        Arc::clone(&world.entropy),
+        Arc::clone(partitions),
+        metrics.retention.clone(),
+        shared.prepared.clone(),
+    );
+    Task::spawn(|stop| retention.run(stop))
 }
 
 /// With `durability = "memory"` nothing outlives the process: what did not reach the database is named.
@@ -428,6 +450,10 @@ fn connection_limits(receive: &config::Receive) -> Limits {
         idle_timeout: Duration::from_secs(receive.idle_timeout_s),
         drain_timeout: Duration::from_secs(receive.drain_timeout_s),
     }
+}
+
+fn admin_limits(public: &Limits) -> Limits {
+    Limits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: ADMIN_DRAIN, ..public.clone() }
 }
 
 fn spawn_journal(writer: Writer) -> Result<oneshot::Receiver<Result<(), DiskFailed>>, RunError> {

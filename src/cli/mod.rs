@@ -1,8 +1,10 @@
 //! The command line.
 
+mod forget;
 mod geo;
 mod journal;
 mod operate;
+mod partitions;
 mod rollup;
 mod start;
 
@@ -14,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
 use crate::database::Database;
+use crate::retention::forget::{Kind, Request};
 use crate::rollup::library::Library;
 use crate::sources::KeyKind;
 
@@ -52,6 +55,19 @@ enum Command {
     /// Rows that PostgreSQL refused.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// The days of the events table: their sizes, and how long they are kept.
+    Partitions {
+        #[command(subcommand)]
+        command: Option<PartitionsCommand>,
+        /// Count the rows instead of estimating them: reads the whole table.
+        #[arg(long)]
+        exact: bool,
+        /// Print JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a person from all tables, and show that nothing is left.
+    Forget(ForgetArgs),
     /// The files in which events wait for PostgreSQL; also while a collector uses them.
     #[command(subcommand)]
     Journal(JournalCommand),
@@ -128,6 +144,45 @@ enum QuarantineCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum PartitionsCommand {
+    /// Remove now what is older than the settings keep; running collectors do it every ten minutes.
+    Prune {
+        /// Only say what would go.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("person").required(true).args(["visitor", "user"])))]
+struct ForgetArgs {
+    /// Everything that was done with this visitor id.
+    #[arg(long, value_name = "ID")]
+    visitor: Option<String>,
+    /// Everything that this user did, also before they signed up and on their other devices.
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+    /// Only what came from this source.
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
+    /// Only count.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl ForgetArgs {
+    fn request(&self) -> anyhow::Result<Request> {
+        let (kind, id) = match (&self.visitor, &self.user) {
+            (Some(id), _) => (Kind::Visitor, id),
+            (None, Some(id)) => (Kind::User, id),
+            (None, None) => anyhow::bail!("name --visitor or --user"),
+        };
+        anyhow::ensure!(!id.is_empty(), "the {} id is empty: that is nobody", kind.name());
+        Ok(Request { kind, id: id.clone(), source: self.source.clone() })
+    }
+}
+
+#[derive(Debug, Subcommand)]
 enum JournalCommand {
     /// Show every segment: its state, and what is in it.
     Inspect {
@@ -184,6 +239,17 @@ impl Cli {
                 operate::source(&database(&config, &self.data_dir)?, &config.receive, command).await
             }
             Command::Quarantine(command) => operate::quarantine(&database(&config, &self.data_dir)?, command).await,
+            Command::Partitions { command: None, exact, json } => {
+                partitions::list(database(&config, &self.data_dir)?, config.retention, exact, json).await
+            }
+            Command::Partitions { command: Some(PartitionsCommand::Prune { dry_run }), .. } => {
+                config.check()?;
+                partitions::prune(database(&config, &self.data_dir)?, config.retention, dry_run).await
+            }
+            Command::Forget(args) => {
+                let database = database(&config, &self.data_dir)?;
+                forget::run(&database, config.retention.archive_dir.as_deref(), &args.request()?, args.dry_run).await
+            }
             Command::Journal(JournalCommand::Inspect { dir }) => {
                 journal::show(&dir.unwrap_or_else(|| start::journal_dir(&config, &self.data_dir)))
             }

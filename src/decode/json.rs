@@ -183,7 +183,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(5_000))]
 
         #[test]
-        fn short_strings_end_where_others_do(before in "[a!#\\u{80}]{0,3}", inside in r#"([a!#\u{7f}\u{a2}\u{22}]|\\.|\\\\){0,60}"#, after in ".{0,10}") {
+        fn short_strings_end_where_others_do(before in "[a!#\\u{80}]{0,3}", inside in r"([a!#\u{7f}\u{a2}\u{22}]|\\.|\\\\){0,60}", after in ".{0,10}") {
             let text = format!("{before}\"{inside}\"{after}");
             let (end, has_escapes) = end_of_short_string(text.as_bytes(), before.len());
             prop_assert_eq!(end, end_of_string(text.as_bytes(), before.len()), "{}", text);

@@ -3,6 +3,9 @@
 //! A leaf is made as a table of its own and then attached: attaching takes a lock that readers and writers of the parent
 //! do not notice, creating a partition in place does not. Attaching scans the default partition under an exclusive lock,
 //! which is why that one stays empty.
+//!
+//! Retention takes partitions away, and another process may not have heard of it yet: a late row of such a day finds only
+//! the default partition. It is safe and visible there, and moves into a partition of its own with the next upkeep.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -10,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use deadpool_postgres::ClientWrapper;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::FlushError;
@@ -18,10 +22,12 @@ use crate::journal::segment::Frames;
 use crate::row;
 
 const LIST: &str = include_str!("sql/partitions_list.sql");
-/// Advisory lock of partition making: "part" in ASCII.
-const PARTITION_LOCK: i64 = 0x7061_7274;
-/// Waiting longer for a lock would make others queue behind us.
-const LOCK_TIMEOUT_MS: u32 = 2_000;
+const STRAYS: &str = include_str!("sql/partitions_strays.sql");
+/// Advisory lock of making partitions and of taking them away: "part" in ASCII.
+pub(crate) const PARTITION_LOCK: i64 = 0x7061_7274;
+/// Waiting longer for a lock would make others queue behind us. Longer than the second after which PostgreSQL ends an
+/// autovacuum that is in the way.
+pub(crate) const LOCK_TIMEOUT_MS: u32 = 2_000;
 
 /// The partitions known to exist.
 #[derive(Debug, Default)]
@@ -39,7 +45,8 @@ impl Partitions {
         self.lock().clear();
     }
 
-    /// Makes the partitions from today to `days_ahead` days ahead.
+    /// Looks which partitions there are, makes those from today to `days_ahead` days ahead, and those of rows that lie in
+    /// the default partition.
     pub async fn ensure_ahead(
         &self,
         client: &mut ClientWrapper,
@@ -47,7 +54,19 @@ impl Partitions {
         days_ahead: u16,
     ) -> Result<(), FlushError> {
         let today = day_of(now);
-        self.ensure(client, (today..=today + Day::from(days_ahead)).collect()).await
+        self.make(client, (today..=today + Day::from(days_ahead)).collect()).await?;
+        let mut strays = BTreeSet::new();
+        for row in client.query_typed(STRAYS, &[]).await? {
+            strays.insert(row.try_get("day")?);
+        }
+        if strays.is_empty() {
+            return Ok(());
+        }
+        // They are where everyone finds them: that they cannot move is no reason to stop anything.
+        if let Err(error) = self.make(client, strays).await {
+            tracing::warn!(%error, "rows of analytics.events_default could not move into partitions of their own");
+        }
+        Ok(())
     }
 
     /// Makes the partitions that the frames' tuples need.
@@ -68,16 +87,21 @@ impl Partitions {
 
     async fn ensure(&self, client: &mut ClientWrapper, mut needed: BTreeSet<Day>) -> Result<(), FlushError> {
         needed = needed.difference(&self.lock()).copied().collect();
-        if needed.is_empty() {
+        if needed.is_empty() { Ok(()) } else { self.make(client, needed).await }
+    }
+
+    /// Makes those of `needed` that the database has not, and remembers all that it has.
+    async fn make(&self, client: &mut ClientWrapper, needed: BTreeSet<Day>) -> Result<(), FlushError> {
+        let existing = listed(client.query_typed(LIST, &[]).await?)?;
+        // Most often there is nothing to do, and no lock to wait for.
+        if needed.is_subset(&existing) {
+            *self.lock() = existing;
             return Ok(());
         }
         let transaction = client.transaction().await?;
         transaction.batch_execute(&format!("set local lock_timeout = {LOCK_TIMEOUT_MS}")).await?;
         transaction.execute_typed("select pg_advisory_xact_lock($1)", &[(&PARTITION_LOCK, Type::INT8)]).await?;
-        let mut existing = BTreeSet::new();
-        for row in transaction.query_typed(LIST, &[]).await? {
-            existing.extend(day_of_name(row.try_get("name")?));
-        }
+        let mut existing = listed(transaction.query_typed(LIST, &[]).await?)?;
         for day in needed.difference(&existing) {
             transaction.batch_execute(&create(*day)).await?;
             tracing::info!(partition = name(*day), "partition made");
@@ -96,6 +120,14 @@ impl Partitions {
 /// A frame that spans fewer days gets them all: they are needed soon anyway.
 const DAYS_AT_ONCE_MAX: usize = 3;
 
+fn listed(rows: Vec<Row>) -> Result<BTreeSet<Day>, FlushError> {
+    let mut days = BTreeSet::new();
+    for row in rows {
+        days.extend(day_of_name(row.try_get("name")?));
+    }
+    Ok(days)
+}
+
 fn date(day: Day) -> Date {
     const EPOCH: Date = Date::constant(1970, 1, 1);
     EPOCH.checked_add(i64::from(day).days()).unwrap_or(Date::MAX)
@@ -112,9 +144,16 @@ fn day_of_name(name: &str) -> Option<Day> {
 
 fn create(day: Day) -> String {
     let (name, from, to) = (name(day), date(day), date(day + 1));
+    // The locks are those that attaching takes, in its order.
     format!(
-        "create table analytics.{name} (like analytics.events including all);
+        "lock table only analytics.events in share update exclusive mode;
+         lock table only analytics.events_default in access exclusive mode;
+         create table analytics.{name} (like analytics.events including all);
          create unique index {name}_event_id on analytics.{name} (event_id);
+         with strayed as (
+             delete from only analytics.events_default
+              where occurred_at >= '{from} 00:00:00+00' and occurred_at < '{to} 00:00:00+00' returning *
+         ) insert into analytics.{name} select * from strayed;
          alter table analytics.events attach partition analytics.{name}
              for values from ('{from} 00:00:00+00') to ('{to} 00:00:00+00')"
     )

@@ -77,3 +77,32 @@ async fn several_collectors_start_at_once_on_an_empty_database() {
         collector.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_of_time_reads_only_its_days() {
+    let (database, collector, _journal) = collector(|_| {}).await;
+    let day = |ago: i64| crate::retention::day(ago);
+    let old: Vec<String> = (0..60).map(|ago| crate::retention::event(ago, "page", "old")).collect();
+    crate::retention::send(&collector, &old).await;
+    database.until_stored(60).await;
+    // What is known when the query is planned is not even looked at.
+    for (table, from, to, leaves) in
+        [("analytics.events", 40, 33, 7), ("analytics.page_views", 40, 39, 1), ("analytics.clicks", 59, 0, 59)]
+    {
+        let query = format!(
+            "explain select * from {table} where occurred_at >= '{}' and occurred_at < '{}'",
+            day(from),
+            day(to)
+        );
+        let plan = database.rows(&query).await.join("\n");
+        assert_eq!(plan.matches(" on events_").count(), leaves, "{query}:\n{plan}");
+        assert!(!plan.contains("Subplans Removed"), "{plan}");
+    }
+    // What is known when it begins is not read.
+    let recent = "explain select * from analytics.page_views where occurred_at > now() - interval '7 days'";
+    let plan = database.rows(recent).await.join("\n");
+    assert!(plan.contains("Subplans Removed: "), "{plan}");
+    // Eight days of it, seven days ahead, and the default.
+    assert!(plan.matches(" on events_").count() <= 16, "{plan}");
+    collector.stop().await;
+}

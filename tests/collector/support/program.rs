@@ -60,6 +60,7 @@ impl Collector {
             ("WEIR_JOURNAL__DIR", journal.into()),
             ("WEIR_JOURNAL__SEGMENT_BYTES", "1048576".into()),
             ("WEIR_FLUSH__INTERVAL_MS", "20".into()),
+            ("WEIR_RETENTION__PERSON_INDEXES", "false".into()),
             ("WEIR_LOG", std::env::var_os("WEIR_LOG").unwrap_or_else(|| "info,tokio_postgres=warn".into())),
         ];
         let address = || SocketAddr::from(([127, 0, 0, 1], free_port()));

@@ -1,0 +1,1 @@
+select count(*) from analytics.events where occurred_at >= now() - interval '1 hour';

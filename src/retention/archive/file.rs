@@ -1,0 +1,203 @@
+//! Rows into a Parquet file, a row group at a time.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::mem;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
+use parquet::data_type::{
+    BoolType, ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int64Type,
+};
+use parquet::errors::{ParquetError, Result};
+use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::types::{Type as Schema, TypePtr};
+use tokio_postgres::binary_copy::BinaryCopyOutRow;
+use tokio_postgres::types::Type as Wire;
+use uuid::Uuid;
+
+/// A row group is in memory until it is full: by rows, as readers like them, and by bytes.
+const GROUP_ROWS_MAX: usize = 100_000;
+const GROUP_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's time begins.
+const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+
+/// One column, and its values in the row group under way.
+pub struct Column {
+    name: String,
+    values: Values,
+    /// For each row, whether it has a value.
+    present: Vec<i16>,
+}
+
+enum Values {
+    Uuid(Vec<FixedLenByteArray>),
+    /// Microseconds.
+    Time(Vec<i64>),
+    Bool(Vec<bool>),
+    Text {
+        values: Vec<ByteArray>,
+        is_json: bool,
+    },
+}
+
+impl Column {
+    /// A column of PostgreSQL's type `type_name`.
+    pub fn new(name: &str, type_name: &str) -> Self {
+        let values = match type_name {
+            "uuid" => Values::Uuid(Vec::new()),
+            "timestamp with time zone" => Values::Time(Vec::new()),
+            "boolean" => Values::Bool(Vec::new()),
+            other => Values::Text { values: Vec::new(), is_json: matches!(other, "json" | "jsonb") },
+        };
+        Self { name: name.to_owned(), values, present: Vec::new() }
+    }
+
+    /// As what COPY BINARY is read.
+    pub fn wire_type(&self) -> Wire {
+        match self.values {
+            Values::Uuid(_) => Wire::UUID,
+            // Its bytes are those of a bigint.
+            Values::Time(_) => Wire::INT8,
+            Values::Bool(_) => Wire::BOOL,
+            Values::Text { .. } => Wire::TEXT,
+        }
+    }
+
+    fn schema(&self) -> Result<TypePtr> {
+        let (physical, logical) = match self.values {
+            Values::Uuid(_) => (Physical::FIXED_LEN_BYTE_ARRAY, Some(LogicalType::Uuid)),
+            Values::Time(_) => (Physical::INT64, Some(LogicalType::timestamp(true, TimeUnit::MICROS))),
+            Values::Bool(_) => (Physical::BOOLEAN, None),
+            Values::Text { is_json: true, .. } => (Physical::BYTE_ARRAY, Some(LogicalType::Json)),
+            Values::Text { is_json: false, .. } => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
+        };
+        let length = if physical == Physical::FIXED_LEN_BYTE_ARRAY { 16 } else { -1 };
+        let schema = Schema::primitive_type_builder(&self.name, physical)
+            .with_repetition(Repetition::OPTIONAL)
+            .with_logical_type(logical)
+            .with_length(length);
+        Ok(Arc::new(schema.build()?))
+    }
+
+    /// Takes the row's value; returns about how many bytes it holds.
+    fn push(&mut self, row: &BinaryCopyOutRow, place: usize) -> Result<usize> {
+        let unread = |error: tokio_postgres::Error| ParquetError::External(Box::new(error));
+        let bytes = match &mut self.values {
+            Values::Uuid(values) => {
+                let value: Option<Uuid> = row.try_get(place).map_err(unread)?;
+                values.extend(value.map(|id| FixedLenByteArray::from(id.as_bytes().to_vec())));
+                value.map(|_| mem::size_of::<FixedLenByteArray>() + 16)
+            }
+            Values::Time(values) => {
+                let value: Option<i64> = row.try_get(place).map_err(unread)?;
+                // Infinity stays what it is: the greatest or the least number.
+                values.extend(value.map(|us| us.saturating_add(POSTGRES_EPOCH_US)));
+                value.map(|_| 8)
+            }
+            Values::Bool(values) => {
+                let value: Option<bool> = row.try_get(place).map_err(unread)?;
+                values.extend(value);
+                value.map(|_| 1)
+            }
+            Values::Text { values, .. } => {
+                let value: Option<&str> = row.try_get(place).map_err(unread)?;
+                values.extend(value.map(ByteArray::from));
+                value.map(|text| mem::size_of::<ByteArray>() + text.len())
+            }
+        };
+        self.present.push(i16::from(bytes.is_some()));
+        Ok(bytes.unwrap_or(0))
+    }
+
+    /// Writes the row group's values, and forgets them.
+    fn flush(&mut self, group: &mut SerializedRowGroupWriter<'_, File>) -> Result<()> {
+        let present = mem::take(&mut self.present);
+        match &mut self.values {
+            Values::Uuid(values) => put::<FixedLenByteArrayType>(group, values, &present),
+            Values::Time(values) => put::<Int64Type>(group, values, &present),
+            Values::Bool(values) => put::<BoolType>(group, values, &present),
+            Values::Text { values, .. } => put::<ByteArrayType>(group, values, &present),
+        }
+    }
+}
+
+fn put<T: DataType>(
+    group: &mut SerializedRowGroupWriter<'_, File>,
+    values: &mut Vec<T::T>,
+    present: &[i16],
+) -> Result<()> {
+    let mut column =
+        group.next_column()?.ok_or_else(|| ParquetError::General("the file has fewer columns".to_owned()))?;
+    let values = mem::take(values);
+    column.typed::<T>().write_batch(&values[..], Some(present), None)?;
+    column.close()
+}
+
+/// See the module.
+pub struct Writer {
+    file: SerializedFileWriter<File>,
+    columns: Vec<Column>,
+    rows: u64,
+    group_rows: usize,
+    group_bytes: usize,
+}
+
+impl Writer {
+    pub fn new(file: File, columns: Vec<Column>) -> Result<Self> {
+        let fields = columns.iter().map(Column::schema).collect::<Result<_>>()?;
+        let schema = Schema::group_type_builder("events").with_fields(fields).build()?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_created_by(concat!("weir ", env!("CARGO_PKG_VERSION")).to_owned())
+            .build();
+        let file = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties))?;
+        Ok(Self { file, columns, rows: 0, group_rows: 0, group_bytes: 0 })
+    }
+
+    pub fn push(&mut self, row: &BinaryCopyOutRow) -> Result<()> {
+        for (place, column) in self.columns.iter_mut().enumerate() {
+            self.group_bytes += column.push(row, place)?;
+        }
+        self.group_rows += 1;
+        if self.group_rows == GROUP_ROWS_MAX || self.group_bytes >= GROUP_BYTES_MAX {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.group_rows == 0 {
+            return Ok(());
+        }
+        let mut group = self.file.next_row_group()?;
+        for column in &mut self.columns {
+            column.flush(&mut group)?;
+        }
+        group.close()?;
+        self.rows += self.group_rows as u64;
+        (self.group_rows, self.group_bytes) = (0, 0);
+        Ok(())
+    }
+
+    /// Ends the file; returns it, not yet synced, and how many rows it has.
+    pub fn finish(mut self) -> Result<(File, u64)> {
+        self.flush()?;
+        Ok((self.file.into_inner()?, self.rows))
+    }
+}
+
+/// A file that nobody but its owner reads; what an earlier attempt left of it goes.
+pub fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(0o600).open(path)
+}
+
+/// How many rows the file says it has.
+pub fn rows(path: &Path) -> Result<u64> {
+    let reader = SerializedFileReader::new(File::open(path)?)?;
+    Ok(reader.metadata().file_metadata().num_rows().cast_unsigned())
+}

@@ -1,0 +1,120 @@
+//! Whole days: out of `analytics.events`, into the archive, and gone.
+//!
+//! A detached partition has a name of its own, `weir.expired_YYYYMMDD_<16 hex digits>`: a late row may have its day made
+//! again at any moment, and its archive must never replace another one's. Nobody writes to it, so what was archived is what
+//! is dropped.
+
+use deadpool_postgres::Transaction;
+use jiff::civil::Date;
+use tokio_postgres::types::Type;
+
+use super::listing::Leaf;
+use super::{Action, LOCK_ATTEMPTS_MAX, LOCK_PAUSE, RetentionError, Run, archive, begin, note, policy};
+use crate::flush::partitions::PARTITION_LOCK;
+
+const DETACH: &str = include_str!("sql/detach.sql");
+const INDEXES: &str = include_str!("sql/detach_indexes.sql");
+const COUNT: &str = include_str!("sql/expired_book.sql");
+/// Should its day come again, nothing is known of it.
+const FORGET_SWEPT: &str = "delete from weir.retention_swept where day = $1::text::date";
+
+impl Run<'_> {
+    /// Takes a partition away from the readers and writers of the parent. `None`: someone else has.
+    pub(super) async fn detach(&mut self, leaf: &Leaf, day: Date) -> Result<Option<Leaf>, RetentionError> {
+        for attempt in 1.. {
+            match self.try_detach(leaf, day, false).await {
+                Err(error) if error.is_lock_timeout() && attempt < LOCK_ATTEMPTS_MAX => {
+                    tracing::debug!(table = leaf.name, attempt, "no lock yet");
+                    tokio::time::sleep(LOCK_PAUSE).await;
+                }
+                Err(error) if error.is_lock_timeout() => break,
+                result => return result,
+            }
+        }
+        Err(RetentionError::Busy { table: leaf.name.clone() })
+    }
+
+    /// With `only_empty`, a partition with any row in it stays.
+    pub(super) async fn try_detach(
+        &mut self,
+        leaf: &Leaf,
+        day: Date,
+        only_empty: bool,
+    ) -> Result<Option<Leaf>, RetentionError> {
+        let is_to_be_archived = self.archive_dir().is_some();
+        let mut random = [0; 8];
+        self.upkeep.entropy.fill(&mut random)?;
+        let expired = format!("expired_{}_{:016x}", day.strftime("%Y%m%d"), u64::from_be_bytes(random));
+        let transaction = begin(self.client).await?;
+        // First, as who makes partitions does.
+        transaction.execute_typed("select pg_advisory_xact_lock($1)", &[(&PARTITION_LOCK, Type::INT8)]).await?;
+        let exists = "select to_regclass($1) is not null";
+        if !transaction.query_typed_one(exists, &[(&leaf.name, Type::TEXT)]).await?.try_get(0)? {
+            return Ok(None);
+        }
+        let statements = DETACH.replace("{leaf}", &leaf.name).replace("{expired}", &expired);
+        if only_empty {
+            transaction.batch_execute("lock table analytics.events in access exclusive mode").await?;
+            let any = format!("select exists (select from only {})", leaf.name);
+            if transaction.query_typed_one(&any, &[]).await?.try_get(0)? {
+                return Ok(None);
+            }
+        }
+        rename_indexes(&transaction, &leaf.name, &expired).await?;
+        // The table's name without its schema.
+        let bare = leaf.name.rsplit('.').next().unwrap_or(&leaf.name);
+        transaction.batch_execute(&statements.replace("{bare}", bare)).await?;
+        if is_to_be_archived {
+            transaction.batch_execute(&format!("comment on table weir.{expired} is 'to be archived'")).await?;
+        }
+        let detached = leaf.detached(&format!("weir.{expired}"), is_to_be_archived);
+        note(&transaction, &self.started, day, "detached", policy::REST, 0, &detached.name).await?;
+        transaction.commit().await?;
+        self.upkeep.partitions.forget();
+        tracing::info!(table = leaf.name, detached = detached.name, "partition detached");
+        Ok(Some(detached))
+    }
+
+    /// Archives what was detached, if that is set, and drops it.
+    pub(super) async fn finish(&mut self, leaf: &Leaf) -> Result<(), RetentionError> {
+        let Some(day) = leaf.day else { return Ok(()) };
+        self.still_elected().await?;
+        let mut archived = None;
+        if let Some(dir) = self.archive_dir() {
+            let written = archive::write(self.client, &leaf.name, day, &dir).await?;
+            if let Some(path) = &written.path {
+                let path = path.display().to_string();
+                let rows = written.rows.cast_signed();
+                let transaction = begin(self.client).await?;
+                note(&transaction, &self.started, day, Action::Archived.name(), policy::REST, rows, &path).await?;
+                transaction.commit().await?;
+                self.done(leaf, Action::Archived, day, policy::REST, rows);
+            }
+            archived = Some(written.rows);
+        } else if leaf.is_to_be_archived {
+            return Err(RetentionError::NoArchive { table: leaf.name.clone() });
+        }
+        let transaction = begin(self.client).await?;
+        // A person may be forgotten in it at this moment.
+        transaction.batch_execute(&format!("lock table {} in access exclusive mode", leaf.name)).await?;
+        let rows = transaction.query_typed_one(&COUNT.replace("{table}", &leaf.name), &[]).await?.try_get("rows")?;
+        if let Some(archived) = archived.filter(|archived| archived.cast_signed() != rows) {
+            return Err(RetentionError::Miscounted { table: leaf.name.clone(), rows, archived });
+        }
+        note(&transaction, &self.started, day, Action::Dropped.name(), policy::REST, rows, &leaf.name).await?;
+        transaction.execute_typed(FORGET_SWEPT, &[(&day.to_string(), Type::TEXT)]).await?;
+        transaction.batch_execute(&format!("drop table {}", leaf.name)).await?;
+        transaction.commit().await?;
+        self.done(leaf, Action::Dropped, day, policy::REST, rows);
+        Ok(())
+    }
+}
+
+/// Indexes move into the schema `weir` with their table, where those of the same day may lie from before.
+async fn rename_indexes(transaction: &Transaction<'_>, leaf: &str, expired: &str) -> Result<(), RetentionError> {
+    for (place, row) in transaction.query_typed(INDEXES, &[(&leaf, Type::TEXT)]).await?.iter().enumerate() {
+        let index: &str = row.try_get("index")?;
+        transaction.batch_execute(&format!("alter index {index} rename to {expired}_{place}")).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,3 @@
+alter table analytics.events detach partition {leaf};
+alter table {leaf} set schema weir;
+alter table weir.{bare} rename to {expired};

@@ -1,0 +1,16 @@
+-- Deletes a lot of a person's events, books them, and notes their hours for rollups.
+with theirs as (
+    select event.ctid as place from only {table} event where {person} limit $3
+), gone as (
+    delete from only {table} where ctid = any (array (select place from theirs)) returning source, occurred_at
+), counted as (
+    select source, count(*) as rows from gone group by source
+), booked as (
+    insert into weir.removed as removed (source, reason, rows)
+    select source, 'forgotten', rows from counted
+    on conflict (source, reason) do update set rows = removed.rows + excluded.rows, updated_at = now()
+), noted as (
+    insert into weir.touched (hours)
+    select array_agg(distinct date_trunc('hour', occurred_at, 'UTC')) from gone having count(*) > 0
+)
+select coalesce(sum(rows), 0)::bigint as rows from counted

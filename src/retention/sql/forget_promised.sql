@@ -1,0 +1,1 @@
+select segment_id, source, accepted from weir.promises where pending > 0
