@@ -139,9 +139,23 @@ fn event<'a>(
         _ => "track",
     };
     native.text("type", kind);
-    let [id, timestamp, own_sent_at, window, session] =
-        event.take_all(["uuid", "timestamp", "sent_at", "window_id", "session_id"]);
-    let [inner_id, url, inner_session, width, height, raw_agent, agent] = properties.take_all([
+    // All that is looked for, in one pass each.
+    let [id, timestamp, own_sent_at, window, session, distinct, distinct_too] =
+        event.take_all(["uuid", "timestamp", "sent_at", "window_id", "session_id", "distinct_id", "$distinct_id"]);
+    let [
+        inner_id,
+        url,
+        inner_session,
+        width,
+        height,
+        raw_agent,
+        agent,
+        inner_distinct,
+        inner_distinct_too,
+        device,
+        user,
+        is_identified,
+    ] = properties.take_all([
         "uuid",
         "$current_url",
         "$session_id",
@@ -149,11 +163,17 @@ fn event<'a>(
         "$screen_height",
         "$raw_user_agent",
         "$user_agent",
+        "distinct_id",
+        "$distinct_id",
+        "$device_id",
+        "$user_id",
+        "$is_identified",
     ]);
     native.member("id", id.or(inner_id));
     native.member("timestamp", timestamp);
     native.member("sent_at", own_sent_at.or(sent_at));
-    identity(native, kind, &mut event, &mut properties);
+    let distinct = distinct.or(distinct_too).or(inner_distinct).or(inner_distinct_too);
+    identity(native, kind, &Ids { distinct, device, user, is_identified }, &mut properties);
 
     native.member("url", url);
     if kind == "page" && url.is_none() || kind == "screen" {
@@ -194,12 +214,16 @@ fn event<'a>(
     Ok(())
 }
 
+struct Ids<'a> {
+    distinct: Option<Value<'a>>,
+    device: Option<Value<'a>>,
+    user: Option<Value<'a>>,
+    is_identified: Option<Value<'a>>,
+}
+
 /// PostHog has one id for a person, which is that of the device until the person is known.
-fn identity<'a>(native: &mut Native<'a>, kind: &str, event: &mut Object<'a>, properties: &mut Object<'a>) {
-    let [inner, inner_too, device, user, is_identified] =
-        properties.take_all(["distinct_id", "$distinct_id", "$device_id", "$user_id", "$is_identified"]);
-    let [distinct, distinct_too] = event.take_all(["distinct_id", "$distinct_id"]);
-    let distinct = distinct.or(distinct_too).or(inner).or(inner_too);
+fn identity<'a>(native: &mut Native<'a>, kind: &str, ids: &Ids<'a>, properties: &mut Object<'a>) {
+    let Ids { distinct, device, user, is_identified } = *ids;
     let processing = properties.peek("$process_person_profile");
     match kind {
         "alias" => {

@@ -10,6 +10,8 @@
 //!
 //! Source: the published trackers and <https://docs.snowplow.io/docs/collecting-data/collecting-from-own-applications/snowplow-tracker-protocol/>.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE as ALPHABET;
 use base64::engine::general_purpose::GeneralPurpose;
@@ -58,25 +60,38 @@ pub fn translate_query<'a>(query: &'a str, texts: &'a Texts) -> Translation<'a> 
 
 fn one<'a>(translation: &mut Translation<'a>, texts: &'a Texts, event: impl FnOnce() -> Result<Object<'a>, Refusal>) {
     let mut key = None;
-    translation.event(|native| {
-        let mut event = event()?;
-        key = event.take_text("aid");
-        self::event(native, event, texts)
-    });
+    translation.event(|native| self::event(native, event()?, texts, &mut key));
     translation.name_key(key);
 }
 
-fn event<'a>(native: &mut Native<'a>, mut event: Object<'a>, texts: &'a Texts) -> Result<(), Refusal> {
-    let kind = event.take_text("e").ok_or_else(|| Refusal::BadField { field: "e", reason: "there is none".into() })?;
-    let [time, true_time, sent_at, network, domain] = event.take_all(["dtm", "ttm", "stm", "nuid", "duid"]);
+fn event<'a>(
+    native: &mut Native<'a>,
+    mut event: Object<'a>,
+    texts: &'a Texts,
+    key: &mut Option<Cow<'a, str>>,
+) -> Result<(), Refusal> {
+    // All that is looked for, in one pass.
+    let [application, kind, time, true_time, sent_at, network, domain, contexts, encoded_contexts, own, encoded_own] =
+        event.take_all(["aid", "e", "dtm", "ttm", "stm", "nuid", "duid", "co", "cx", "ue_pr", "ue_px"]);
+    *key = application.and_then(Value::text);
+    let kind =
+        kind.and_then(Value::text).ok_or_else(|| Refusal::BadField { field: "e", reason: "there is none".into() })?;
     native.member("timestamp", true_time.or(time).and_then(Value::whole_number));
     native.member("sent_at", sent_at.and_then(Value::whole_number));
     native.member("visitor_id", domain.or(network));
     native.renamed(&mut event, &COLUMNS);
-    if let Some(contexts) = json_of(&mut event, "co", "cx", texts).map(Value::Json) {
+    if let Some(contexts) = json_of(&mut event, [("co", contexts), ("cx", encoded_contexts)], texts).map(Value::Json) {
         let data = contexts.object().and_then(|mut contexts| contexts.take("data"));
         native.context("contexts", data.unwrap_or(contexts));
     }
+    let own = [("ue_pr", own), ("ue_px", encoded_own)];
+    if kind == "ue" {
+        let json = json_of(&mut event, own, texts);
+        self_describing(native, json, texts);
+        native.contexts(event);
+        return Ok(());
+    }
+    put_back(&mut event, own);
     match kind.as_ref() {
         "pv" => native.text("type", "page"),
         "pp" => {
@@ -89,7 +104,6 @@ fn event<'a>(native: &mut Native<'a>, mut event: Object<'a>, texts: &'a Texts) -
             native.member("name", action.or(Some(Value::Text("structured"))));
             native.renamed_properties(&mut event, &STRUCTURED);
         }
-        "ue" => self_describing(native, &mut event, texts),
         _ => {
             native.text("type", "track");
             let name = match kind.as_ref() {
@@ -105,8 +119,7 @@ fn event<'a>(native: &mut Native<'a>, mut event: Object<'a>, texts: &'a Texts) -
 }
 
 /// The name is that of the schema: `iglu:vendor/NAME/jsonschema/1-0-0`.
-fn self_describing<'a>(native: &mut Native<'a>, event: &mut Object<'a>, texts: &'a Texts) {
-    let json = json_of(event, "ue_pr", "ue_px", texts);
+fn self_describing<'a>(native: &mut Native<'a>, json: Option<Json<'a>>, texts: &'a Texts) {
     let Some(mut inner) = json.and_then(|json| Object::parse_with(json, "data").ok()?.1) else {
         native.text("type", "track");
         native.text("name", "unstructured");
@@ -132,16 +145,31 @@ fn self_describing<'a>(native: &mut Native<'a>, event: &mut Object<'a>, texts: &
     }
 }
 
-/// JSON that comes as text, or as base64 of it; any other text stays.
-fn json_of<'a>(event: &mut Object<'a>, plain: &str, encoded: &str, texts: &'a Texts) -> Option<Json<'a>> {
-    if let Some(json) = event.peek(plain).and_then(Value::text).and_then(|text| Json::embedded(text, texts)) {
-        event.take(plain);
+/// JSON that comes as text, or as base64 of it, by the names of both. What is none, or not needed, stays in the event.
+fn json_of<'a>(
+    event: &mut Object<'a>,
+    [(plain, text), (encoded, base64)]: [(&'static str, Option<Value<'a>>); 2],
+    texts: &'a Texts,
+) -> Option<Json<'a>> {
+    if let Some(json) = text.and_then(Value::text).and_then(|text| Json::embedded(text, texts)) {
+        put_back(event, [(encoded, base64)]);
         return Some(json);
     }
-    let bytes = BASE64.decode(event.peek(encoded)?.text()?.as_bytes()).ok()?;
-    let json = Json::embedded(String::from_utf8(bytes).ok()?.into(), texts)?;
-    event.take(encoded);
-    Some(json)
+    put_back(event, [(plain, text)]);
+    let decode = |value: Value<'_>| String::from_utf8(BASE64.decode(value.text()?.as_bytes()).ok()?).ok();
+    let json = base64.and_then(decode).and_then(|text| Json::embedded(text.into(), texts));
+    if json.is_none() {
+        put_back(event, [(encoded, base64)]);
+    }
+    json
+}
+
+fn put_back<'a, const N: usize>(event: &mut Object<'a>, members: [(&'static str, Option<Value<'a>>); N]) {
+    for (name, value) in members {
+        if let Some(value) = value {
+            event.push(name, value);
+        }
+    }
 }
 
 #[cfg(test)]
