@@ -1,7 +1,6 @@
 -- kind: incremental
 -- every: 5m
 -- bucket: hour
--- unique: bucket, source, host, path
 -- description: Page views and visitors of each page in each hour, without bots.
 select bucket, source, host, path,
        count(*)                   as page_views,

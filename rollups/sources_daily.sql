@@ -1,7 +1,6 @@
 -- kind: incremental
 -- every: 5m
 -- bucket: day
--- unique: bucket, source, referred_by, utm_medium, utm_campaign
 -- description: Where the visits of each day came from: campaign's source, else referrer, else direct.
 select bucket, source, referred_by, utm_medium, utm_campaign,
        count(*)                                                     as visits,

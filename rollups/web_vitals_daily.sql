@@ -1,7 +1,6 @@
 -- kind: incremental
 -- every: 5m
 -- bucket: day
--- unique: bucket, source, host, path, device
 -- description: Core Web Vitals of each page in each day, by device: what three of four views were better than.
 with measured as (
     select bucket, source, host, path, device,

@@ -142,6 +142,10 @@ impl Receive {
             };
             return Err(ConfigError::BadPath { setting, path: path.clone(), reason });
         }
+        if self.script_path != SCRIPT_PATH && Scripts::built_in(self).find(&self.script_path).is_some() {
+            let (setting, path) = ("script_path", self.script_path.clone());
+            return Err(ConfigError::BadPath { setting, path, reason: "the snippet is there by itself" });
+        }
         let is_script = |scripts: Scripts| scripts.find(&self.endpoint_path).is_some();
         if is_script(Scripts::of(self)) || is_script(Scripts::built_in(self)) {
             let (setting, path) = ("endpoint_path", self.endpoint_path.clone());
@@ -542,6 +546,7 @@ mod tests {
             ("/x", "/y", true),
             ("/x", "/x.full", false),
             ("/x.js", "/w.00000000.js", false),
+            ("/w.00000000.js", "/y", false),
             ("/w.js", "/v1/events", true),
             ("w.js", "/v1/events", false),
             ("/a//b.js", "/v1/events", false),

@@ -1,11 +1,15 @@
 //! A page to try the snippet on, beside the rows that it makes: `/demo` on the admin listener of `weir up`.
 
+use std::net::IpAddr;
+
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 use crate::database::{Database, DatabaseError};
 use crate::receive::answer::refusal;
@@ -57,7 +61,25 @@ pub fn router(demo: &Demo, database: Database) -> Router {
         .route("/demo/assets/demo.css", get(async || asset("text/css; charset=utf-8", STYLE)))
         .route("/demo/assets/demo.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
         .route("/demo/assets/price-list.csv", get(async || asset("text/csv; charset=utf-8", FILE)))
+        .layer(middleware::from_fn(refuse_names))
         .with_state(shown)
+}
+
+/// The host that the page was asked for: an address, or this machine. Any other name may be somebody's who has made it point
+/// here, to read along (DNS rebinding).
+fn host(headers: &HeaderMap) -> Option<String> {
+    let authority: Authority = headers.get(header::HOST)?.to_str().ok()?.parse().ok()?;
+    let host = authority.host();
+    let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    (is_address || host.eq_ignore_ascii_case("localhost")).then(|| host.to_ascii_lowercase())
+}
+
+async fn refuse_names(request: Request, next: Next) -> Response {
+    if host(request.headers()).is_none() {
+        let reason = "open the demo by the address of this machine, or as localhost";
+        return refusal(StatusCode::MISDIRECTED_REQUEST, "unknown_host", reason);
+    }
+    next.run(request).await
 }
 
 async fn page(State(shown): State<Shown>) -> Response {
@@ -73,8 +95,8 @@ fn asset(content_type: &'static str, text: impl Into<String>) -> Response {
     (headers, text.into()).into_response()
 }
 
-async fn rows(State(shown): State<Shown>) -> Response {
-    match shown.rows().await {
+async fn rows(State(shown): State<Shown>, headers: HeaderMap) -> Response {
+    match shown.rows(&host(&headers).unwrap_or_default()).await {
         Ok(json) => {
             ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], json).into_response()
         }
@@ -83,8 +105,31 @@ async fn rows(State(shown): State<Shown>) -> Response {
 }
 
 impl Shown {
-    async fn rows(&self) -> Result<String, DatabaseError> {
+    /// Those of pages at `host`.
+    async fn rows(&self, host: &str) -> Result<String, DatabaseError> {
         let client = self.database.client().await?;
-        Ok(client.query_typed_one(ROWS, &[(&self.source, Type::TEXT)]).await?.try_get(0)?)
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&self.source, Type::TEXT), (&host, Type::TEXT)];
+        Ok(client.query_typed_one(ROWS, &parameters).await?.try_get(0)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_anyone_may_point_here_are_refused() {
+        for (value, expected) in [
+            ("127.0.0.1:8081", Some("127.0.0.1")),
+            ("[::1]:8081", Some("[::1]")),
+            ("LocalHost", Some("localhost")),
+            ("evil.example:8081", None),
+            ("127.0.0.1.evil.example", None),
+            ("", None),
+        ] {
+            let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(value))]);
+            assert_eq!(host(&headers).as_deref(), expected, "{value}");
+        }
+        assert_eq!(host(&HeaderMap::new()), None);
     }
 }

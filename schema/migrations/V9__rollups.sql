@@ -57,7 +57,8 @@ comment on table weir.rollup_runs is 'What the latest runs of each rollup came t
 create function weir.bucket_end(unit text, start timestamptz, zone text) returns timestamptz
 language sql stable parallel safe
 return case unit when 'hour' then start + interval '1 hour'
-                 else ((start at time zone zone) + ('1 ' || unit)::interval) at time zone zone end;
+                 -- Where clocks go forward at midnight, a day begins at one.
+                 else (date_trunc(unit, start at time zone zone) + ('1 ' || unit)::interval) at time zone zone end;
 
 -- The buckets that hold any moment from `since` to `until`, that one excluded.
 create function weir.buckets(unit text, zone text, since timestamptz, until timestamptz) returns setof timestamptz

@@ -66,9 +66,8 @@ fn print_snippet(receive: &config::Receive, key: &str) {
     println!();
     println!("In your pages, with the collector's address:");
     println!(r#"  <script defer src="https://COLLECTOR{}" data-key="{key}"></script>"#, receive.script_path);
-    println!(
-        "Or pinned to the text that this version of weir has; after an upgrade browsers refuse it until it is renewed:"
-    );
+    println!("Or pinned to the text that this version of weir serves with the settings here, receive.endpoint_path");
+    println!("above all; after an upgrade browsers refuse it until it is renewed:");
     for script in [core, full] {
         println!(
             r#"  <script defer src="https://COLLECTOR{}" integrity="{}" crossorigin data-key="{key}"></script>"#,

@@ -9,6 +9,7 @@ use std::fmt;
 use bumpalo::Bump;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use super::json::{end_of_short_string, mend_escapes};
 use super::values::{Items, MaybeText, Text, check_object};
@@ -16,6 +17,9 @@ use super::{DecodeError, EVENT_BYTES_MAX, EVENTS_MAX, Refusal};
 
 /// Room for the members of most objects, so that reading one allocates once.
 const MEMBERS_USUAL: usize = 24;
+
+/// No format has more columns.
+const NAMES_USUAL: usize = 16;
 
 /// Texts that a translator makes, for as long as the events that borrow them.
 #[derive(Debug, Default)]
@@ -237,9 +241,10 @@ impl<'a> Value<'a> {
             Self::Json(json) => json.plain().unwrap_or(json.0),
             Self::Text(text) => text,
         };
-        let is_number = (1..=DIGITS_MAX).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_digit())
-            && (text.len() == 1 || !text.starts_with('0'));
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let is_number = (1..=DIGITS_MAX).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && (digits.len() == 1 || !digits.starts_with('0'));
         is_number.then_some(Self::Json(Json(text)))
     }
 
@@ -382,16 +387,21 @@ impl<'a> Object<'a> {
         found.map(|value| value.filter(|value| !value.is_null()))
     }
 
-    /// Takes out, in one pass, all members that `names` gives a meaning, and hands each to `found` with that. Of equal names
-    /// all are handed on, and `null` is, too.
+    /// Takes out, in one pass, all members that `names` gives a meaning, and hands each to `found` with that.
     pub fn take_each<'n, M>(&mut self, names: &'n [(&str, M)], mut found: impl FnMut(&'n M, Value<'a>)) {
-        self.members.retain(|(own, value)| match names.iter().find(|(name, _)| is_same(own, name)) {
-            Some((_, meaning)) => {
-                found(meaning, *value);
+        let mut values = SmallVec::<[_; NAMES_USUAL]>::from_elem(None, names.len());
+        self.members.retain(|(own, value)| match names.iter().position(|(name, _)| is_same(own, name)) {
+            Some(at) => {
+                values[at] = Some(*value);
                 false
             }
             None => true,
         });
+        for ((_, meaning), value) in names.iter().zip(values) {
+            if let Some(value) = value.filter(|value: &Value<'_>| !value.is_null()) {
+                found(meaning, value);
+            }
+        }
     }
 
     /// Where the last of this name is among the first `count` members.
@@ -531,6 +541,17 @@ mod tests {
 
     #[test]
     fn members_are_taken_once_and_the_last_of_equal_names_counts() {
+        let mut object = Object::of_body(r#"{"a":1,"b":2,"a":3,"c":4,"b":null,"d":5}"#).expect("an object");
+        let mut found = Vec::new();
+        object.take_each(&[("b", 'b'), ("a", 'a'), ("x", 'x')], |meaning, value| found.push((*meaning, value)));
+        assert_eq!(found, [('a', Value::literal("3"))]);
+        assert_eq!(object.take_all(["d", "x", "c"]), [Some(Value::literal("5")), None, Some(Value::literal("4"))]);
+        assert_eq!(object.rest().len(), 0);
+        for (text, is_number) in
+            [("0", true), ("-7", true), ("12", true), ("012", false), ("", false), ("-", false), ("1.5", false)]
+        {
+            assert_eq!(Value::Text(text).whole_number().is_some(), is_number, "{text}");
+        }
         let json = r#" {"a":1,"b" : null ,"a":2,"c":{"d":"x"},"e":"","f":[1],"\u0067":"\n"} "#;
         let mut object = Object::of_body(json).expect("an object");
         assert_eq!(object.take("a"), Some(Value::literal("2")));

@@ -140,39 +140,28 @@ fn event<'a>(
     };
     native.text("type", kind);
     // All that is looked for, in one pass each.
-    let [id, timestamp, own_sent_at, window, session, distinct, distinct_too] =
-        event.take_all(["uuid", "timestamp", "sent_at", "window_id", "session_id", "distinct_id", "$distinct_id"]);
-    let [
-        inner_id,
-        url,
-        inner_session,
-        width,
-        height,
-        raw_agent,
-        agent,
-        inner_distinct,
-        inner_distinct_too,
-        device,
-        user,
-        is_identified,
-    ] = properties.take_all([
-        "uuid",
-        "$current_url",
-        "$session_id",
-        "$screen_width",
-        "$screen_height",
-        "$raw_user_agent",
-        "$user_agent",
-        "distinct_id",
-        "$distinct_id",
-        "$device_id",
-        "$user_id",
-        "$is_identified",
-    ]);
+    let [id, timestamp, own_sent_at, window, session, distinct] =
+        event.take_all(["uuid", "timestamp", "sent_at", "window_id", "session_id", "distinct_id"]);
+    let [inner_id, url, inner_session, width, height, raw_agent, agent, inner_distinct, device, user, is_identified] =
+        properties.take_all([
+            "uuid",
+            "$current_url",
+            "$session_id",
+            "$screen_width",
+            "$screen_height",
+            "$raw_user_agent",
+            "$user_agent",
+            "distinct_id",
+            "$device_id",
+            "$user_id",
+            "$is_identified",
+        ]);
     native.member("id", id.or(inner_id));
     native.member("timestamp", timestamp);
     native.member("sent_at", own_sent_at.or(sent_at));
-    let distinct = distinct.or(distinct_too).or(inner_distinct).or(inner_distinct_too);
+    // Another name, of some clients.
+    let inner_distinct = inner_distinct.or_else(|| properties.take("$distinct_id"));
+    let distinct = distinct.or_else(|| event.take("$distinct_id")).or(inner_distinct);
     identity(native, kind, &Ids { distinct, device, user, is_identified }, &mut properties);
 
     native.member("url", url);

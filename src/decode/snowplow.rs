@@ -76,7 +76,8 @@ fn event<'a>(
     *key = application.and_then(Value::text);
     let kind =
         kind.and_then(Value::text).ok_or_else(|| Refusal::BadField { field: "e", reason: "there is none".into() })?;
-    native.member("timestamp", true_time.or(time).and_then(Value::whole_number));
+    let [true_time, time] = [true_time, time].map(|time| time.and_then(Value::whole_number));
+    native.member("timestamp", true_time.or(time));
     native.member("sent_at", sent_at.and_then(Value::whole_number));
     native.member("visitor_id", domain.or(network));
     native.renamed(&mut event, &COLUMNS);

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use super::answer::{Rejected, RequestError, json};
 use super::collect::Collector;
@@ -154,10 +154,15 @@ pub fn router(collector: Arc<Collector>, settings: &config::Receive) -> Router {
             std::future::ready(script(&collector, &scripts, &request).unwrap_or_else(|| not_found(&collector)))
         }
     };
-    // Each by its own route, because a path of two parts may also be a table's.
+    // Each by its own route, because a path of two parts may also be a table's. A cache may give one site's answer to
+    // another: so all get the same.
+    let mut script_routes = Router::new();
     for path in scripts.iter().flat_map(Scripts::paths) {
-        router = router.route(path, get(other.clone()));
+        script_routes = script_routes.route(path, get(other.clone()));
     }
+    let for_all = CorsLayer::new().allow_origin(Any).allow_methods([Method::GET]).max_age(PREFLIGHT_MAX_AGE).vary([]);
+    let script_routes =
+        script_routes.method_not_allowed_fallback(wrong_method).with_state(Arc::clone(&collector)).layer(for_all);
     router
         .route(ENDPOINT_PATH, post(events))
         .route("/v1/validate", post(validate))
@@ -167,6 +172,7 @@ pub fn router(collector: Arc<Collector>, settings: &config::Receive) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .with_state(collector)
         .layer(cors)
+        .merge(script_routes)
 }
 
 async fn events(State(collector): State<Arc<Collector>>, request: Request) -> Response {

@@ -34,6 +34,8 @@ pub const ENDPOINT_PATH: &str = "/v1/events";
 /// A name without a version may get another text by an upgrade.
 const KEPT_FOR_AN_HOUR: &str = "public, max-age=3600";
 const KEPT_FOR_EVER: &str = "public, max-age=31536000, immutable";
+/// What the name promises may be there at the next look.
+const NOT_KEPT: &str = "no-cache";
 /// Hexadecimal digits of a text's hash in its name.
 const VERSION_CHARS: usize = 8;
 
@@ -60,6 +62,8 @@ pub enum Name {
     Plain,
     /// By the version that it has.
     Versioned,
+    /// By another version: of an earlier weir, or of a later one, where collectors are just being replaced.
+    OtherVersion,
 }
 
 impl Scripts {
@@ -133,7 +137,7 @@ impl Script {
         let (stem, suffix) = self.versioned_path.split_once(&self.version)?;
         let version = path.strip_prefix(stem)?.strip_suffix(suffix)?;
         let is_version = version.len() == VERSION_CHARS && version.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_version.then_some(Name::Plain)
+        is_version.then_some(Name::OtherVersion)
     }
 
     /// The answer to a request with these headers.
@@ -156,7 +160,12 @@ impl Script {
             }
         };
         set(header::CONTENT_TYPE, "text/javascript; charset=utf-8");
-        set(header::CACHE_CONTROL, if name == Name::Versioned { KEPT_FOR_EVER } else { KEPT_FOR_AN_HOUR });
+        let kept = match name {
+            Name::Plain => KEPT_FOR_AN_HOUR,
+            Name::Versioned => KEPT_FOR_EVER,
+            Name::OtherVersion => NOT_KEPT,
+        };
+        set(header::CACHE_CONTROL, kept);
         set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
         // Pages with `Cross-Origin-Embedder-Policy` load nothing without it.
         set(HeaderName::from_static("cross-origin-resource-policy"), "cross-origin");
@@ -268,7 +277,7 @@ mod tests {
         assert_eq!(found("/w.full.js"), Some((true, Name::Plain)));
         assert_eq!(found(scripts.core.versioned_path()), Some((false, Name::Versioned)));
         assert_eq!(found(scripts.full.versioned_path()), Some((true, Name::Versioned)));
-        assert_eq!(found("/w.00000000.js"), Some((false, Name::Plain)), "of another release");
+        assert_eq!(found("/w.00000000.js"), Some((false, Name::OtherVersion)), "of another release");
         for path in ["/w", "/w.x.js", "/w.full", "/w.0000000g.js", "/", "/w.js.js", "/x/w.js", "/w00000000.js"] {
             assert_eq!(found(path), None, "{path}");
         }

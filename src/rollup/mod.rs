@@ -71,6 +71,15 @@ impl From<tokio_postgres::Error> for RollupError {
 }
 
 impl RollupError {
+    /// Whether it is the bucket's own: what is in it, or how long it takes. PostgreSQL answers, and not that it is in need.
+    pub fn is_of_bucket(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        let code = error.sqlstate().map(tokio_postgres::error::SqlState::code);
+        code.is_some_and(|code| {
+            !self.is_passing() && !["08", "53", "57P", "58", "XX"].iter().any(|of| code.starts_with(of))
+        })
+    }
+
     /// Whether it is gone by itself with the next try: someone else held a lock, or a rollup was exchanged just then.
     pub fn is_passing(&self) -> bool {
         match self {

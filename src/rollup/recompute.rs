@@ -27,8 +27,6 @@ pub struct Step {
     pub rows: u64,
     /// Left as they are: retention has dropped their events.
     pub frozen: u64,
-    /// The first bucket, for the next step; absent: nothing was left to do.
-    pub first: Option<String>,
 }
 
 /// What a run sees of events, and of other rollups.
@@ -77,7 +75,8 @@ impl Windows<'_> {
     }
 }
 
-/// Computes the next buckets of `rollup`, of those that changed only ones before `before`, a time or `infinity`.
+/// Computes the next buckets of `rollup`, of those that changed only ones before `before`, a time or `infinity`; tells the first of
+/// them in `picked`, where there is one, before anything can fail for its sake.
 ///
 /// # Errors
 /// [`RollupError::Busy`] when another process computes it. Then and after any other error everything is as before.
@@ -86,6 +85,7 @@ pub async fn step(
     statement_timeout: Duration,
     rollup: &Known,
     before: &str,
+    picked: &mut Option<String>,
 ) -> Result<Step, RollupError> {
     let transaction = client.transaction().await?;
     begin(&transaction, statement_timeout.as_millis(), &rollup.timezone).await?;
@@ -98,12 +98,13 @@ pub async fn step(
     transaction.query_typed(HOLD_RETENTION, &[]).await?;
     let frozen = transaction.query_typed_one(DROP_HOPELESS, &[(id, Type::INT8)]).await?.try_get::<_, i64>("frozen")?;
     let mut done = Step { frozen: frozen.cast_unsigned(), ..Step::default() };
-    let Some(picked) = transaction.query_typed_opt(PICK, &[(id, Type::INT8), (&before, Type::TEXT)]).await? else {
+    let Some(next) = transaction.query_typed_opt(PICK, &[(id, Type::INT8), (&before, Type::TEXT)]).await? else {
         transaction.commit().await?;
         return Ok(done);
     };
-    let (first, until): (&str, &str) = (picked.try_get("first")?, picked.try_get("until")?);
-    let range = (picked.try_get("read_from")?, picked.try_get("read_until")?);
+    let (first, until): (&str, &str) = (next.try_get("first")?, next.try_get("until")?);
+    let range = (next.try_get("read_from")?, next.try_get("read_until")?);
+    *picked = Some(first.to_owned());
     let relation = rollup.relation();
     let within = format!("bucket >= timestamptz {} and bucket < timestamptz {}", literal(first), literal(until));
 
@@ -142,6 +143,5 @@ pub async fn step(
             .await?;
     }
     transaction.commit().await?;
-    done.first = Some(first.to_owned());
     Ok(done)
 }

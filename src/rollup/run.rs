@@ -80,18 +80,35 @@ async fn attempt(
             // Dropped in the midst of something, the connection must not go back to the pool.
             let mut client = Object::take(database.client().await?);
             let mut before = "infinity".to_owned();
+            let mut failed = None;
             loop {
-                let step = recompute::step(&mut client, database.statement_timeout(), rollup, &before).await?;
-                ran.buckets += step.buckets;
-                ran.rows += step.rows;
-                ran.frozen += step.frozen;
-                match step.first {
+                let mut picked = None;
+                match recompute::step(&mut client, database.statement_timeout(), rollup, &before, &mut picked).await {
+                    Ok(step) => {
+                        ran.buckets += step.buckets;
+                        ran.rows += step.rows;
+                        ran.frozen += step.frozen;
+                    }
+                    // One bucket that cannot be computed keeps no other waiting; of the first filling it does, which has
+                    // to be whole.
+                    Err(error) => {
+                        let is_alone = error.is_of_bucket() && picked.as_ref().is_some_and(|picked| *picked != before);
+                        if !is_alone {
+                            return Err(failed.unwrap_or(error));
+                        }
+                        failed.get_or_insert(error);
+                    }
+                }
+                match picked {
                     Some(first) => before = first,
                     None => break,
                 }
                 if budget.is_some_and(|budget| started.elapsed() >= budget) {
                     break;
                 }
+            }
+            if let Some(error) = failed {
+                return Err(error);
             }
         }
     }

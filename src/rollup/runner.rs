@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalog::{self, Known};
 use super::library::Library;
-use super::plan::{self, Step};
+use super::plan;
 use super::run::{Ran, run};
 use super::{RollupError, check, dispatch};
 use crate::database::{Database, DatabaseError};
@@ -27,6 +27,8 @@ use crate::reload::Stamp;
 const TICK: Duration = Duration::from_secs(1);
 /// Files are looked at.
 const FILES_TICKS: u64 = 5;
+/// What could not be done is tried again after so many looks at the files: half a minute.
+const RETRY_LOOKS: u32 = 6;
 /// Who does not look after rollups asks again whether it should.
 const STANDBY: Duration = Duration::from_secs(5);
 /// A lock that does not answer is lost.
@@ -133,7 +135,9 @@ impl Runner {
             due.sort_by_key(|rollup| rollup.started);
             for rollup in &due {
                 // What it reads is computed first, or it would be computed twice; but not twice before it.
-                let waits = known.iter().filter(|other| rollup.upstream.contains(&other.name)).any(|other| {
+                // One that is being built anew has its old table kept true meanwhile.
+                let is_read = |other: &&Known| !other.is_building && rollup.upstream.contains(&other.name);
+                let waits = known.iter().filter(is_read).any(|other| {
                     let is_under_way = running.contains(&other.id) || due.iter().any(|due| due.id == other.id);
                     let was_first = other.started.is_some() && other.started > rollup.started;
                     is_under_way && !was_first || other.fill > 0 && other.failures == 0
@@ -174,6 +178,8 @@ struct Followed {
     stamp: Option<Stamp>,
     /// Whether everything was done that they ask for.
     is_settled: bool,
+    /// Looks since the last try.
+    waited: u32,
     told: BTreeSet<String>,
 }
 
@@ -182,9 +188,11 @@ impl Followed {
     async fn follow(&mut self, database: &Database, library: &Library) -> Result<(), RollupError> {
         let files = library.clone();
         let stamp = tokio::task::spawn_blocking(move || files.stamp()).await.ok().and_then(Result::ok);
-        if self.is_settled && stamp == self.stamp {
+        self.waited = self.waited.saturating_add(1);
+        if stamp == self.stamp && (self.is_settled || self.waited < RETRY_LOOKS) {
             return Ok(());
         }
+        self.waited = 0;
         let reconciled = reconcile(database, library).await?;
         for (message, is_error) in &reconciled.messages {
             // Once, not with every try.
@@ -227,11 +235,9 @@ pub async fn reconcile(database: &Database, library: &Library) -> Result<Reconci
         is_settled: true,
         order: verdict.good.iter().map(|checked| checked.definition.name.clone()).collect(),
     };
-    let mut has_made = false;
     for step in plan::plan(&verdict, &known) {
         match plan::apply(database, &step).await {
             Ok(()) => {
-                has_made |= !matches!(step, Step::Orphan(_));
                 reconciled.messages.push((step.to_string(), false));
             }
             Err(error) => {
@@ -240,7 +246,7 @@ pub async fn reconcile(database: &Database, library: &Library) -> Result<Reconci
             }
         }
     }
-    // A definition may name one that was only made now, with its schema.
-    reconciled.is_settled &= verdict.problems.is_empty() || !has_made;
+    // A definition may name what is only made later, or was refused by a database that was busy.
+    reconciled.is_settled &= verdict.problems.is_empty();
     Ok(reconciled)
 }

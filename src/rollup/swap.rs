@@ -130,7 +130,7 @@ async fn take_away(transaction: &Transaction<'_>, old: &Known, captured: &[Captu
     Ok(())
 }
 
-/// Copies rows of buckets that cannot be computed any more.
+/// Copies rows of buckets that cannot be computed any more; those that were computed before stay as computed.
 async fn keep_frozen(transaction: &Transaction<'_>, old: &Known, new: &Known) -> Result<(), RollupError> {
     let columns = transaction
         .query_typed(COMMON_COLUMNS, &[(&old.relation(), Type::TEXT), (&new.relation(), Type::TEXT)])
@@ -138,12 +138,14 @@ async fn keep_frozen(transaction: &Transaction<'_>, old: &Known, new: &Known) ->
     let columns: Vec<String> = columns.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     let columns = columns.join(", ");
     let sql = format!(
-        "insert into {} ({columns}) select {columns} from {}
+        "insert into {} ({columns}) select {columns} from {} old
           where (select reads_events from weir.rollups where rollup_id = $1)
             and bucket - (select look_back from weir.rollups where rollup_id = $1) < (select before from weir.frozen)
-            and bucket >= coalesce(now() - (select keep::interval from weir.rollups where rollup_id = $1), '-infinity')",
+            and bucket >= coalesce(now() - (select keep::interval from weir.rollups where rollup_id = $1), '-infinity')
+            and not exists (select from {} filled where filled.bucket = old.bucket)",
         new.relation(),
-        old.relation()
+        old.relation(),
+        new.relation()
     );
     let rows = transaction
         .execute_typed(&sql, &[(&new.id, Type::INT8)])

@@ -189,6 +189,11 @@ async fn shipped_rollups_are_what_plain_sql_gives() {
     // More of the same days, and some of it goes.
     database.client.batch_execute(&fill(2)).await.expect("filled");
     database.client.batch_execute("delete from analytics.events where visitor_id = 'v7'").await.expect("deleted");
+    // No index has room for what anyone may send.
+    let long = "insert into analytics.events (event_id, occurred_at, received_at, source, kind, visitor_id, host, path, utm_source, is_bot)
+        select gen_random_uuid(), '2026-11-12 10:00Z', now(), 'web', kind, 'long', 'shop.example', '/' || text, text, false
+          from (select string_agg(md5(i::text), '') as text from generate_series(1, 200) i) t, (values ('page'), ('web_vitals')) k (kind)";
+    database.client.batch_execute(long).await.expect("stored");
     touch_all(&database).await;
     settle(&engine).await;
     assert_exact(&database, &engine, "late events and a deletion").await;
@@ -200,6 +205,25 @@ async fn shipped_rollups_are_what_plain_sql_gives() {
     let over_midnight = "select count(*) from analytics.sessions
         where (started_at + duration_s * interval '1 s')::date > started_at::date";
     assert!(database.number(over_midnight).await > 0, "no visit goes past midnight");
+}
+
+/// Where clocks change at midnight, a day has another beginning.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_bucket_ends_where_the_next_begins() {
+    let database = TestDatabase::new().await;
+    engine(&database).await;
+    for zone in ["UTC", "America/New_York", "America/Santiago", "Africa/Cairo", "Asia/Beirut", "Asia/Kolkata"] {
+        for unit in ["hour", "day", "week", "month"] {
+            let gaps = format!(
+                "select count(*) from (
+                     select bucket, lead(bucket) over (order by bucket) as next
+                       from (select distinct date_trunc('{unit}', hour, '{zone}') as bucket
+                               from generate_series(timestamptz '2026-01-01', '2026-12-31', '1 hour') hour) b) c
+                  where weir.bucket_end('{unit}', bucket, '{zone}') <> next"
+            );
+            assert_eq!(database.number(&gaps).await, 0, "{unit} in {zone}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -397,14 +421,19 @@ async fn a_failing_rollup_stays_as_it_was_and_costs_no_other() {
     add_events(&database, "('2026-11-20 10:00Z', 'a', 'page', '/', '7', null, false)").await;
     weir::rollup::dispatch::dispatch(&engine).await.expect("dispatched");
     run(&engine, &known(&engine, "sums").await, None).await.expect("run");
-    add_events(&database, "('2026-11-20 11:00Z', 'b', 'page', '/', 'seven', null, false)").await;
+    add_events(
+        &database,
+        "('2026-11-20 11:00Z', 'b', 'page', '/', 'seven', null, false), ('2026-11-19 11:00Z', 'b', 'page', '/', '5', null, false)",
+    )
+    .await;
     weir::rollup::dispatch::dispatch(&engine).await.expect("dispatched");
     run(&engine, &known(&engine, "sums").await, None).await.expect_err("seven is no number");
     run(&engine, &known(&engine, "visitors").await, None).await.expect("run");
     let error = run(&engine, &known(&engine, "misaligned").await, None).await.expect_err("no bucket begins there");
     assert!(error.to_string().contains("bucket_begins_a_day"), "{error}");
-    assert_eq!(database.rows("select sum from analytics.sums").await, ["7"]);
-    assert_eq!(database.rows("select visitors from analytics.visitors").await, ["2"]);
+    // The day before waits for nobody.
+    assert_eq!(database.rows("select sum from analytics.sums order by bucket").await, ["5", "7"]);
+    assert_eq!(database.rows("select visitors from analytics.visitors order by bucket").await, ["1", "2"]);
     let sums = known(&engine, "sums").await;
     assert_eq!((sums.failures, sums.dirty), (1, 1));
     assert!(sums.error.expect("an error").contains("invalid input syntax"), "the reason is kept");
