@@ -70,6 +70,9 @@ impl Launch<'_> {
                 command.env_remove(name);
             }
         }
+        // A measurement may want others than the defaults: NAME=VALUE, with spaces between.
+        let asked = std::env::var("LOADTEST_SETTINGS").unwrap_or_default();
+        command.envs(asked.split_whitespace().filter_map(|setting| setting.split_once('=')));
         let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .env("DATABASE_URL", self.database_url)
