@@ -96,7 +96,11 @@ impl Bench {
         let out_file = format!("--callgrind-out-file={}", out.path().display());
         let under = ["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", "--combine-dumps=yes", &out_file]
             .map(str::to_owned);
-        let settings = vec![("WEIR_FLUSH__INTERVAL_MS", FLUSH_INTERVAL_MS.to_string())];
+        let settings = vec![
+            ("WEIR_FLUSH__INTERVAL_MS", FLUSH_INTERVAL_MS.to_string()),
+            // What rollups cost depends on when they are due.
+            ("WEIR_ROLLUP__CONCURRENCY", "0".to_owned()),
+        ];
         let launch = Launch { program: &self.weir, under: &under, database_url: &self.database.url, settings };
         let collector = launch.start(&self.dir).await?;
         collector.settle().await?;

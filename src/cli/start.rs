@@ -104,9 +104,15 @@ async fn serve_with_keys<'a>(
     migrate::run(&database).await?;
     let ready = ready(first_keys(&database, data_dir).await?);
     database.close();
-    let demo = Demo { collector: ready.url.clone(), source: FIRST_SOURCE, public_key: ready.keys.public_key.clone() };
-    let running = Running::start(config, listeners, World::default(), Some(demo)).await?;
-    announce(&ready, json)?;
+    // A browser cannot show the token.
+    let demo = config.admin.token.is_empty().then(|| Demo {
+        collector: ready.url.clone(),
+        source: FIRST_SOURCE,
+        public_key: ready.keys.public_key.clone(),
+    });
+    let try_out = demo.as_ref().map_or_else(String::new, |_| format!("  Try it out      {}/demo\n\n", ready.admin_url));
+    let running = Running::start(config, listeners, World::default(), demo).await?;
+    announce(&ready, &try_out, json)?;
     Ok(running.until(shutdown).await?)
 }
 
@@ -128,7 +134,7 @@ async fn first_keys(database: &Database, data_dir: &Path) -> anyhow::Result<KeyP
     Ok(keys)
 }
 
-fn announce(ready: &Ready<'_>, json: bool) -> io::Result<()> {
+fn announce(ready: &Ready<'_>, try_out: &str, json: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if json {
         serde_json::to_writer(&mut out, ready)?;
@@ -149,9 +155,7 @@ weir is ready.
 
   Your events     psql '{database_url}' -c 'select * from analytics.events order by received_at desc limit 5' -x
 
-  Try it out      {admin_url}/demo
-
-  Metrics         {admin_url}/metrics
+{try_out}  Metrics         {admin_url}/metrics
 
 Ctrl-C stops.
 "#
