@@ -36,6 +36,7 @@ use std::time::Duration;
 use deadpool_postgres::{ClientWrapper, Transaction};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -53,12 +54,15 @@ use policy::Policy;
 const NOTE: &str = include_str!("sql/runs_note.sql");
 const TRIM: &str = include_str!("sql/runs_trim.sql");
 const RAISE: &str = "update weir.frozen set before = $1::text::timestamptz where before < $1::text::timestamptz";
+const DATABASE_NOW: &str = "select (extract(epoch from now()) * 1000000)::bigint";
 const IS_RAISED: &str = "select before >= $1::text::timestamptz as raised from weir.frozen";
 
 /// Advisory lock of whoever removes events: "rete" in ASCII.
 const RETENTION_LOCK: i64 = 0x7265_7465;
 /// Rollups that are being computed may take this long before the floor is raised; other rollups queue meanwhile.
 const FLOOR_TIMEOUT_MS: u32 = 10_000;
+/// Clocks that are right differ by seconds; what is so far apart is a clock that was never set.
+const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_hours(24);
 /// Whoever sits before a terminal waits so long for another's run.
 const ELECTION_WAIT: Duration = Duration::from_secs(30);
 const ELECTION_POLL: Duration = Duration::from_millis(250);
@@ -96,6 +100,11 @@ pub enum RetentionError {
     Busy { table: String },
     #[error("no index could be made on {table} within half an hour: some transaction is open for longer than that")]
     NoIndex { table: String },
+    #[error(
+        "the clock here says {here}, and the database's {there}: more than a day apart, so nothing is removed before the wrong \
+         one is set right"
+    )]
+    Clocks { here: Timestamp, there: Timestamp },
     #[error("another process removes events at this moment: try again later")]
     Elsewhere,
     #[error(
@@ -159,8 +168,16 @@ impl Action {
 }
 
 impl Upkeep {
-    pub fn today(&self) -> Date {
-        self.clock.now().to_zoned(TimeZone::UTC).date()
+    /// The day by which events are over: by the clock here or the database's, whichever is behind. A clock that is ahead would
+    /// remove what is to be kept.
+    pub async fn today(&self, client: &ClientWrapper) -> Result<Date, RetentionError> {
+        let there_us: i64 = client.query_typed_one(DATABASE_NOW, &[]).await?.try_get(0)?;
+        // PostgreSQL's times all fit, but infinity, which no clock says.
+        let (here, there) = (self.clock.now(), Timestamp::from_microsecond(there_us).unwrap_or(Timestamp::MIN));
+        if here.duration_since(there).abs() > CLOCKS_APART_MAX {
+            return Err(RetentionError::Clocks { here, there });
+        }
+        Ok(here.min(there).to_zoned(TimeZone::UTC).date())
     }
 
     /// Removes all that is over; `None`: another process is at it.
@@ -168,7 +185,8 @@ impl Upkeep {
         let mut guard = self.database.client().await?;
         let Some(elected) = elect(&mut guard, RETENTION_LOCK).await? else { return Ok(None) };
         let mut client = self.database.client().await?;
-        let policy = Policy::new(&self.settings, self.today());
+        let today = self.today(&client).await?;
+        let policy = Policy::new(&self.settings, today);
         let mut run =
             Run { upkeep: self, client: &mut client, elected: &elected, started: String::new(), steps: vec![] };
         run.started = run.client.query_typed_one("select now()::text", &[]).await?.try_get(0)?;
@@ -178,14 +196,14 @@ impl Upkeep {
         let _ = elected.rollback().await;
         // A day that is held by others is no reason to leave the rest without. Making them may wait for long queries: whoever
         // removes, or forgets a person, does not wait with it.
-        let indexed = self.index(&mut guard, &mut client).await;
+        let indexed = self.index(&mut guard, &mut client, today).await;
         result.and(indexed).map(|()| Some(steps))
     }
 
     /// What a run would remove now. Reads the days of which some rules are over.
     pub async fn plan(&self) -> Result<Vec<Step>, RetentionError> {
         let mut client = self.database.client().await?;
-        let policy = Policy::new(&self.settings, self.today());
+        let policy = Policy::new(&self.settings, self.today(&client).await?);
         let mut steps = Vec::new();
         for leaf in listing::leaves(&client, true).await? {
             let Some(day) = leaf.day else { continue };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use jiff::civil::Date;
-use jiff::{Timestamp, ToSpan, tz::TimeZone};
-use weir::clock::SystemClock;
+use jiff::{SignedDuration, Timestamp, ToSpan, tz::TimeZone};
+use weir::clock::{Clock, SystemClock};
 use weir::config::{Config, Retention, RetentionRule};
 use weir::database::Database;
 use weir::entropy::SystemEntropy;
@@ -157,6 +157,35 @@ async fn what_rules_have_emptied_is_dropped() {
     assert_eq!(database.number(&gone).await, 0);
     assert_eq!(names(&database).await, "b");
     database.until(BOOKS, 0).await;
+    collector.stop().await;
+}
+
+/// The right clock, and how far this one is ahead of it.
+struct WrongClock(SignedDuration);
+
+impl Clock for WrongClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now() + self.0
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_wrong_removes_nothing() {
+    let (database, collector, _journal) = collector(|_| {}).await;
+    send(&collector, &[event(30, "page", "last that is kept"), event(32, "page", "over")]).await;
+    database.until_stored(2).await;
+    let mut upkeep = upkeep(&collector.config, keep("30 days", &[]));
+    for hours in [-25, 25, 24 * 365] {
+        upkeep.clock = Arc::new(WrongClock(SignedDuration::from_hours(hours)));
+        let error = attempt(&upkeep).await.expect_err("the clocks differ");
+        assert!(matches!(error, RetentionError::Clocks { .. }), "{error}");
+        upkeep.plan().await.expect_err("the clocks differ");
+    }
+    assert_eq!(database.number("select count(*) from analytics.events").await, 2);
+    // Within a day the one that is behind decides.
+    upkeep.clock = Arc::new(WrongClock(SignedDuration::from_hours(23)));
+    assert_eq!(run(&upkeep).await, [step(Action::Dropped, 32, "events", 1)]);
+    assert_eq!(names(&database).await, "last that is kept");
     collector.stop().await;
 }
 
