@@ -94,8 +94,8 @@ pub enum RetentionError {
     #[error("{0}")]
     Database(#[from] DatabaseError),
     #[error(
-        "{table} is in use: no exclusive lock on it within {LOCK_ATTEMPTS_MAX} times {LOCK_TIMEOUT_MS} ms; long queries or \
-         open transactions hold it (pg_stat_activity names them)"
+        "{table} is in use: no lock in it within {LOCK_ATTEMPTS_MAX} times {LOCK_TIMEOUT_MS} ms; long queries or open \
+         transactions hold it (pg_stat_activity names them)"
     )]
     Busy { table: String },
     #[error("no index could be made on {table} within half an hour: some transaction is open for longer than that")]
@@ -133,9 +133,12 @@ impl From<tokio_postgres::Error> for RetentionError {
 
 impl RetentionError {
     fn is_lock_timeout(&self) -> bool {
+        self.has_state(&[SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED])
+    }
+
+    fn has_state(&self, states: &[SqlState]) -> bool {
         let Self::Database(error) = self else { return false };
-        let passing = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
-        error.sqlstate().is_some_and(|state| passing.contains(state))
+        error.sqlstate().is_some_and(|state| states.contains(state))
     }
 }
 
@@ -337,6 +340,26 @@ async fn begin(client: &mut ClientWrapper) -> Result<Transaction<'_>, RetentionE
         ))
         .await?;
     Ok(transaction)
+}
+
+/// Counts attempts to get what others hold.
+#[derive(Default)]
+struct Attempts(u32);
+
+impl Attempts {
+    /// Returns after a pause if it is worth another attempt, else with the reason why not.
+    async fn pause(&mut self, table: &str, error: RetentionError) -> Result<(), RetentionError> {
+        if !error.is_lock_timeout() {
+            return Err(error);
+        }
+        self.0 += 1;
+        if self.0 >= LOCK_ATTEMPTS_MAX {
+            return Err(RetentionError::Busy { table: table.to_owned() });
+        }
+        tracing::debug!(table, attempt = self.0, "no lock yet");
+        tokio::time::sleep(LOCK_PAUSE).await;
+        Ok(())
+    }
 }
 
 /// Books a step in the transaction that does it.

@@ -190,3 +190,29 @@ async fn what_is_still_on_its_way_is_waited_for() {
     database.until(BOOKS, 0).await;
     collector.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollup_that_is_being_computed_is_waited_for() {
+    let (database, collector, _journal) = collector(|_| {}).await;
+    everyone(&collector, &database).await;
+    database.client.batch_execute(ROLLUPS).await.expect("made");
+    // As one does that computes a bucket anew.
+    let rollup = connect(&database.url).await;
+    rollup.batch_execute("begin; delete from analytics.devices").await.expect("held");
+    let url = database.url.clone();
+    let forgetting = tokio::spawn(async move {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.args(["forget", "--user", "alice"]).env("DATABASE_URL", url).kill_on_drop(true);
+        command.output().await.expect("it runs")
+    });
+    let waits =
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%analytics.devices%'";
+    eventually("it waits for the rollup", async || database.number(waits).await > 0).await;
+    eventually("it gives way", async || database.number(waits).await == 0).await;
+    eventually("and waits again", async || database.number(waits).await > 0).await;
+    rollup.batch_execute("rollback").await.expect("let go");
+    let output = forgetting.await.expect("no panic");
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(database.rows("select visitor_id from analytics.devices").await, ["tablet"]);
+    collector.stop().await;
+}

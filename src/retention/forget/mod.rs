@@ -21,7 +21,7 @@ use deadpool_postgres::ClientWrapper;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::listing::{self, Leaf};
-use super::{RetentionError, begin, elect_soon};
+use super::{Attempts, RetentionError, begin, elect_soon};
 use crate::database::Database;
 pub use person::{Ids, Kind};
 pub use waiting::Pending;
@@ -161,33 +161,57 @@ async fn empty(
     ids: &Ids,
     table: &Table,
 ) -> Result<i64, RetentionError> {
-    let list = ids.list();
+    let mut attempts = Attempts::default();
     let mut sum = 0;
-    if table.kind == TableKind::Materialized {
-        let rows = count_one(client, request, ids, table).await?;
-        if rows > 0 {
-            let transaction = begin(client).await?;
-            transaction.batch_execute(&format!("refresh materialized view {}", table.name)).await?;
-            transaction.commit().await?;
+    loop {
+        let lot = match table.kind {
+            TableKind::Materialized => refresh(client, request, ids, table).await,
+            TableKind::Events | TableKind::Ordinary => delete(client, id, request, ids, table).await,
+        };
+        match lot {
+            Ok(rows) if rows == ROWS_AT_ONCE && table.kind != TableKind::Materialized => sum += rows,
+            Ok(rows) => return Ok(sum + rows),
+            // A rollup that is being computed holds its rows until it is done.
+            Err(error) => attempts.pause(&table.name, error).await?,
         }
-        return Ok(rows);
     }
+}
+
+/// One lot.
+async fn delete(
+    client: &mut ClientWrapper,
+    id: i64,
+    request: &Request,
+    ids: &Ids,
+    table: &Table,
+) -> Result<i64, RetentionError> {
     let sql = if table.kind == TableKind::Events { DELETE_EVENTS } else { DELETE_ROWS };
     let sql = sql.replace("{table}", &table.name).replace("{person}", &table.condition);
-    loop {
-        let transaction = begin(client).await?;
-        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&list, Type::TEXT_ARRAY), (&request.source, Type::TEXT), (&ROWS_AT_ONCE, Type::INT8)];
-        let rows: i64 = transaction.query_typed_one(&sql, &parameters).await?.try_get("rows")?;
-        if rows > 0 {
-            transaction.execute_typed(ADD, &[(&id, Type::INT8), (&rows, Type::INT8)]).await?;
-        }
-        transaction.commit().await?;
-        sum += rows;
-        if rows < ROWS_AT_ONCE {
-            return Ok(sum);
-        }
+    let transaction = begin(client).await?;
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&ids.list(), Type::TEXT_ARRAY), (&request.source, Type::TEXT), (&ROWS_AT_ONCE, Type::INT8)];
+    let rows: i64 = transaction.query_typed_one(&sql, &parameters).await?.try_get("rows")?;
+    if rows > 0 {
+        transaction.execute_typed(ADD, &[(&id, Type::INT8), (&rows, Type::INT8)]).await?;
     }
+    transaction.commit().await?;
+    Ok(rows)
+}
+
+/// A materialized view cannot lose single rows: it is computed anew, if it has any of the person's.
+async fn refresh(
+    client: &mut ClientWrapper,
+    request: &Request,
+    ids: &Ids,
+    table: &Table,
+) -> Result<i64, RetentionError> {
+    let rows = count_one(client, request, ids, table).await?;
+    if rows > 0 {
+        let transaction = begin(client).await?;
+        transaction.batch_execute(&format!("refresh materialized view {}", table.name)).await?;
+        transaction.commit().await?;
+    }
+    Ok(rows)
 }
 
 async fn counted(
@@ -197,7 +221,13 @@ async fn counted(
 ) -> Result<BTreeMap<String, i64>, RetentionError> {
     let mut counted = BTreeMap::new();
     for table in tables(client, request).await? {
-        let rows = count_one(client, request, ids, &table).await?;
+        let mut attempts = Attempts::default();
+        let rows = loop {
+            match count_one(client, request, ids, &table).await {
+                Ok(rows) => break rows,
+                Err(error) => attempts.pause(&table.name, error).await?,
+            }
+        };
         counted.insert(table.name, rows);
     }
     counted.insert(quarantine::TABLE.to_owned(), quarantine::count(client, request, ids).await?);
