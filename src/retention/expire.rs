@@ -50,7 +50,9 @@ impl Run<'_> {
         }
         let statements = DETACH.replace("{leaf}", &leaf.name).replace("{expired}", &expired);
         if only_empty {
-            transaction.batch_execute("lock table analytics.events in access exclusive mode").await?;
+            // Neither through the parent, nor past it, does a row come any more; other days' partitions are not locked.
+            let lock = format!("lock table only analytics.events, only {} in access exclusive mode", leaf.name);
+            transaction.batch_execute(&lock).await?;
             let any = format!("select exists (select from only {})", leaf.name);
             if transaction.query_typed_one(&any, &[]).await?.try_get(0)? {
                 return Ok(None);

@@ -13,6 +13,8 @@
 //! index                    what finds persons, on days that are over
 //! ```
 //!
+//! Where rollups leave no moment to raise the floor, days before the old one go nevertheless.
+//!
 //! Each step is found done or undone in the catalog: whatever is cut short, the next run goes on with it.
 //!
 //! `DETACH CONCURRENTLY` cannot be used beside a default partition, which is kept because a row that finds no other must not
@@ -57,6 +59,11 @@ const RAISE: &str = "update weir.frozen set before = $1::text::timestamptz where
 const DATABASE_NOW: &str = "select (extract(epoch from now()) * 1000000)::bigint";
 const IS_RAISED: &str = "select before >= $1::text::timestamptz as raised from weir.frozen";
 
+/// A day that has begun counts as one that the floor has not reached.
+const OLD_FLOOR: &str =
+    "select to_char(before at time zone 'UTC', 'YYYY-MM-DD') as day from weir.frozen where isfinite(before)";
+const FLOOR_TABLE: &str = "weir.frozen";
+
 /// Advisory lock of whoever removes events: "rete" in ASCII.
 const RETENTION_LOCK: i64 = 0x7265_7465;
 /// Rollups that are being computed may take this long before the floor is raised; other rollups queue meanwhile.
@@ -98,6 +105,11 @@ pub enum RetentionError {
          transactions hold it (pg_stat_activity names them)"
     )]
     Busy { table: String },
+    #[error(
+        "rollups are computed all the time: none of {LOCK_ATTEMPTS_MAX} attempts of {FLOOR_TIMEOUT_MS} ms could tell them that \
+         days before {day} go (weir.frozen); days go that were told before"
+    )]
+    Floor { day: Date },
     #[error("no index could be made on {table} within half an hour: some transaction is open for longer than that")]
     NoIndex { table: String },
     #[error(
@@ -243,20 +255,23 @@ impl Run<'_> {
         for leaf in leaves.iter().filter(|leaf| leaf.is_detached()) {
             self.finish(leaf).await?;
         }
-        let Some(floor) = policy.frozen_before() else { return Ok(()) };
-        raise_floor(self.client, floor).await?;
+        let Some(wanted) = policy.frozen_before() else { return Ok(()) };
+        let raised = raise_floor(self.client, wanted).await;
+        // Before the old floor nothing is recomputed either: these days need not wait for the new one.
+        let floor =
+            if raised.is_ok() { Some(wanted) } else { old_floor(self.client).await?.map(|old| old.min(wanted)) };
         for leaf in leaves.iter().filter(|leaf| !leaf.is_detached()) {
-            let Some(day) = leaf.day else { continue };
+            let Some(day) = leaf.day.filter(|day| floor.is_some_and(|floor| *day < floor)) else { continue };
             self.still_elected().await?;
             if policy.whole_since().is_some_and(|since| day < since) {
                 if let Some(detached) = self.detach(leaf, day).await? {
                     self.finish(&detached).await?;
                 }
-            } else if day < floor {
+            } else {
                 self.sweep(policy, leaf, day).await?;
             }
         }
-        Ok(())
+        raised
     }
 
     /// Whoever lost the lock, with its connection, must not go on beside the next one.
@@ -320,15 +335,34 @@ async fn raise_floor(client: &mut ClientWrapper, day: Date) -> Result<(), Retent
     if client.query_typed_one(IS_RAISED, &[(&before, Type::TEXT)]).await?.try_get("raised")? {
         return Ok(());
     }
+    let mut attempts = Attempts::default();
+    while let Err(error) = try_raise_floor(client, &before).await {
+        attempts.pause(FLOOR_TABLE, error).await.map_err(|error| match error {
+            RetentionError::Busy { .. } => RetentionError::Floor { day },
+            other => other,
+        })?;
+    }
+    Ok(())
+}
+
+async fn try_raise_floor(client: &mut ClientWrapper, before: &str) -> Result<(), RetentionError> {
     let transaction = client.transaction().await?;
-    transaction
-        .batch_execute(&format!(
-            "set local lock_timeout = {FLOOR_TIMEOUT_MS}; lock table weir.frozen in access exclusive mode"
-        ))
-        .await?;
+    transaction.batch_execute(&await_rollups()).await?;
     transaction.execute_typed(RAISE, &[(&before, Type::TEXT)]).await?;
     transaction.commit().await?;
     Ok(())
+}
+
+/// SQL that waits, in a transaction, until no rollup is being computed, and holds the next ones off: they hold the floor in
+/// the transaction in which they compute.
+fn await_rollups() -> String {
+    format!("set local lock_timeout = {FLOOR_TIMEOUT_MS}; lock table {FLOOR_TABLE} in access exclusive mode")
+}
+
+/// Days before it may lack events already; `None`: there are none.
+async fn old_floor(client: &ClientWrapper) -> Result<Option<Date>, RetentionError> {
+    let row = client.query_typed_opt(OLD_FLOOR, &[]).await?;
+    Ok(row.map(|row| row.try_get::<_, &str>("day").map(|day| day.parse().ok())).transpose()?.flatten())
 }
 
 /// A transaction that waits for locks only briefly, and reads for as long as a large partition takes.

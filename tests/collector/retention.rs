@@ -327,6 +327,26 @@ async fn nothing_goes_before_every_rollup_has_heard_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn days_before_the_old_floor_go_though_rollups_let_no_new_one_come() {
+    let (database, config, _keys, _journal) = filled().await;
+    let told = format!("update weir.frozen set before = '{} 00:00:00+00'", day(45));
+    database.client.batch_execute(&told).await.expect("told");
+    // As if its lock had been waited for in vain, without the waiting.
+    let busy = "create function public.busy() returns trigger language plpgsql as
+                    $$ begin raise exception 'a rollup holds it' using errcode = 'lock_not_available'; end $$;
+                create trigger busy before update on weir.frozen for each row execute function public.busy()";
+    database.client.batch_execute(busy).await.expect("made");
+    let upkeep = upkeep(&config, keep("30 days", &[]));
+    let error = attempt(&upkeep).await.expect_err("the rollup is never done");
+    assert!(matches!(error, RetentionError::Floor { .. }), "{error}");
+    let left = "select distinct occurred_at::date::text from analytics.events order by 1";
+    assert_eq!(database.rows(left).await, [day(40).to_string(), day(0).to_string()]);
+    database.client.batch_execute("drop trigger busy on weir.frozen").await.expect("gone");
+    assert_eq!(run(&upkeep).await, [step(Action::Dropped, 40, "events", 30)]);
+    database.until(BOOKS, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_process_at_a_time_removes() {
     let (database, config, _keys, _journal) = filled().await;
     let other = connect(&database.url).await;
