@@ -62,6 +62,7 @@ const IS_RAISED: &str = "select before >= $1::text::timestamptz as raised from w
 /// A day that has begun counts as one that the floor has not reached.
 const OLD_FLOOR: &str =
     "select to_char(before at time zone 'UTC', 'YYYY-MM-DD') as day from weir.frozen where isfinite(before)";
+const HOLD_REFRESHES: &str = "select from weir.rollups where kind = 'materialized' for no key update";
 const FLOOR_TABLE: &str = "weir.frozen";
 
 /// Advisory lock of whoever removes events: "rete" in ASCII.
@@ -101,8 +102,7 @@ pub enum RetentionError {
     #[error("{0}")]
     Database(#[from] DatabaseError),
     #[error(
-        "{table} is in use: no lock in it within {LOCK_ATTEMPTS_MAX} times {LOCK_TIMEOUT_MS} ms; long queries or open \
-         transactions hold it (pg_stat_activity names them)"
+        "{table} is in use: {LOCK_ATTEMPTS_MAX} attempts got no lock in it; long queries or open transactions hold it (pg_stat_activity names them)"
     )]
     Busy { table: String },
     #[error(
@@ -117,6 +117,8 @@ pub enum RetentionError {
          one is set right"
     )]
     Clocks { here: Timestamp, there: Timestamp },
+    #[error("{table} went to another place while it was counted: run the same command again, it goes on")]
+    Moved { table: String },
     #[error("another process removes events at this moment: try again later")]
     Elsewhere,
     #[error(
@@ -357,6 +359,23 @@ async fn try_raise_floor(client: &mut ClientWrapper, before: &str) -> Result<(),
 /// the transaction in which they compute.
 fn await_rollups() -> String {
     format!("set local lock_timeout = {FLOOR_TIMEOUT_MS}; lock table {FLOOR_TABLE} in access exclusive mode")
+}
+
+/// Returns when no rollup is being computed that has read what is gone by now.
+async fn let_rollups_end(client: &mut ClientWrapper) -> Result<(), RetentionError> {
+    let mut attempts = Attempts::default();
+    loop {
+        let transaction = client.transaction().await?;
+        // Views that are computed anew as a whole do not look at the floor, and hold their rows.
+        let sql = format!("{}; {HOLD_REFRESHES}", await_rollups());
+        match transaction.batch_execute(&sql).await {
+            Ok(()) => return Ok(transaction.rollback().await?),
+            Err(error) => {
+                drop(transaction);
+                attempts.pause(FLOOR_TABLE, error.into()).await?;
+            }
+        }
+    }
 }
 
 /// Days before it may lack events already; `None`: there are none.
