@@ -38,7 +38,8 @@ pub async fn list(
     is_json: bool,
 ) -> anyhow::Result<()> {
     let upkeep = upkeep(database, settings);
-    let (today, client) = (upkeep.today(), upkeep.database.client().await?);
+    let client = upkeep.database.client().await?;
+    let today = upkeep.today(&client).await?;
     let policy = Policy::new(&upkeep.settings, today);
     let partitions: Vec<Partition> = leaves(&client, is_exact)
         .await?
@@ -98,7 +99,9 @@ fn until_of(status: Status) -> &'static str {
 /// Removes what is over, or only says what that is.
 pub async fn prune(database: Database, settings: config::Retention, is_dry: bool) -> anyhow::Result<()> {
     let upkeep = upkeep(database, settings);
-    let policy = Policy::new(&upkeep.settings, upkeep.today());
+    // Given back at once: a run needs all connections.
+    let today = upkeep.today(&*upkeep.database.client().await?).await?;
+    let policy = Policy::new(&upkeep.settings, today);
     let Some(floor) = policy.frozen_before() else {
         println!(
             "retention.events and all rules say \"forever\": nothing is ever removed, but what is detached already"

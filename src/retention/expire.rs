@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use tokio_postgres::types::Type;
 
 use super::listing::Leaf;
-use super::{Action, LOCK_ATTEMPTS_MAX, LOCK_PAUSE, RetentionError, Run, archive, begin, note, policy};
+use super::{Action, Attempts, RetentionError, Run, archive, begin, note, policy};
 use crate::flush::partitions::PARTITION_LOCK;
 
 const DETACH: &str = include_str!("sql/detach.sql");
@@ -21,17 +21,13 @@ const FORGET_SWEPT: &str = "delete from weir.retention_swept where day = $1::tex
 impl Run<'_> {
     /// Takes a partition away from the readers and writers of the parent. `None`: someone else has.
     pub(super) async fn detach(&mut self, leaf: &Leaf, day: Date) -> Result<Option<Leaf>, RetentionError> {
-        for attempt in 1.. {
+        let mut attempts = Attempts::default();
+        loop {
             match self.try_detach(leaf, day, false).await {
-                Err(error) if error.is_lock_timeout() && attempt < LOCK_ATTEMPTS_MAX => {
-                    tracing::debug!(table = leaf.name, attempt, "no lock yet");
-                    tokio::time::sleep(LOCK_PAUSE).await;
-                }
-                Err(error) if error.is_lock_timeout() => break,
-                result => return result,
+                Err(error) => attempts.pause(&leaf.name, error).await?,
+                detached => return detached,
             }
         }
-        Err(RetentionError::Busy { table: leaf.name.clone() })
     }
 
     /// With `only_empty`, a partition with any row in it stays.
@@ -54,7 +50,9 @@ impl Run<'_> {
         }
         let statements = DETACH.replace("{leaf}", &leaf.name).replace("{expired}", &expired);
         if only_empty {
-            transaction.batch_execute("lock table analytics.events in access exclusive mode").await?;
+            // Neither through the parent, nor past it, does a row come any more; other days' partitions are not locked.
+            let lock = format!("lock table only analytics.events, only {} in access exclusive mode", leaf.name);
+            transaction.batch_execute(&lock).await?;
             let any = format!("select exists (select from only {})", leaf.name);
             if transaction.query_typed_one(&any, &[]).await?.try_get(0)? {
                 return Ok(None);

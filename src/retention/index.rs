@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use deadpool_postgres::ClientWrapper;
+use jiff::civil::Date;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
@@ -24,12 +25,13 @@ impl Upkeep {
         &self,
         guard: &mut ClientWrapper,
         client: &mut ClientWrapper,
+        today: Date,
     ) -> Result<(), RetentionError> {
         if !self.settings.person_indexes {
             return Ok(());
         }
         let Some(elected) = elect(guard, INDEX_LOCK).await? else { return Ok(()) };
-        let today = self.today().to_string();
+        let today = today.to_string();
         let missing = client.query_typed(MISSING, &[(&today, Type::TEXT), (&INDEXES_AT_ONCE_MAX, Type::INT8)]).await?;
         for row in missing {
             let (table, index, keys): (&str, &str, &str) =

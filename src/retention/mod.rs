@@ -13,6 +13,8 @@
 //! index                    what finds persons, on days that are over
 //! ```
 //!
+//! Where rollups leave no moment to raise the floor, days before the old one go nevertheless.
+//!
 //! Each step is found done or undone in the catalog: whatever is cut short, the next run goes on with it.
 //!
 //! `DETACH CONCURRENTLY` cannot be used beside a default partition, which is kept because a row that finds no other must not
@@ -36,6 +38,7 @@ use std::time::Duration;
 use deadpool_postgres::{ClientWrapper, Transaction};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -53,12 +56,21 @@ use policy::Policy;
 const NOTE: &str = include_str!("sql/runs_note.sql");
 const TRIM: &str = include_str!("sql/runs_trim.sql");
 const RAISE: &str = "update weir.frozen set before = $1::text::timestamptz where before < $1::text::timestamptz";
+const DATABASE_NOW: &str = "select (extract(epoch from now()) * 1000000)::bigint";
 const IS_RAISED: &str = "select before >= $1::text::timestamptz as raised from weir.frozen";
+
+/// A day that has begun counts as one that the floor has not reached.
+const OLD_FLOOR: &str =
+    "select to_char(before at time zone 'UTC', 'YYYY-MM-DD') as day from weir.frozen where isfinite(before)";
+const HOLD_REFRESHES: &str = "select from weir.rollups where kind = 'materialized' for no key update";
+const FLOOR_TABLE: &str = "weir.frozen";
 
 /// Advisory lock of whoever removes events: "rete" in ASCII.
 const RETENTION_LOCK: i64 = 0x7265_7465;
 /// Rollups that are being computed may take this long before the floor is raised; other rollups queue meanwhile.
 const FLOOR_TIMEOUT_MS: u32 = 10_000;
+/// Clocks that are right differ by seconds; what is so far apart is a clock that was never set.
+const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_hours(24);
 /// Whoever sits before a terminal waits so long for another's run.
 const ELECTION_WAIT: Duration = Duration::from_secs(30);
 const ELECTION_POLL: Duration = Duration::from_millis(250);
@@ -90,12 +102,23 @@ pub enum RetentionError {
     #[error("{0}")]
     Database(#[from] DatabaseError),
     #[error(
-        "{table} is in use: no exclusive lock on it within {LOCK_ATTEMPTS_MAX} times {LOCK_TIMEOUT_MS} ms; long queries or \
-         open transactions hold it (pg_stat_activity names them)"
+        "{table} is in use: {LOCK_ATTEMPTS_MAX} attempts got no lock in it; long queries or open transactions hold it (pg_stat_activity names them)"
     )]
     Busy { table: String },
+    #[error(
+        "rollups are computed all the time: none of {LOCK_ATTEMPTS_MAX} attempts of {FLOOR_TIMEOUT_MS} ms could tell them that \
+         days before {day} go (weir.frozen); days go that were told before"
+    )]
+    Floor { day: Date },
     #[error("no index could be made on {table} within half an hour: some transaction is open for longer than that")]
     NoIndex { table: String },
+    #[error(
+        "the clock here says {here}, and the database's {there}: more than a day apart, so nothing is removed before the wrong \
+         one is set right"
+    )]
+    Clocks { here: Timestamp, there: Timestamp },
+    #[error("{table} went to another place while it was counted: run the same command again, it goes on")]
+    Moved { table: String },
     #[error("another process removes events at this moment: try again later")]
     Elsewhere,
     #[error(
@@ -124,9 +147,12 @@ impl From<tokio_postgres::Error> for RetentionError {
 
 impl RetentionError {
     fn is_lock_timeout(&self) -> bool {
+        self.has_state(&[SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED])
+    }
+
+    fn has_state(&self, states: &[SqlState]) -> bool {
         let Self::Database(error) = self else { return false };
-        let passing = [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED];
-        error.sqlstate().is_some_and(|state| passing.contains(state))
+        error.sqlstate().is_some_and(|state| states.contains(state))
     }
 }
 
@@ -159,8 +185,16 @@ impl Action {
 }
 
 impl Upkeep {
-    pub fn today(&self) -> Date {
-        self.clock.now().to_zoned(TimeZone::UTC).date()
+    /// The day by which events are over: by the clock here or the database's, whichever is behind. A clock that is ahead would
+    /// remove what is to be kept.
+    pub async fn today(&self, client: &ClientWrapper) -> Result<Date, RetentionError> {
+        let there_us: i64 = client.query_typed_one(DATABASE_NOW, &[]).await?.try_get(0)?;
+        // PostgreSQL's times all fit, but infinity, which no clock says.
+        let (here, there) = (self.clock.now(), Timestamp::from_microsecond(there_us).unwrap_or(Timestamp::MIN));
+        if here.duration_since(there).abs() > CLOCKS_APART_MAX {
+            return Err(RetentionError::Clocks { here, there });
+        }
+        Ok(here.min(there).to_zoned(TimeZone::UTC).date())
     }
 
     /// Removes all that is over; `None`: another process is at it.
@@ -168,7 +202,8 @@ impl Upkeep {
         let mut guard = self.database.client().await?;
         let Some(elected) = elect(&mut guard, RETENTION_LOCK).await? else { return Ok(None) };
         let mut client = self.database.client().await?;
-        let policy = Policy::new(&self.settings, self.today());
+        let today = self.today(&client).await?;
+        let policy = Policy::new(&self.settings, today);
         let mut run =
             Run { upkeep: self, client: &mut client, elected: &elected, started: String::new(), steps: vec![] };
         run.started = run.client.query_typed_one("select now()::text", &[]).await?.try_get(0)?;
@@ -178,14 +213,14 @@ impl Upkeep {
         let _ = elected.rollback().await;
         // A day that is held by others is no reason to leave the rest without. Making them may wait for long queries: whoever
         // removes, or forgets a person, does not wait with it.
-        let indexed = self.index(&mut guard, &mut client).await;
+        let indexed = self.index(&mut guard, &mut client, today).await;
         result.and(indexed).map(|()| Some(steps))
     }
 
     /// What a run would remove now. Reads the days of which some rules are over.
     pub async fn plan(&self) -> Result<Vec<Step>, RetentionError> {
         let mut client = self.database.client().await?;
-        let policy = Policy::new(&self.settings, self.today());
+        let policy = Policy::new(&self.settings, self.today(&client).await?);
         let mut steps = Vec::new();
         for leaf in listing::leaves(&client, true).await? {
             let Some(day) = leaf.day else { continue };
@@ -222,20 +257,23 @@ impl Run<'_> {
         for leaf in leaves.iter().filter(|leaf| leaf.is_detached()) {
             self.finish(leaf).await?;
         }
-        let Some(floor) = policy.frozen_before() else { return Ok(()) };
-        raise_floor(self.client, floor).await?;
+        let Some(wanted) = policy.frozen_before() else { return Ok(()) };
+        let raised = raise_floor(self.client, wanted).await;
+        // Before the old floor nothing is recomputed either: these days need not wait for the new one.
+        let floor =
+            if raised.is_ok() { Some(wanted) } else { old_floor(self.client).await?.map(|old| old.min(wanted)) };
         for leaf in leaves.iter().filter(|leaf| !leaf.is_detached()) {
-            let Some(day) = leaf.day else { continue };
+            let Some(day) = leaf.day.filter(|day| floor.is_some_and(|floor| *day < floor)) else { continue };
             self.still_elected().await?;
             if policy.whole_since().is_some_and(|since| day < since) {
                 if let Some(detached) = self.detach(leaf, day).await? {
                     self.finish(&detached).await?;
                 }
-            } else if day < floor {
+            } else {
                 self.sweep(policy, leaf, day).await?;
             }
         }
-        Ok(())
+        raised
     }
 
     /// Whoever lost the lock, with its connection, must not go on beside the next one.
@@ -299,15 +337,51 @@ async fn raise_floor(client: &mut ClientWrapper, day: Date) -> Result<(), Retent
     if client.query_typed_one(IS_RAISED, &[(&before, Type::TEXT)]).await?.try_get("raised")? {
         return Ok(());
     }
+    let mut attempts = Attempts::default();
+    while let Err(error) = try_raise_floor(client, &before).await {
+        attempts.pause(FLOOR_TABLE, error).await.map_err(|error| match error {
+            RetentionError::Busy { .. } => RetentionError::Floor { day },
+            other => other,
+        })?;
+    }
+    Ok(())
+}
+
+async fn try_raise_floor(client: &mut ClientWrapper, before: &str) -> Result<(), RetentionError> {
     let transaction = client.transaction().await?;
-    transaction
-        .batch_execute(&format!(
-            "set local lock_timeout = {FLOOR_TIMEOUT_MS}; lock table weir.frozen in access exclusive mode"
-        ))
-        .await?;
+    transaction.batch_execute(&await_rollups()).await?;
     transaction.execute_typed(RAISE, &[(&before, Type::TEXT)]).await?;
     transaction.commit().await?;
     Ok(())
+}
+
+/// SQL that waits, in a transaction, until no rollup is being computed, and holds the next ones off: they hold the floor in
+/// the transaction in which they compute.
+fn await_rollups() -> String {
+    format!("set local lock_timeout = {FLOOR_TIMEOUT_MS}; lock table {FLOOR_TABLE} in access exclusive mode")
+}
+
+/// Returns when no rollup is being computed that has read what is gone by now.
+async fn let_rollups_end(client: &mut ClientWrapper) -> Result<(), RetentionError> {
+    let mut attempts = Attempts::default();
+    loop {
+        let transaction = client.transaction().await?;
+        // Views that are computed anew as a whole do not look at the floor, and hold their rows.
+        let sql = format!("{}; {HOLD_REFRESHES}", await_rollups());
+        match transaction.batch_execute(&sql).await {
+            Ok(()) => return Ok(transaction.rollback().await?),
+            Err(error) => {
+                drop(transaction);
+                attempts.pause(FLOOR_TABLE, error.into()).await?;
+            }
+        }
+    }
+}
+
+/// Days before it may lack events already; `None`: there are none.
+async fn old_floor(client: &ClientWrapper) -> Result<Option<Date>, RetentionError> {
+    let row = client.query_typed_opt(OLD_FLOOR, &[]).await?;
+    Ok(row.map(|row| row.try_get::<_, &str>("day").map(|day| day.parse().ok())).transpose()?.flatten())
 }
 
 /// A transaction that waits for locks only briefly, and reads for as long as a large partition takes.
@@ -319,6 +393,26 @@ async fn begin(client: &mut ClientWrapper) -> Result<Transaction<'_>, RetentionE
         ))
         .await?;
     Ok(transaction)
+}
+
+/// Counts attempts to get what others hold.
+#[derive(Default)]
+struct Attempts(u32);
+
+impl Attempts {
+    /// Returns after a pause if it is worth another attempt, else with the reason why not.
+    async fn pause(&mut self, table: &str, error: RetentionError) -> Result<(), RetentionError> {
+        if !error.is_lock_timeout() {
+            return Err(error);
+        }
+        self.0 += 1;
+        if self.0 >= LOCK_ATTEMPTS_MAX {
+            return Err(RetentionError::Busy { table: table.to_owned() });
+        }
+        tracing::debug!(table, attempt = self.0, "no lock yet");
+        tokio::time::sleep(LOCK_PAUSE).await;
+        Ok(())
+    }
 }
 
 /// Books a step in the transaction that does it.

@@ -64,6 +64,9 @@ async fn an_archived_day_is_the_same_in_duckdb() {
     send(&collector, &events).await;
     database.until_stored(52).await;
     database.client.batch_execute("alter table analytics.events add column score numeric; update analytics.events set score = 0.50 where name = 'a1'").await.expect("added");
+    // So large that they are handed over in several lots.
+    let large = "update analytics.events set properties = jsonb_build_object('x', repeat('x', 1000000)) where name ~ '^a[2-6]$'";
+    database.client.batch_execute(large).await.expect("enlarged");
     let expected = rows_of_postgres(&database).await;
     assert_eq!(expected.len(), 51);
 

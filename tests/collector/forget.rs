@@ -104,6 +104,14 @@ async fn a_user_is_gone_from_every_table_and_nobody_else_is() {
     let requests = "select kind, person, ids, finished_at is not null, rows > 0 from weir.forget_requests";
     assert_eq!(database.rows(requests).await, ["user||{}|t|t"], "nobody remembers who it was");
 
+    // And as docs/retention.md empties old rows by hand.
+    let documented =
+        include_str!("../../docs/retention.md").split("```").find(|block| block.contains("update weir.quar"));
+    let documented = documented.and_then(|block| block.strip_prefix("sql")).expect("it is there");
+    database.client.batch_execute(&documented.replace("13 months", "0 months")).await.expect("emptied");
+    assert_eq!(database.rows(quarantine).await, ["forgotten||f|f", "forgotten||f|f"]);
+    database.until_accounted(12, 10, 0, 2).await;
+
     // Again: there is nobody.
     let output = forget(&database, &["--user", "alice"]).await;
     assert!(
@@ -188,5 +196,63 @@ async fn what_is_still_on_its_way_is_waited_for() {
     assert!(text(&output).contains("8 rows of 4 ids removed"), "{}", text(&output));
     assert_eq!(names(&database).await, ["bob on laptop", "carol", "carol"]);
     database.until(BOOKS, 0).await;
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollup_that_is_being_computed_is_waited_for() {
+    let (database, collector, _journal) = collector(|_| {}).await;
+    everyone(&collector, &database).await;
+    database.client.batch_execute(ROLLUPS).await.expect("made");
+    // As one does that computes a bucket anew.
+    let rollup = connect(&database.url).await;
+    rollup.batch_execute("begin; delete from analytics.devices").await.expect("held");
+    let url = database.url.clone();
+    let forgetting = tokio::spawn(async move {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.args(["forget", "--user", "alice"]).env("DATABASE_URL", url).kill_on_drop(true);
+        command.output().await.expect("it runs")
+    });
+    let waits =
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%analytics.devices%'";
+    eventually("it waits for the rollup", async || database.number(waits).await > 0).await;
+    eventually("it gives way", async || database.number(waits).await == 0).await;
+    eventually("and waits again", async || database.number(waits).await > 0).await;
+    rollup.batch_execute("rollback").await.expect("let go");
+    let output = forgetting.await.expect("no panic");
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(database.rows("select visitor_id from analytics.devices").await, ["tablet"]);
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rollups_under_way_bring_nobody_back() {
+    let (database, collector, _journal) = collector(|_| {}).await;
+    everyone(&collector, &database).await;
+    database.client.batch_execute(ROLLUPS).await.expect("made");
+    // One is being filled for the first time.
+    let filled = "
+        insert into weir.rollups (rollup_id, name, kind, state, hash, body, timezone, reads_events)
+            overriding system value values (7777, 'people_daily', 'view', 'building', '', '', 'UTC', true);
+        create table weir.rollup_7777 as select visitor_id, user_id from analytics.events";
+    database.client.batch_execute(filled).await.expect("made");
+    // Another has read the events, and not yet written what it made of them.
+    let rollup = connect(&database.url).await;
+    rollup.batch_execute("begin; select before from weir.frozen for share").await.expect("held");
+    let url = database.url.clone();
+    let forgetting = tokio::spawn(async move {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.args(["forget", "--user", "alice"]).env("DATABASE_URL", url).kill_on_drop(true);
+        command.output().await.expect("it runs")
+    });
+    let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%weir.frozen%'";
+    eventually("it waits for the rollup", async || database.number(waits).await > 0).await;
+    rollup.batch_execute("insert into analytics.devices values ('phone', 2); commit").await.expect("written");
+    let output = forgetting.await.expect("no panic");
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(text(&output).contains("weir.rollup_7777"), "{}", text(&output));
+    assert_eq!(database.rows("select visitor_id from analytics.devices").await, ["tablet"]);
+    let building = "select visitor_id, user_id from weir.rollup_7777 order by 1, 2";
+    assert_eq!(database.rows(building).await, ["laptop|bob", "tablet|carol", "tablet|"]);
     collector.stop().await;
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use jiff::civil::Date;
-use jiff::{Timestamp, ToSpan, tz::TimeZone};
-use weir::clock::SystemClock;
+use jiff::{SignedDuration, Timestamp, ToSpan, tz::TimeZone};
+use weir::clock::{Clock, SystemClock};
 use weir::config::{Config, Retention, RetentionRule};
 use weir::database::Database;
 use weir::entropy::SystemEntropy;
@@ -160,6 +160,35 @@ async fn what_rules_have_emptied_is_dropped() {
     collector.stop().await;
 }
 
+/// The right clock, and how far this one is ahead of it.
+struct WrongClock(SignedDuration);
+
+impl Clock for WrongClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now() + self.0
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_wrong_removes_nothing() {
+    let (database, collector, _journal) = collector(|_| {}).await;
+    send(&collector, &[event(30, "page", "last that is kept"), event(32, "page", "over")]).await;
+    database.until_stored(2).await;
+    let mut upkeep = upkeep(&collector.config, keep("30 days", &[]));
+    for hours in [-25, 25, 24 * 365] {
+        upkeep.clock = Arc::new(WrongClock(SignedDuration::from_hours(hours)));
+        let error = attempt(&upkeep).await.expect_err("the clocks differ");
+        assert!(matches!(error, RetentionError::Clocks { .. }), "{error}");
+        upkeep.plan().await.expect_err("the clocks differ");
+    }
+    assert_eq!(database.number("select count(*) from analytics.events").await, 2);
+    // Within a day the one that is behind decides.
+    upkeep.clock = Arc::new(WrongClock(SignedDuration::from_hours(23)));
+    assert_eq!(run(&upkeep).await, [step(Action::Dropped, 32, "events", 1)]);
+    assert_eq!(names(&database).await, "last that is kept");
+    collector.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn by_default_everything_stays() {
     let (database, collector, _journal) = collector(|_| {}).await;
@@ -298,6 +327,26 @@ async fn nothing_goes_before_every_rollup_has_heard_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn days_before_the_old_floor_go_though_rollups_let_no_new_one_come() {
+    let (database, config, _keys, _journal) = filled().await;
+    let told = format!("update weir.frozen set before = '{} 00:00:00+00'", day(45));
+    database.client.batch_execute(&told).await.expect("told");
+    // As if its lock had been waited for in vain, without the waiting.
+    let busy = "create function public.busy() returns trigger language plpgsql as
+                    $$ begin raise exception 'a rollup holds it' using errcode = 'lock_not_available'; end $$;
+                create trigger busy before update on weir.frozen for each row execute function public.busy()";
+    database.client.batch_execute(busy).await.expect("made");
+    let upkeep = upkeep(&config, keep("30 days", &[]));
+    let error = attempt(&upkeep).await.expect_err("the rollup is never done");
+    assert!(matches!(error, RetentionError::Floor { .. }), "{error}");
+    let left = "select distinct occurred_at::date::text from analytics.events order by 1";
+    assert_eq!(database.rows(left).await, [day(40).to_string(), day(0).to_string()]);
+    database.client.batch_execute("drop trigger busy on weir.frozen").await.expect("gone");
+    assert_eq!(run(&upkeep).await, [step(Action::Dropped, 40, "events", 30)]);
+    database.until(BOOKS, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_process_at_a_time_removes() {
     let (database, config, _keys, _journal) = filled().await;
     let other = connect(&database.url).await;
@@ -385,14 +434,22 @@ async fn days_that_are_over_get_indexes_that_find_a_person() {
     let cut_short =
         format!("create unique index concurrently {0}_visitor on analytics.{0} ((1 / (length(kind) - 5)))", leaf(2));
     database.client.batch_execute(&cut_short).await.expect_err("division by zero");
+    // Of yours: one that has only some visitors does not do, and one that has all users does.
+    let partial = format!(
+        "create index some_of_them on analytics.{0} (visitor_id) where kind = 'page';
+         create index theirs_user on analytics.{0} (user_id, kind) where user_id is not null",
+        leaf(1)
+    );
+    database.client.batch_execute(&partial).await.expect("made");
     let mut settings = keep("30 days", &[]);
     settings.person_indexes = true;
     let upkeep = upkeep(&collector.config, settings);
     assert_eq!(run(&upkeep).await, [step(Action::Dropped, 40, "events", 1)]);
     let made = "select c.relname from pg_index x join pg_class c on c.oid = x.indexrelid
                  where c.relname ~ '_(visitor|user)$' and x.indisvalid order by 1";
-    let expected = |ago: i64| [format!("{}_user", leaf(ago)), format!("{}_visitor", leaf(ago))];
-    assert_eq!(database.rows(made).await, [expected(2), expected(1)].concat(), "of no day that is not over");
+    let visitor = |ago: i64| format!("{}_visitor", leaf(ago));
+    let all = [format!("{}_user", leaf(2)), visitor(2), visitor(1), "theirs_user".to_owned()];
+    assert_eq!(database.rows(made).await, all, "of no day that is not over");
     assert_eq!(run(&upkeep).await, []);
     let used = format!(
         "set enable_seqscan = off; set enable_indexscan = off;
@@ -401,7 +458,7 @@ async fn days_that_are_over_get_indexes_that_find_a_person() {
         leaf(1)
     );
     let plan = database.rows(&used).await.join("\n");
-    assert!(expected(1).iter().all(|index| plan.contains(index)), "{plan}");
+    assert!(plan.contains(&visitor(1)) && plan.contains("theirs_user"), "{plan}");
     assert_eq!(database.number("select count(*) from analytics.person_events('alice')").await, 2);
     collector.stop().await;
 }

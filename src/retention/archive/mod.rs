@@ -29,8 +29,10 @@ use tokio_postgres::types::Type;
 use file::{Column, Writer};
 
 const COLUMNS: &str = include_str!("../sql/archive_columns.sql");
-/// Rows handed over at once, and how many such lots may wait for the disk: with rows of a few hundred bytes, 2 MB.
-const LOT_ROWS: usize = 1_000;
+/// Rows handed over at once, fewer if they are large, and how many such lots may wait for the disk: 12 MB, with the one that
+/// is filled and the one that is written.
+const LOT_ROWS_MAX: usize = 1_000;
+const LOT_BYTES_MAX: usize = 2 * 1024 * 1024;
 const LOTS_WAITING_MAX: usize = 4;
 /// A database that says nothing for so long is away.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -81,15 +83,16 @@ pub async fn write(client: &mut ClientWrapper, table: &str, day: Date, dir: &Pat
     let (lots, handed_over) = mpsc::channel(LOTS_WAITING_MAX);
     let path = place(dir, table, day);
     let writing = tokio::task::spawn_blocking(move || write_file(&path, columns, handed_over));
-    let mut lot = Vec::with_capacity(LOT_ROWS);
-    let mut sent = 0;
+    let mut lot = Vec::with_capacity(LOT_ROWS_MAX);
+    let (mut sent, mut bytes) = (0, 0);
     loop {
         let next = tokio::time::timeout(SILENCE_MAX, rows.next()).await;
         let row = next.map_err(|_| ArchiveError::Silent { table: table.to_owned() })?.transpose().map_err(unread)?;
         let is_last = row.is_none();
+        bytes += row.as_ref().map_or(0, |row| text_bytes(row, &types));
         lot.extend(row);
-        if lot.len() == LOT_ROWS || is_last {
-            sent += lot.len() as u64;
+        if lot.len() == LOT_ROWS_MAX || bytes >= LOT_BYTES_MAX || is_last {
+            (sent, bytes) = (sent + lot.len() as u64, 0);
             // It ends early only with an error, which is told below.
             if lots.send(Lot { rows: std::mem::take(&mut lot), is_last }).await.is_err() || is_last {
                 break;
@@ -102,6 +105,13 @@ pub async fn write(client: &mut ClientWrapper, table: &str, day: Date, dir: &Pat
         return Err(ArchiveError::Thread);
     }
     Ok(archived)
+}
+
+/// What of a row can be large.
+fn text_bytes(row: &BinaryCopyOutRow, types: &[Type]) -> usize {
+    let texts = (0..types.len()).filter(|place| types[*place] == Type::TEXT);
+    // What is no text is told where it is written.
+    texts.filter_map(|place| row.try_get::<Option<&str>>(place).ok().flatten()).map(str::len).sum()
 }
 
 struct Lot {

@@ -5,7 +5,7 @@
 //! who        all ids of the person (person.rs), kept in weir.forget_requests until it is done
 //! delete     20,000 rows a transaction, which notes the hours for rollups in weir.touched
 //! wait       until what collectors had accepted before is in the database (waiting.rs)
-//! again      until a pass finds nothing
+//! again      until a pass finds nothing; between events and other tables it lets rollups end that are being computed
 //! count      every table; only 0 ends the request
 //! ```
 //!
@@ -18,10 +18,11 @@ mod waiting;
 use std::collections::BTreeMap;
 
 use deadpool_postgres::ClientWrapper;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::listing::{self, Leaf};
-use super::{RetentionError, begin, elect_soon};
+use super::{Attempts, RetentionError, begin, elect_soon, let_rollups_end};
 use crate::database::Database;
 pub use person::{Ids, Kind};
 pub use waiting::Pending;
@@ -104,12 +105,22 @@ pub async fn forget(database: &Database, request: &Request) -> Result<Forgotten,
         ids = person::ids(&mut client, request, ids).await?;
         client.execute_typed(REMEMBER, &[(&id, Type::INT8), (&ids.list(), Type::TEXT_ARRAY)]).await?;
         let mut gone = 0;
-        for table in tables(&client, request).await? {
-            let rows = empty(&mut client, id, request, &ids, &table).await?;
-            if rows > 0 {
-                *forgotten.rows.entry(table.name).or_default() += rows;
+        let (events, others): (Vec<Table>, Vec<Table>) =
+            tables(&client, request).await?.into_iter().partition(|table| table.kind == TableKind::Events);
+        for table in &events {
+            gone += empty(&mut client, id, request, &ids, table, &mut forgotten.rows).await?;
+        }
+        if pass > 1 {
+            // A rollup that had read the person's rows before they went writes what it made of them into another table.
+            let_rollups_end(&mut client).await?;
+        }
+        for table in &others {
+            match empty(&mut client, id, request, &ids, table, &mut forgotten.rows).await {
+                Ok(rows) => gone += rows,
+                // A rollup that was filled is in its place now, or a table was dropped: what there is now, the next pass sees.
+                Err(error) if error.has_state(&[SqlState::UNDEFINED_TABLE]) => gone += 1,
+                Err(error) => return Err(error),
             }
-            gone += rows;
         }
         let rows = quarantine::empty(&mut client, request, &ids).await?;
         if rows > 0 {
@@ -160,34 +171,66 @@ async fn empty(
     request: &Request,
     ids: &Ids,
     table: &Table,
+    told: &mut BTreeMap<String, i64>,
 ) -> Result<i64, RetentionError> {
-    let list = ids.list();
+    let mut attempts = Attempts::default();
     let mut sum = 0;
-    if table.kind == TableKind::Materialized {
-        let rows = count_one(client, request, ids, table).await?;
-        if rows > 0 {
-            let transaction = begin(client).await?;
-            transaction.batch_execute(&format!("refresh materialized view {}", table.name)).await?;
-            transaction.commit().await?;
+    loop {
+        let lot = match table.kind {
+            TableKind::Materialized => refresh(client, request, ids, table).await,
+            TableKind::Events | TableKind::Ordinary => delete(client, id, request, ids, table).await,
+        };
+        match lot {
+            Ok(rows) => {
+                sum += rows;
+                if rows > 0 {
+                    *told.entry(table.name.clone()).or_default() += rows;
+                }
+                if rows < ROWS_AT_ONCE || table.kind == TableKind::Materialized {
+                    return Ok(sum);
+                }
+            }
+            // A rollup that is being computed holds its rows until it is done.
+            Err(error) => attempts.pause(&table.name, error).await?,
         }
-        return Ok(rows);
     }
+}
+
+/// One lot.
+async fn delete(
+    client: &mut ClientWrapper,
+    id: i64,
+    request: &Request,
+    ids: &Ids,
+    table: &Table,
+) -> Result<i64, RetentionError> {
     let sql = if table.kind == TableKind::Events { DELETE_EVENTS } else { DELETE_ROWS };
     let sql = sql.replace("{table}", &table.name).replace("{person}", &table.condition);
-    loop {
-        let transaction = begin(client).await?;
-        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&list, Type::TEXT_ARRAY), (&request.source, Type::TEXT), (&ROWS_AT_ONCE, Type::INT8)];
-        let rows: i64 = transaction.query_typed_one(&sql, &parameters).await?.try_get("rows")?;
-        if rows > 0 {
-            transaction.execute_typed(ADD, &[(&id, Type::INT8), (&rows, Type::INT8)]).await?;
-        }
-        transaction.commit().await?;
-        sum += rows;
-        if rows < ROWS_AT_ONCE {
-            return Ok(sum);
-        }
+    let transaction = begin(client).await?;
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&ids.list(), Type::TEXT_ARRAY), (&request.source, Type::TEXT), (&ROWS_AT_ONCE, Type::INT8)];
+    let rows: i64 = transaction.query_typed_one(&sql, &parameters).await?.try_get("rows")?;
+    if rows > 0 {
+        transaction.execute_typed(ADD, &[(&id, Type::INT8), (&rows, Type::INT8)]).await?;
     }
+    transaction.commit().await?;
+    Ok(rows)
+}
+
+/// A materialized view cannot lose single rows: it is computed anew, if it has any of the person's.
+async fn refresh(
+    client: &mut ClientWrapper,
+    request: &Request,
+    ids: &Ids,
+    table: &Table,
+) -> Result<i64, RetentionError> {
+    let rows = count_one(client, request, ids, table).await?;
+    if rows > 0 {
+        let transaction = begin(client).await?;
+        transaction.batch_execute(&format!("refresh materialized view {}", table.name)).await?;
+        transaction.commit().await?;
+    }
+    Ok(rows)
 }
 
 async fn counted(
@@ -197,7 +240,17 @@ async fn counted(
 ) -> Result<BTreeMap<String, i64>, RetentionError> {
     let mut counted = BTreeMap::new();
     for table in tables(client, request).await? {
-        let rows = count_one(client, request, ids, &table).await?;
+        let mut attempts = Attempts::default();
+        let rows = loop {
+            match count_one(client, request, ids, &table).await {
+                Ok(rows) => break rows,
+                // Counted too early: a rollup that was filled takes its place.
+                Err(error) if error.has_state(&[SqlState::UNDEFINED_TABLE]) => {
+                    return Err(RetentionError::Moved { table: table.name });
+                }
+                Err(error) => attempts.pause(&table.name, error).await?,
+            }
+        };
         counted.insert(table.name, rows);
     }
     counted.insert(quarantine::TABLE.to_owned(), quarantine::count(client, request, ids).await?);
