@@ -42,8 +42,8 @@ class Page {
       referrer,
       title,
       hidden: false,
-      ...more.document,
     };
+    Object.defineProperties(this.document, Object.getOwnPropertyDescriptors(more.document ?? {}));
     this.window = {
       document: this.document,
       location,
@@ -647,6 +647,21 @@ test('of what cannot be sent, the latest are kept', async () => {
   for (let number = 600; number < 1300; number++) page.window.weir('n' + number);
   page.hide();
   assert.deepEqual(JSON.parse(localStorage.pk_test).map(({ name }) => name).filter((_, index) => index % 499 == 0), ['n800', 'n1299']);
+
+  const offline = new Page({ window: { localStorage, navigator: { onLine: false } } });
+  offline.hide();
+  const both = JSON.parse(localStorage.pk_test);
+  assert.deepEqual([both.length, both[0].name, both.at(-1).type], [500, 'n801', 'page']);
+
+  // In memory, too: a title is asked for once for each event that waits.
+  let titles = 0;
+  const failing = new Page({ document: { get title() { titles += 1; return ''; } } });
+  failing.pass(100);
+  await failing.requests[0].answer(503);
+  for (let number = 0; number < 600; number++) failing.window.weir('n' + number);
+  titles = 0;
+  failing.hide();
+  assert.equal(titles, 500);
 
   const waiting = new Page({ attributes: { consent: '' } });
   for (let number = 0; number < 600; number++) waiting.window.weir('n' + number);
