@@ -51,7 +51,7 @@ export const capture = (options, add, guard, isSeen) => {
 
   // Safari before 15 has none.
   const [navigation = {}] = performance.getEntriesByType('navigation');
-  if (404 in options && navigation.responseStatus == 404) add('track', {}, '404');
+  if (404 in options && navigation.responseStatus == 404) add('track', null, '404');
 
   // Core Web Vitals, as https://web.dev/articles/vitals defines them. Times are
   // since somebody looks at the page.
