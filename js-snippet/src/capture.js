@@ -8,8 +8,6 @@ const FILES = /\.(csv|dmg|docx?|exe|gz|mp[34]|pdf|pptx?|xlsx?|zip)$/i;
 // behind others, where times of painting mean nothing. Returns what is to be
 // called when a page view ends or is hidden.
 export const capture = (options, add, guard, isSeen) => {
-  const asks = (option) => option in options;
-
   // Capturing on window hears of events anywhere in the page, also of those that
   // don't bubble or that the page stops.
   const on = (types, listener) =>
@@ -19,7 +17,7 @@ export const capture = (options, add, guard, isSeen) => {
     for (const { name, value } of attributes) {
       name.replace(/^data-weir-prop-(.+)/, (_, property) => properties[property] = value);
     }
-    add(type, name, properties);
+    add(type, properties, name);
   };
 
   // A middle click is an auxclick. Unlike closest(), a path sees into open shadow
@@ -29,8 +27,8 @@ export const capture = (options, add, guard, isSeen) => {
     event.composedPath().forEach((element) => {
       const name = element.dataset?.weirEvent;
       if (name && !element.elements) addMarked('click', name, element.attributes, {});
-      const kind = FILES.test(element.pathname) ? 'download' : element.host != location.host && 'outbound';
-      if (element.host && element.href && asks(kind)) add('click', kind, { url: element.href });
+      const kind = 'download' in options && FILES.test(element.pathname) ? 'download' : element.host != location.host && 'outbound';
+      if (element.host && element.href && kind in options) add('click', { url: element.href }, kind);
     });
   });
 
@@ -38,26 +36,27 @@ export const capture = (options, add, guard, isSeen) => {
   on('submit', ({ target: { attributes } }) => {
     const value = (name) => attributes[name]?.value;
     const name = value('data-weir-event');
-    if (name || asks('forms')) {
+    if (name || 'forms' in options) {
       addMarked('submit', name || 'form', attributes, { id: value('id'), action: value('action') });
     }
   });
 
-  let errors = asks('errors') && ERRORS;
+  let errors = 'errors' in options && ERRORS;
   on('error unhandledrejection', (event) => {
     const message = event.message || event.reason;
     if (message && errors-- > 0) {
-      add('track', 'js_error', { message: '' + message, at: event.filename });
+      add('track', { message: '' + message, at: event.filename }, 'js_error');
     }
   });
 
-  const [navigation] = performance.getEntriesByType('navigation');
-  if (asks(404) && navigation.responseStatus == 404) add('track', '404');
+  // Safari before 15 has none.
+  const [navigation = {}] = performance.getEntriesByType('navigation');
+  if (404 in options && navigation.responseStatus == 404) add('track', null, '404');
 
   // Core Web Vitals, as https://web.dev/articles/vitals defines them. Times are
   // since somebody looks at the page.
   const since = (time) => Math.max(0, time - (navigation.activationStart | 0) | 0);
-  let vitals = asks('vitals') && isSeen && { ttfb: since(navigation.responseStart) };
+  let vitals = 'vitals' in options && isSeen && { ttfb: navigation.responseStart && since(navigation.responseStart) };
   const interactions = {};
   let first; // when the current window of shifts began
   let last; // its latest shift
@@ -98,7 +97,7 @@ export const capture = (options, add, guard, isSeen) => {
   const watch = () => {
     const now = Date.now();
     if (watched) engaged += now - watched;
-    watched = asks('engagement') && document.hasFocus() && now;
+    watched = 'engagement' in options && document.hasFocus() && now;
   };
   on('focus blur', watch);
   watch();
@@ -115,13 +114,13 @@ export const capture = (options, add, guard, isSeen) => {
       const worst = Object.values(interactions).sort((a, b) => b - a);
       // One in fifty may be an outlier.
       vitals.inp = worst[performance.interactionCount / 50 | 0] || worst.pop();
-      add('web_vitals', 'web_vitals', vitals);
+      add('web_vitals', vitals, 'web_vitals');
       vitals = 0;
     }
     watch();
     if (engaged > 99) {
       if (!depth) look();
-      add('engagement', 'engagement', { engaged_ms: engaged, scroll_depth: Math.min(100, depth) });
+      add('engagement', { engaged_ms: engaged, scroll_depth: Math.min(100, depth) }, 'engagement');
       engaged = depth = 0;
     }
   };

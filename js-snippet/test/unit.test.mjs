@@ -23,7 +23,9 @@ class Page {
   now = 1_700_000_000_000;
   timers = [];
   listeners = {};
-  requests = []; // { url, init, events, answer(status) } of fetch
+  requests = []; // { url, init, events, answer(status, reason) } of fetch
+  inFlight = 0; // bytes of those with keepalive
+  refused = 0; // requests, for the quota
 
   constructor({ url = `${SITE}/`, referrer = '', title = 'Home', attributes = {}, isFull = false, hasStorage = true, ...more } = {}) {
     const page = this;
@@ -40,8 +42,8 @@ class Page {
       referrer,
       title,
       hidden: false,
-      ...more.document,
     };
+    Object.defineProperties(this.document, Object.getOwnPropertyDescriptors(more.document ?? {}));
     this.window = {
       document: this.document,
       location,
@@ -60,13 +62,21 @@ class Page {
       clearTimeout: (id) => id && (this.timers[id - 1].run = null),
       fetch: (target, init) =>
         new Promise((resolve, reject) => {
+          // As browsers do: of all the requests in flight that may outlive the page.
+          const size = init.keepalive ? Buffer.byteLength(init.body) : 0;
+          if (this.inFlight + size > QUOTA) {
+            this.refused += 1;
+            return reject(new TypeError('quota exceeded'));
+          }
+          this.inFlight += size;
           this.requests.push({
             url: '' + target,
             init,
             events: JSON.parse(init.body).events,
-            answer: async (status) => {
+            answer: async (status, reason = new TypeError('Failed to fetch')) => {
+              this.inFlight -= size;
               if (status) resolve({ status });
-              else reject(new TypeError('Failed to fetch'));
+              else reject(reason);
               await new Promise(setImmediate);
             },
           });
@@ -140,11 +150,12 @@ const element = (dataset, attributes = []) => ({
   attributes: attributes.map(([name, value]) => ({ name, value })),
 });
 
-test('the built files are those of the source, and small', async () => {
+test('the built files are those of the source, and small', async (t) => {
   assert.equal(built, await bundle('script.js', false), 'run npm run build');
   assert.equal(full, await bundle('script.js', true), 'run npm run build');
   for (const [code, most] of [[built, 1150], [full, 2200]]) {
     const size = Number(execFileSync('sh', ['-c', 'gzip -9 | wc -c'], { input: code }));
+    t.diagnostic(`${size} bytes of ${most}`);
     assert.ok(size <= most, `${size} bytes`);
   }
 });
@@ -298,12 +309,14 @@ test('nothing is thrown at the page', async () => {
 });
 
 test('localStorage.weir_ignore', () => {
-  const page = new Page({ window: { localStorage: { weir_ignore: '1' } } });
+  const localStorage = { weir_ignore: '1' };
+  const page = new Page({ window: { localStorage } });
   page.window.weir('x');
+  page.window.weir.identify('u');
   page.window.weir.q.push(['y']);
   page.hide();
   page.pass(1000);
-  assert.deepEqual(page.requests, []);
+  assert.deepEqual([page.requests, localStorage], [[], { weir_ignore: '1' }]);
 });
 
 test('a page that nobody looks at waits', async () => {
@@ -340,22 +353,45 @@ test('nothing is sent or stored before consent, and all of it after', async () =
   const localStorage = {};
   const attributes = { consent: '' };
   const page = new Page({ attributes, window: { localStorage } });
+  page.window.weir.identify('u');
   page.window.weir('a');
   page.hide();
   page.show();
   page.pass(10_000);
   assert.deepEqual([page.requests, localStorage], [[], {}]);
   page.window.weir.consent(true);
-  assert.deepEqual(await page.taken(), [['page', '/'], ['track', 'a']]);
+  assert.deepEqual(localStorage, { weir_consent: 1, weir_user: 'u' });
+  assert.deepEqual(await page.taken(), [['page', '/'], ['identify', '/'], ['track', 'a']]);
+  assert.deepEqual(page.requests[0].events.map(({ user_id }) => user_id), [undefined, 'u', 'u']);
 
   const next = new Page({ attributes, window: { localStorage } });
   assert.deepEqual(await next.taken(), [['page', '/']]);
   next.window.weir.identify('u');
   next.window.weir.consent(false);
+  next.window.weir.identify('u');
   next.window.weir('b');
   next.hide();
   next.pass(10_000);
   assert.equal(next.requests.length, 1);
+  assert.deepEqual(localStorage, { weir_consent: 0 });
+
+  // Also where the page didn't ask for consent before.
+  const refused = new Page({ window: { localStorage } });
+  refused.window.weir.identify('u');
+  refused.pass(10_000);
+  refused.hide();
+  assert.deepEqual([refused.requests, localStorage], [[], { weir_consent: 0 }]);
+});
+
+test('what is in flight when consent is refused is not sent again', async () => {
+  const localStorage = {};
+  const page = new Page({ window: { localStorage } });
+  page.pass(100);
+  page.window.weir.consent(false);
+  await page.requests[0].answer(503);
+  page.pass(1_000_000);
+  page.hide();
+  assert.equal(page.requests.length, 1);
   assert.deepEqual(localStorage, { weir_consent: 0 });
 });
 
@@ -466,13 +502,31 @@ test('much is sent in batches below the quota of the browser', async () => {
   assert.equal(page.requests.at(-1).init.keepalive, false);
   assert.deepEqual(await page.taken(), [['track', 'small']]);
 
-  // All at once when the page goes.
-  for (const [, name] of names) page.window.weir(name, { text });
-  const count = page.requests.length;
-  page.dispatch('pagehide', {});
-  const last = page.requests.slice(count);
-  assert.deepEqual(last.flatMap(({ events }) => brief(events)), names);
-  for (const { init } of last) assert.ok(init.keepalive && Buffer.byteLength(init.body) < QUOTA);
+});
+
+test('a page that leaves sends what the quota allows, and leaves the rest to the next one', async () => {
+  for (const text of ['\u20ac'.repeat(1500), 'x']) {
+    const localStorage = {};
+    const page = new Page({ window: { localStorage } });
+    page.pass(100);
+    const names = Array.from({ length: 120 }, (_, i) => ['track', `n${i}`]);
+    for (const [, name] of names) page.window.weir(name, { text });
+    page.hide();
+    page.dispatch('pagehide', {});
+    assert.equal(page.refused, 0);
+    const left = page.requests.slice(1);
+    assert.ok(left.length, 'something is sent');
+    for (const { init } of left) assert.equal(init.keepalive, true);
+    const sent = left.flatMap(({ events }) => brief(events));
+    const kept = brief(JSON.parse(localStorage.pk_test));
+    assert.ok(sent.length + kept.length == 120 && kept.length);
+    assert.deepEqual([...sent, ...kept], names);
+
+    const next = new Page({ url: `${SITE}/next`, window: { localStorage } });
+    const got = [];
+    while (got.length <= kept.length) got.push(...(await next.taken()));
+    assert.deepEqual(got, [...kept, ['page', '/next']]);
+  }
 });
 
 test('a page that leaves waits for nothing', async () => {
@@ -497,6 +551,14 @@ test('a page that comes back waits for no answer from before', async () => {
   page.dispatch('pageshow', { persisted: true });
   page.pass(100);
   assert.deepEqual(brief(page.requests[1].events), [['page', '/']]);
+});
+
+test('what the page made of fetch rejects with nothing', async () => {
+  const page = new Page();
+  page.pass(100);
+  await page.requests[0].answer(0, null);
+  page.pass(1000);
+  assert.deepEqual(ids(page.requests[1].events), ids(page.requests[0].events));
 });
 
 test('what the page made of fetch throws', async () => {
@@ -532,6 +594,45 @@ test('what cannot be sent outlives the page, and is sent once', async () => {
   assert.deepEqual(localStorage, {});
 });
 
+test('what fails while the page is hidden is stored, and tried again', async () => {
+  const localStorage = {};
+  const page = new Page({ window: { localStorage } });
+  page.pass(100);
+  page.hide();
+  await page.requests[0].answer(503);
+  assert.deepEqual(brief(JSON.parse(localStorage.pk_test)), [['page', '/']]);
+  page.pass(1000);
+  assert.deepEqual(ids(page.requests[1].events), ids(page.requests[0].events));
+  assert.deepEqual(localStorage, {});
+});
+
+test('a full storage costs nothing while the page is there', async () => {
+  const localStorage = new Proxy({}, {
+    set() {
+      throw new Error('QuotaExceededError');
+    },
+  });
+  const page = new Page({ window: { localStorage } });
+  page.window.weir.identify('u');
+  page.pass(100);
+  await page.requests[0].answer(503);
+  page.window.weir('a');
+  page.hide();
+  page.show();
+  page.pass(1000);
+  assert.deepEqual(brief(page.requests[1].events), [['page', '/'], ['identify', '/'], ['track', 'a']]);
+  assert.equal(page.requests[1].events[1].user_id, 'u');
+});
+
+test('what is stored is not what was', async () => {
+  const localStorage = { pk_test: '[{"type":"tra' };
+  const page = new Page({ window: { localStorage } });
+  page.pass(100);
+  page.window.weir('a');
+  assert.deepEqual(await page.taken(), [['page', '/'], ['track', 'a']]);
+  assert.deepEqual(localStorage, {});
+});
+
 test('of what cannot be sent, the latest are kept', async () => {
   const localStorage = {};
   const page = new Page({ window: { localStorage } });
@@ -541,6 +642,34 @@ test('of what cannot be sent, the latest are kept', async () => {
   page.hide();
   const kept = JSON.parse(localStorage.pk_test);
   assert.deepEqual([kept.length, kept.at(-1).name], [500, 'n599']);
+
+  // Of what comes after the failure, and of what another page kept, too.
+  page.show();
+  for (let number = 600; number < 1300; number++) page.window.weir('n' + number);
+  page.hide();
+  assert.deepEqual(JSON.parse(localStorage.pk_test).map(({ name }) => name).filter((_, index) => index % 499 == 0), ['n800', 'n1299']);
+
+  const offline = new Page({ window: { localStorage, navigator: { onLine: false } } });
+  offline.hide();
+  const both = JSON.parse(localStorage.pk_test);
+  assert.deepEqual([both.length, both[0].name, both.at(-1).type], [500, 'n801', 'page']);
+
+  // In memory, too: a title is asked for once for each event that waits.
+  let titles = 0;
+  const failing = new Page({ document: { get title() { titles += 1; return ''; } } });
+  failing.pass(100);
+  await failing.requests[0].answer(503);
+  for (let number = 0; number < 600; number++) failing.window.weir('n' + number);
+  titles = 0;
+  failing.hide();
+  assert.equal(titles, 500);
+
+  const waiting = new Page({ attributes: { consent: '' } });
+  for (let number = 0; number < 600; number++) waiting.window.weir('n' + number);
+  waiting.window.weir.consent(true);
+  const got = [];
+  while (got.length < 500) got.push(...(await waiting.taken()));
+  assert.deepEqual([got.length, got[0][1], got.at(-1)[1]], [500, 'n100', 'n599']);
 });
 
 test('a hidden page does not count on timers', async () => {
@@ -606,6 +735,47 @@ test('how long and how far a page was read', async () => {
   page.hide();
   const [{ name, properties }] = page.requests.at(-1).events;
   assert.deepEqual([name, properties], ['engagement', { engaged_ms: 2000, scroll_depth: 75 }]);
+});
+
+test('a link to a file of others is outbound, where only that is asked for', async () => {
+  const page = new Page({ isFull: true, attributes: { outbound: '' } });
+  page.window.location.host = 'site.example';
+  await page.taken();
+  page.click({ host: 'other.example', href: 'https://other.example/a.pdf', pathname: '/a.pdf' });
+  assert.deepEqual(await page.taken(), [['click', 'outbound']]);
+});
+
+test('a browser without an entry of the navigation', async () => {
+  const document = { hasFocus: () => true, documentElement: { scrollHeight: 4000 } };
+  const window = {
+    performance: { getEntriesByType: () => [] },
+    PerformanceObserver: { supportedEntryTypes: [] },
+  };
+  const page = new Page({ isFull: true, attributes: { 404: '', vitals: '', engagement: '' }, document, window });
+  await page.taken();
+  page.pass(1000);
+  page.hide();
+  const [vitals, engagement] = page.requests.at(-1).events;
+  assert.deepEqual([vitals.name, vitals.properties], ['web_vitals', {}]);
+  assert.deepEqual([engagement.name, engagement.properties.engaged_ms], ['engagement', 1200]);
+});
+
+test('the module, in a page whose history is frozen', async () => {
+  for (const isFull of [false, true]) {
+    const code = (await bundle('module.js', isFull)).replace(/export\s*{\s*(\w+) as default\s*};?/, 'globalThis.weir = $1;');
+    assert.match(code, /globalThis\.weir/);
+    const page = new Page({ document: { currentScript: null } });
+    Object.freeze(page.window.history);
+    // Modules are strict.
+    new vm.Script(`'use strict';${code}`).runInContext(page.window);
+    const { weir } = page.window;
+    weir('early');
+    weir.init();
+    weir.init({ key: 'pk_test', endpoint: '/e' });
+    weir('late');
+    assert.deepEqual(await page.taken(), [['page', '/'], ['track', 'early'], ['track', 'late']]);
+    page.dispatch('pagehide', {});
+  }
 });
 
 const chromium = process.env.WEIR_TEST_CHROMIUM || '/usr/bin/chromium';
