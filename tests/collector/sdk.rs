@@ -141,7 +141,7 @@ fn masked(row: &str) -> String {
         let is_made_up = text.len() >= 20 && !text.contains([' ', '/']) && has_digits >= 5
             || text.len() >= 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
             // What weir makes of address and agent, with a salt of the day.
-            || name.contains("\"visitor_id\"") && text.len() == 16 && text.bytes().any(|byte| byte.is_ascii_uppercase())
+            || name.contains("\"visitor_id\"") && text.len() == 16 && !text.bytes().all(|byte| byte.is_ascii_hexdigit())
             // How long something took, and how often something may still be done.
             || name.ends_with("_ms\"") && !name.contains("configured")
             || name.contains("remaining_tokens")
