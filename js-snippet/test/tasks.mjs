@@ -37,6 +37,8 @@ const site = await serve(pages, (req, res) => {
 function forcedLayouts(events, url) {
   const spans = events.filter(({ ph, dur }) => ph == 'X' && dur != null);
   const scripts = spans.filter(({ name, args }) => /^(FunctionCall|EvaluateScript)$/.test(name) && args.data?.url?.endsWith(url));
+  // For whoever runs this; a machine that is busy makes it longer.
+  console.error(`${url}: ${scripts.length} tasks, the longest ${Math.max(...scripts.map(({ dur }) => dur)) / 1000} ms`);
   assert.ok(scripts.length > 0, `no task of ${url} in the trace`);
   const isWithin = (inner, outer) => inner.pid == outer.pid && inner.tid == outer.tid
     && inner.ts >= outer.ts && inner.ts <= outer.ts + outer.dur;
