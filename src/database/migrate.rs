@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use tokio_postgres::types::Type;
-
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, advisory};
 
 /// The oldest PostgreSQL whose behaviour the tests know.
 pub const POSTGRES_MAJOR_MIN: u32 = 14;
@@ -35,7 +33,7 @@ pub async fn run(database: &Database) -> Result<(), DatabaseError> {
         "set local lock_timeout = {wait_ms}; set local idle_in_transaction_session_timeout = 0"
     ))
     .await?;
-    lock.execute_typed("select pg_advisory_xact_lock($1)", &[(&MIGRATION_LOCK, Type::INT8)]).await?;
+    advisory::wait(&lock, MIGRATION_LOCK).await?;
 
     let mut client = database.client().await?;
     let exists = "select exists (select from pg_namespace where nspname = 'weir')";

@@ -3,6 +3,7 @@
 //! Everything works through PgBouncer in transaction mode: no session state, no prepared statement that outlives its
 //! transaction, timeouts by `set local`. The role owns its database and needs nothing more.
 
+pub mod advisory;
 pub mod migrate;
 mod tls;
 

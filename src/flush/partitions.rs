@@ -14,10 +14,10 @@ use deadpool_postgres::ClientWrapper;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use tokio_postgres::Row;
-use tokio_postgres::types::Type;
 
 use super::FlushError;
 use crate::clock::{Day, day_of};
+use crate::database::advisory;
 use crate::journal::segment::Frames;
 use crate::row;
 
@@ -100,7 +100,7 @@ impl Partitions {
         }
         let transaction = client.transaction().await?;
         transaction.batch_execute(&format!("set local lock_timeout = {LOCK_TIMEOUT_MS}")).await?;
-        transaction.execute_typed("select pg_advisory_xact_lock($1)", &[(&PARTITION_LOCK, Type::INT8)]).await?;
+        advisory::wait(&transaction, PARTITION_LOCK).await?;
         let mut existing = listed(transaction.query_typed(LIST, &[]).await?)?;
         for day in needed.difference(&existing) {
             transaction.batch_execute(&create(*day)).await?;

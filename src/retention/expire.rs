@@ -10,6 +10,7 @@ use tokio_postgres::types::Type;
 
 use super::listing::Leaf;
 use super::{Action, Attempts, RetentionError, Run, archive, begin, note, policy};
+use crate::database::advisory;
 use crate::flush::partitions::PARTITION_LOCK;
 
 const DETACH: &str = include_str!("sql/detach.sql");
@@ -43,7 +44,7 @@ impl Run<'_> {
         let expired = format!("expired_{}_{:016x}", day.strftime("%Y%m%d"), u64::from_be_bytes(random));
         let transaction = begin(self.client).await?;
         // First, as who makes partitions does.
-        transaction.execute_typed("select pg_advisory_xact_lock($1)", &[(&PARTITION_LOCK, Type::INT8)]).await?;
+        advisory::wait(&transaction, PARTITION_LOCK).await?;
         let exists = "select to_regclass($1) is not null";
         if !transaction.query_typed_one(exists, &[(&leaf.name, Type::TEXT)]).await?.try_get(0)? {
             return Ok(None);

@@ -8,7 +8,8 @@ use jiff::civil::Date;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use super::{RetentionError, Upkeep, elect};
+use super::{RetentionError, Upkeep};
+use crate::database::advisory;
 
 const MISSING: &str = include_str!("sql/indexes_missing.sql");
 /// Made in one run, newest days first: a table that has grown for years gets them within some days, without a rush.
@@ -30,7 +31,7 @@ impl Upkeep {
         if !self.settings.person_indexes {
             return Ok(());
         }
-        let Some(elected) = elect(guard, INDEX_LOCK).await? else { return Ok(()) };
+        let Some(elected) = advisory::elect(guard, INDEX_LOCK).await? else { return Ok(()) };
         let today = today.to_string();
         let missing = client.query_typed(MISSING, &[(&today, Type::TEXT), (&INDEXES_AT_ONCE_MAX, Type::INT8)]).await?;
         for row in missing {

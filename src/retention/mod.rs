@@ -1,6 +1,6 @@
 //! Retention: what is older than it may be kept goes; and persons who ask for it are forgotten.
 //!
-//! One collector at a time does it ([`elect`]). A run:
+//! One collector at a time does it ([`advisory::elect`]). A run:
 //!
 //! ```text
 //! raise weir.frozen        rollups never recompute what may lack events from now on
@@ -45,7 +45,7 @@ use tokio_postgres::types::Type;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::database::{Database, DatabaseError};
+use crate::database::{Database, DatabaseError, advisory};
 use crate::entropy::Entropy;
 use crate::flush::partitions::{LOCK_TIMEOUT_MS, Partitions};
 use crate::metrics::RetentionMetrics;
@@ -200,7 +200,7 @@ impl Upkeep {
     /// Removes all that is over; `None`: another process is at it.
     pub async fn run(&self) -> Result<Option<Vec<Step>>, RetentionError> {
         let mut guard = self.database.client().await?;
-        let Some(elected) = elect(&mut guard, RETENTION_LOCK).await? else { return Ok(None) };
+        let Some(elected) = advisory::elect(&mut guard, RETENTION_LOCK).await? else { return Ok(None) };
         let mut client = self.database.client().await?;
         let today = self.today(&client).await?;
         let policy = Policy::new(&self.settings, today);
@@ -301,27 +301,12 @@ impl Run<'_> {
     }
 }
 
-/// Becomes the only process with that advisory lock, for as long as the transaction lives: a session's lock would be left
-/// behind on a stranger's connection by PgBouncer.
-pub async fn elect(client: &mut ClientWrapper, lock: i64) -> Result<Option<Transaction<'_>>, RetentionError> {
-    let transaction = client.transaction().await?;
-    transaction.batch_execute("set local idle_in_transaction_session_timeout = 0").await?;
-    let is_elected = try_lock(&transaction, lock).await?;
-    Ok(if is_elected { Some(transaction) } else { None })
-}
-
-async fn try_lock(transaction: &Transaction<'_>, lock: i64) -> Result<bool, RetentionError> {
-    let sql = "select pg_try_advisory_xact_lock($1)";
-    Ok(transaction.query_typed_one(sql, &[(&lock, Type::INT8)]).await?.try_get(0)?)
-}
-
-/// As [`elect`] to remove events, for a person who waits: a run that is under way may take a moment. It asks again and again: a
+/// As [`advisory::elect`] to remove events, for a person who waits: a run that is under way may take a moment. It asks again and again: a
 /// statement that waits would hold a snapshot, for which others may wait.
 async fn elect_soon(client: &mut ClientWrapper) -> Result<Transaction<'_>, RetentionError> {
-    let transaction = client.transaction().await?;
-    transaction.batch_execute("set local idle_in_transaction_session_timeout = 0").await?;
+    let transaction = advisory::holder(client).await?;
     let started = Instant::now();
-    while !try_lock(&transaction, RETENTION_LOCK).await? {
+    while !advisory::try_take(&transaction, RETENTION_LOCK).await? {
         if started.elapsed() > ELECTION_WAIT {
             return Err(RetentionError::Elsewhere);
         }

@@ -4,7 +4,7 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::types::Type;
 
 use super::{RollupError, begin};
-use crate::database::Database;
+use crate::database::{Database, advisory};
 
 const DISPATCH: &str = include_str!("sql/dispatch.sql");
 const COMPACT: &str = include_str!("sql/touched_compact.sql");
@@ -36,8 +36,7 @@ pub async fn dispatch(database: &Database) -> Result<u64, RollupError> {
 /// Nobody dispatches until the transaction ends. What is read by the statements after this includes all that was
 /// dispatched before.
 pub(super) async fn lock(transaction: &Transaction<'_>) -> Result<(), RollupError> {
-    transaction.execute_typed("select pg_advisory_xact_lock($1)", &[(&DISPATCH_LOCK, Type::INT8)]).await?;
-    Ok(())
+    Ok(advisory::wait(transaction, DISPATCH_LOCK).await?)
 }
 
 /// Keeps `weir.touched` short where nobody dispatches for long.

@@ -11,7 +11,6 @@ use deadpool_postgres::{Object, Transaction};
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_postgres::types::Type;
 use tokio_util::sync::CancellationToken;
 
 use super::catalog::{self, Known};
@@ -19,7 +18,7 @@ use super::library::Library;
 use super::plan;
 use super::run::{Ran, run};
 use super::{RollupError, check, dispatch};
-use crate::database::{Database, DatabaseError};
+use crate::database::{Database, DatabaseError, advisory};
 use crate::metrics::Metrics;
 use crate::reload::Stamp;
 
@@ -84,12 +83,9 @@ impl Runner {
         }
         // Dropped, it must not be used by others: the lock goes with it.
         let mut client = Object::take(self.database.client().await?);
-        let lock = client.transaction().await?;
-        lock.batch_execute("set local idle_in_transaction_session_timeout = 0").await?;
-        let sql = "select pg_try_advisory_xact_lock($1)";
-        if !lock.query_typed_one(sql, &[(&RUNNER_LOCK, Type::INT8)]).await?.try_get::<_, bool>(0)? {
+        let Some(lock) = advisory::elect(&mut client, RUNNER_LOCK).await? else {
             return dispatch::compact(&self.database).await;
-        }
+        };
         tracing::info!("this collector looks after rollups");
         self.metrics.rollup_leads(true);
         self.look_after(&lock, stop).await
