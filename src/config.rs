@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::journal::Durability;
 use crate::receive::foreign::Family;
 use crate::receive::routes;
-use crate::receive::script::{ENDPOINT_PATH, SCRIPT_PATH, Scripts};
+use crate::receive::script::{self, ENDPOINT_PATH, SCRIPT_PATH};
 use crate::retention::period::Period;
 use crate::retention::policy;
 
@@ -128,28 +128,24 @@ impl Receive {
     /// Refuses paths that would not arrive as they are written, or that mean something else already.
     fn check_paths(&self) -> Result<(), ConfigError> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        for (setting, path, default) in
-            [("script_path", &self.script_path, SCRIPT_PATH), ("endpoint_path", &self.endpoint_path, ENDPOINT_PATH)]
-        {
+        for (setting, path, default, scripts) in [
+            ("script_path", &self.script_path, SCRIPT_PATH, &[SCRIPT_PATH][..]),
+            ("endpoint_path", &self.endpoint_path, ENDPOINT_PATH, &[SCRIPT_PATH, self.script_path.as_str()]),
+        ] {
             let is_segment = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(is_plain);
             let is_path = path.strip_prefix('/').is_some_and(|path| path.split('/').all(is_segment));
             let reason = if !is_path || path.len() > Self::PATH_BYTES_MAX {
                 "it has to be a path of letters, digits, and -._~, as /assets/site.js"
-            } else if path != default && routes::is_taken(path, &self.formats) {
+            } else if path == default {
+                continue;
+            } else if routes::is_taken(path, &self.formats) {
                 "this address has another meaning; it belongs to weir, or to one of receive.formats"
+            } else if scripts.iter().any(|script| script::is_script(script, path)) {
+                "the snippet is there"
             } else {
                 continue;
             };
             return Err(ConfigError::BadPath { setting, path: path.clone(), reason });
-        }
-        if self.script_path != SCRIPT_PATH && Scripts::built_in(self).find(&self.script_path).is_some() {
-            let (setting, path) = ("script_path", self.script_path.clone());
-            return Err(ConfigError::BadPath { setting, path, reason: "the snippet is there by itself" });
-        }
-        let is_script = |scripts: Scripts| scripts.find(&self.endpoint_path).is_some();
-        if is_script(Scripts::of(self)) || is_script(Scripts::built_in(self)) {
-            let (setting, path) = ("endpoint_path", self.endpoint_path.clone());
-            return Err(ConfigError::BadPath { setting, path, reason: "the snippet is there" });
         }
         Ok(())
     }

@@ -158,7 +158,7 @@ pub fn router(collector: Arc<Collector>, settings: &config::Receive) -> Router {
     // another: so all get the same.
     let mut script_routes = Router::new();
     for path in scripts.iter().flat_map(Scripts::paths) {
-        script_routes = script_routes.route(path, get(other.clone()));
+        script_routes = script_routes.route(&path, get(other.clone()));
     }
     let for_all = CorsLayer::new().allow_origin(Any).allow_methods([Method::GET]).max_age(PREFLIGHT_MAX_AGE).vary([]);
     let script_routes =

@@ -45,10 +45,15 @@ pub struct Scripts {
     pub full: Script,
 }
 
+/// What a script is called, whatever its text.
+struct Names {
+    stem: String,
+    suffix: &'static str,
+}
+
 /// One script, ready in every encoding.
 pub struct Script {
-    path: String,
-    versioned_path: String,
+    names: Names,
     version: String,
     integrity: String,
     plain: Bytes,
@@ -78,18 +83,17 @@ impl Scripts {
     }
 
     fn named(script_path: &str, endpoint_path: &str) -> Self {
-        // A name that the settings give need not end so.
-        let (stem, suffix) = script_path.strip_suffix(".js").map_or((script_path, ""), |stem| (stem, ".js"));
+        let [core, full] = Names::both(script_path);
         let endpoint = relative(script_path, endpoint_path);
         Self {
-            core: Script::new(stem, suffix, &CORE.replace(ENDPOINT, &endpoint)),
-            full: Script::new(&format!("{stem}.full"), suffix, &FULL.replace(ENDPOINT, &endpoint)),
+            core: Script::new(core, &CORE.replace(ENDPOINT, &endpoint)),
+            full: Script::new(full, &FULL.replace(ENDPOINT, &endpoint)),
         }
     }
 
     /// The paths under which they are now.
-    pub fn paths(&self) -> impl Iterator<Item = &str> {
-        [&self.core, &self.full].into_iter().flat_map(|script| [script.path.as_str(), &script.versioned_path])
+    pub fn paths(&self) -> impl Iterator<Item = String> {
+        [&self.core, &self.full].into_iter().flat_map(|script| [script.names.plain(), script.versioned_path()])
     }
 
     /// The script of this path. An earlier version is answered by the present one: pages that name it go on working.
@@ -98,27 +102,53 @@ impl Scripts {
     }
 }
 
+/// Whether a path means a script, where `script_path` is the name of the one.
+pub fn is_script(script_path: &str, path: &str) -> bool {
+    Names::both(script_path).iter().any(|names| names.version(path).is_some())
+}
+
+impl Names {
+    /// Of page views and calls, and of all.
+    fn both(script_path: &str) -> [Self; 2] {
+        // A name that the settings give need not end so.
+        let (stem, suffix) = script_path.strip_suffix(".js").map_or((script_path, ""), |stem| (stem, ".js"));
+        [stem.to_owned(), format!("{stem}.full")].map(|stem| Self { stem, suffix })
+    }
+
+    fn plain(&self) -> String {
+        format!("{}{}", self.stem, self.suffix)
+    }
+
+    fn versioned(&self, version: &str) -> String {
+        format!("{}.{version}{}", self.stem, self.suffix)
+    }
+
+    /// The version that a path of this script names, which is empty where it names none.
+    fn version<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let version = path.strip_prefix(&self.stem)?.strip_suffix(self.suffix)?;
+        if version.is_empty() {
+            return Some(version);
+        }
+        let version = version.strip_prefix('.')?;
+        let is_version = version.len() == VERSION_CHARS && version.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_version.then_some(version)
+    }
+}
+
 impl Script {
-    fn new(stem: &str, suffix: &str, text: &str) -> Self {
+    fn new(names: Names, text: &str) -> Self {
         let hash = Sha384::digest(text.as_bytes());
         let version = hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()[..VERSION_CHARS].to_owned();
         // One that failed, which in memory none does, would not be offered.
         let encoded = [("br", brotli(text)), ("zstd", zstd(text)), ("gzip", gzip(text))];
         let encoded = encoded.into_iter().filter_map(|(encoding, body)| Some((encoding, body.ok()?))).collect();
         let integrity = format!("sha384-{}", STANDARD.encode(hash));
-        Self {
-            path: format!("{stem}{suffix}"),
-            versioned_path: format!("{stem}.{version}{suffix}"),
-            version,
-            integrity,
-            plain: Bytes::copy_from_slice(text.as_bytes()),
-            encoded,
-        }
+        Self { names, version, integrity, plain: Bytes::copy_from_slice(text.as_bytes()), encoded }
     }
 
     /// The path that names its version.
-    pub fn versioned_path(&self) -> &str {
-        &self.versioned_path
+    pub fn versioned_path(&self) -> String {
+        self.names.versioned(&self.version)
     }
 
     /// What an `integrity` attribute says of it.
@@ -127,17 +157,11 @@ impl Script {
     }
 
     fn name(&self, path: &str) -> Option<Name> {
-        if path == self.path {
-            return Some(Name::Plain);
-        }
-        if path == self.versioned_path {
-            return Some(Name::Versioned);
-        }
-        // Another version's path differs in the version alone.
-        let (stem, suffix) = self.versioned_path.split_once(&self.version)?;
-        let version = path.strip_prefix(stem)?.strip_suffix(suffix)?;
-        let is_version = version.len() == VERSION_CHARS && version.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_version.then_some(Name::OtherVersion)
+        Some(match self.names.version(path)? {
+            "" => Name::Plain,
+            version if version == self.version => Name::Versioned,
+            _ => Name::OtherVersion,
+        })
     }
 
     /// The answer to a request with these headers.
@@ -275,8 +299,8 @@ mod tests {
         };
         assert_eq!(found("/w.js"), Some((false, Name::Plain)));
         assert_eq!(found("/w.full.js"), Some((true, Name::Plain)));
-        assert_eq!(found(scripts.core.versioned_path()), Some((false, Name::Versioned)));
-        assert_eq!(found(scripts.full.versioned_path()), Some((true, Name::Versioned)));
+        assert_eq!(found(&scripts.core.versioned_path()), Some((false, Name::Versioned)));
+        assert_eq!(found(&scripts.full.versioned_path()), Some((true, Name::Versioned)));
         assert_eq!(found("/w.00000000.js"), Some((false, Name::OtherVersion)), "of another release");
         for path in ["/w", "/w.x.js", "/w.full", "/w.0000000g.js", "/", "/w.js.js", "/x/w.js", "/w00000000.js"] {
             assert_eq!(found(path), None, "{path}");
@@ -284,7 +308,7 @@ mod tests {
         let scripts = Scripts::named("/m", "/e");
         let found = |path: &str| scripts.find(path).map(|(_, name)| name);
         assert_eq!((found("/m"), found("/m.full"), found("/m.js")), (Some(Name::Plain), Some(Name::Plain), None));
-        assert_eq!(found(scripts.full.versioned_path()), Some(Name::Versioned));
+        assert_eq!(found(&scripts.full.versioned_path()), Some(Name::Versioned));
     }
 
     #[test]

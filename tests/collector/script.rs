@@ -17,7 +17,7 @@ async fn it_has_the_names_that_the_settings_give() {
     .await;
     let own = Scripts::of(&collector.config.receive);
     let get = async |path: &str, headers: &[&str]| http::get(collector.address, path, headers).await;
-    for path in ["/assets/site.js", own.core.versioned_path(), "/w.js", "/w.full.js", "/assets/site.full.js"] {
+    for path in ["/assets/site.js", &own.core.versioned_path(), "/w.js", "/w.full.js", "/assets/site.full.js"] {
         let answer = get(path, &[]).await;
         assert_eq!((answer.status, answer.header("vary")), (200, Some("accept-encoding")), "{path}");
         // Whoever asked first: a cache may give the answer to another site.
@@ -65,7 +65,7 @@ async fn under_its_own_name_pinned_and_behind_a_prefix_it_works() {
     let core = Scripts::of(&collector.config.receive).core;
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/js-snippet/test/own-name.mjs");
     let output = Command::new(node)
-        .args([program, "--collector", &format!("http://{}", collector.address), "--script", core.versioned_path()])
+        .args([program, "--collector", &format!("http://{}", collector.address), "--script", &core.versioned_path()])
         .args(["--integrity", core.integrity(), "--endpoint", "/api/m", "--key", &collector.keys.public_key])
         .output()
         .expect("node runs");
