@@ -1,12 +1,10 @@
 //! The code of `docs/snippet.md` in the frameworks that it is for: a first view and a route become two rows.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::process::Command;
 
-use crate::support::{collector, tool};
+use crate::support::{browser, collector};
 
 /// Building the applications takes most of it.
 const TIMEOUT: Duration = Duration::from_secs(420);
@@ -19,21 +17,11 @@ struct Visited {
 }
 
 async fn check(names: &[&str], least: usize) {
-    let (Some(node), Some(_)) = (tool("WEIR_TEST_NODE"), tool("WEIR_TEST_CHROMIUM")) else { return };
+    let Some(mut program) = browser::program("tests/frameworks/run.mjs") else { return };
     let (database, collector, _journal) = collector(|_| {}).await;
-    let output = Command::new(node)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frameworks/run.mjs"))
-        .args(names)
-        .env("WEIR_URL", format!("http://{}", collector.address))
-        .env("WEIR_KEY", &collector.keys.public_key)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(TIMEOUT, output).await.expect("it ends").expect("node runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    eprintln!("{said}");
-    let visited: Vec<Visited> = serde_json::from_slice(&output.stdout).expect("what was visited");
+    let said = browser::said(browser::tell(&mut program, &collector).args(names), TIMEOUT).await;
+    eprintln!("{}", said.err);
+    let visited: Vec<Visited> = serde_json::from_str(&said.out).expect("what was visited");
     assert!(visited.len() >= least, "{visited:?}");
     database.until_stored(i64::try_from(2 * visited.len()).expect("a few")).await;
     for Visited { name, origin } in &visited {

@@ -1,10 +1,8 @@
 //! The snippet as a file: its names, its encodings, its hash.
 
-use std::process::Command;
-
 use weir::receive::script::Scripts;
 
-use crate::support::{collector, http, tool};
+use crate::support::{browser, collector, http};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_has_the_names_that_the_settings_give() {
@@ -54,22 +52,17 @@ async fn it_has_the_names_that_the_settings_give() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn under_its_own_name_pinned_and_behind_a_prefix_it_works() {
-    let (Some(node), Some(_)) = (tool("WEIR_TEST_NODE"), tool("WEIR_TEST_CHROMIUM")) else {
-        return;
-    };
+    let Some(mut program) = browser::program("js-snippet/test/own-name.mjs") else { return };
     let (database, collector, _journal) = collector(|config| {
         config.receive.script_path = "/assets/site.js".to_owned();
         config.receive.endpoint_path = "/api/m".to_owned();
     })
     .await;
     let core = Scripts::of(&collector.config.receive).core;
-    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/js-snippet/test/own-name.mjs");
-    let output = Command::new(node)
-        .args([program, "--collector", &format!("http://{}", collector.address), "--script", &core.versioned_path()])
-        .args(["--integrity", core.integrity(), "--endpoint", "/api/m", "--key", &collector.keys.public_key])
-        .output()
-        .expect("node runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let program = program
+        .args(["--collector", &format!("http://{}", collector.address), "--script", &core.versioned_path()])
+        .args(["--integrity", core.integrity(), "--endpoint", "/api/m", "--key", &collector.keys.public_key]);
+    browser::said(program, browser::TIMEOUT).await;
     database.until_stored(1).await;
     assert_eq!(database.rows("select kind || ' ' || path from analytics.events").await, ["page /"]);
     collector.stop().await;

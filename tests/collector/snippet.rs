@@ -1,15 +1,11 @@
 //! The snippet in a real Chromium: a page per behaviour, and the rows that come of it.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::process::Command;
 
-use crate::support::{TestCollector, TestDatabase, collector, tool};
+use crate::support::{TestCollector, TestDatabase, browser, collector, tool};
 
-/// With a start of Chromium.
-const BROWSER_TIMEOUT: Duration = Duration::from_secs(90);
 /// From the browser's end to the last of its rows.
 const ROWS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -17,23 +13,14 @@ const ROWS_WITHIN: Duration = Duration::from_secs(10);
 const VITALS_TOLERANCE_MS: f64 = 1.0;
 const CLS_TOLERANCE: f64 = 1e-6;
 
-/// Runs a script of the snippet's tests, with its arguments, with a collector of its own and gives what it said; `None` if this machine cannot.
+/// Runs a script of the snippet's tests, with its arguments, with a collector of its own and gives what it said; `None` if this
+/// machine cannot.
 async fn run(script: &[&str]) -> Option<(TestDatabase, TestCollector, tempfile::TempDir, String)> {
-    let (Some(node), Some(_)) = (tool("WEIR_TEST_NODE"), tool("WEIR_TEST_CHROMIUM")) else {
-        return None;
-    };
+    let (name, arguments) = script.split_first()?;
+    let mut program = browser::program(&format!("js-snippet/test/{name}"))?;
     let (database, collector, journal) = collector(|_| {}).await;
-    let output = Command::new(node)
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/js-snippet/test"))
-        .args(script)
-        .env("WEIR_URL", format!("http://{}", collector.address))
-        .env("WEIR_KEY", &collector.keys.public_key)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(BROWSER_TIMEOUT, output).await.expect("the browser ends").expect("node runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some((database, collector, journal, String::from_utf8_lossy(&output.stdout).into_owned()))
+    let said = browser::said(browser::tell(&mut program, &collector).args(arguments), browser::TIMEOUT).await;
+    Some((database, collector, journal, said.out))
 }
 
 /// The rows, once there are `least` and a second brings no more.

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::process::Command;
 
-use crate::sdk::{ALIAS, sdk, start};
-use crate::support::{TestCollector, TestDatabase, tool};
+use crate::sdk::{ALIAS, start};
+use crate::support::{TestCollector, TestDatabase, browser, tool};
 
 /// A visit takes some eight seconds, most of it waiting for trackers that wait.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(150);
@@ -42,22 +40,12 @@ struct Tracker {
 }
 
 async fn visit(collector: &TestCollector, rounds: u32) -> Option<Vec<Tracker>> {
-    let (node, umami) = (tool("WEIR_TEST_NODE")?, tool("WEIR_TEST_UMAMI")?);
-    tool("WEIR_TEST_CHROMIUM")?;
-    let output = Command::new(node)
-        .arg(sdk("trackers.mjs"))
-        .arg(rounds.to_string())
-        .env("WEIR_URL", format!("http://{}", collector.address))
-        .env("WEIR_KEY", &collector.keys.public_key)
-        .env("WEIR_ALIAS", ALIAS)
-        .env("WEIR_TEST_UMAMI", umami)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+    let umami = tool("WEIR_TEST_UMAMI")?;
+    let mut program = browser::program("tests/sdk/trackers.mjs")?;
+    let program = browser::tell(&mut program, collector).arg(rounds.to_string());
+    let program = program.env("WEIR_ALIAS", ALIAS).env("WEIR_TEST_UMAMI", umami);
     let timeout = ROUND_TIMEOUT * if rounds > 1 { 2 * rounds } else { 1 };
-    let output = tokio::time::timeout(timeout, output).await.expect("the browser ends").expect("node runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(serde_json::from_slice(&output.stdout).expect("what was seen"))
+    Some(serde_json::from_str(&browser::said(program, timeout).await.out).expect("what was seen"))
 }
 
 /// The views of each page by the first part of its path, once a second brings no more.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha384};
 
 use crate::support::http::{self, Answer};
-use crate::support::{connect, eventually, tool};
+use crate::support::{browser, connect, eventually};
 
 struct Up {
     child: Child,
@@ -197,18 +197,12 @@ async fn commands_find_the_database_of_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_real_browser_sends_arrives() {
-    let (Some(node), Some(_)) = (tool("WEIR_TEST_NODE"), tool("WEIR_TEST_CHROMIUM")) else {
-        return;
-    };
+    let Some(mut program) = browser::program("js-snippet/test/browser.mjs") else { return };
     let directory = data_dir();
     let up = Up::start(&directory.path().join("weir-data"));
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/js-snippet/test/browser.mjs");
-    let output = Command::new(node)
-        .args([script, "--collector", up.text("url"), "--key", up.text("public_key")])
-        .output()
-        .expect("node runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let expected: Vec<Value> = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+    let program = program.args(["--collector", up.text("url"), "--key", up.text("public_key")]);
+    let said = browser::said(program, browser::TIMEOUT).await;
+    let expected: Vec<Value> = serde_json::from_str(&said.out).expect("one line of JSON");
     assert!(expected.len() >= 7);
     up.until_stored(expected.len() as i64).await;
 
@@ -241,13 +235,9 @@ async fn what_a_real_browser_sends_arrives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_shows_what_is_done_on_it_as_rows() {
-    let (Some(node), Some(_)) = (tool("WEIR_TEST_NODE"), tool("WEIR_TEST_CHROMIUM")) else {
-        return;
-    };
+    let Some(mut program) = browser::program("js-snippet/test/demo.mjs") else { return };
     let directory = data_dir();
     let up = Up::start(&directory.path().join("weir-data"));
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/js-snippet/test/demo.mjs");
-    let output = Command::new(node).args([script, "--admin", up.text("admin_url")]).output().expect("node runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    browser::said(program.args(["--admin", up.text("admin_url")]), browser::TIMEOUT).await;
     up.interrupt();
 }
