@@ -3,6 +3,7 @@
 //! Read from defaults, then `weir.toml`, then the environment: `WEIR_<TABLE>__<NAME>`, as `WEIR_RECEIVE__LISTEN`, and
 //! `DATABASE_URL`. Checked whole before anything starts.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ use crate::receive::routes;
 use crate::receive::script::{self, ENDPOINT_PATH, SCRIPT_PATH};
 use crate::retention::period::Period;
 use crate::retention::policy;
+use crate::sync::settings as sync;
 
 /// Read if it is there.
 const DEFAULT_FILE: &str = "weir.toml";
@@ -37,6 +39,8 @@ pub struct Config {
     pub flush: Flush,
     pub rollup: Rollup,
     pub retention: Retention,
+    /// Other data, each source by its name.
+    pub sync: BTreeMap<String, sync::Source>,
 }
 
 /// Where the rows go.
@@ -418,6 +422,8 @@ pub enum ConfigError {
         "rule {place} of retention.rules never decides, because rule {earlier} takes all that it names: put it first"
     )]
     ShadowedRule { place: usize, earlier: usize },
+    #[error("[sync.{name}]: {reason}")]
+    BadSync { name: String, reason: String },
     #[error("receive.tls_certificate and receive.tls_key go together: one of them is missing")]
     HalfTls,
     // Without the token: errors are printed and logged.
@@ -441,6 +447,7 @@ impl Config {
         let mut config: Self = figment.extract().map_err(|error| ConfigError::Unreadable(Box::new(error)))?;
         if let Some(beside) = file.and_then(Path::parent) {
             config.rollup.dir = beside.join(&config.rollup.dir);
+            config.sync.values_mut().for_each(|source| source.stand_beside(beside));
         }
         Ok(config)
     }
@@ -458,6 +465,7 @@ impl Config {
         self.receive.tls()?;
         self.receive.check_paths()?;
         self.retention.check()?;
+        sync::check(&self.sync)?;
         at_least("receive.connections_max", self.receive.connections_max as u64, 1, "nobody could connect")?;
         at_least("receive.body_bytes_max", self.receive.body_bytes_max as u64, 1024, "no event would fit")?;
         at_least(

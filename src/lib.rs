@@ -33,6 +33,7 @@ pub mod housekeeping;
 pub mod retention;
 
 pub mod rollup;
+pub mod sync;
 
 pub mod admin;
 pub mod demo;
@@ -45,6 +46,7 @@ pub mod entropy;
 pub mod rate;
 pub mod reload;
 pub mod run;
+pub mod schedule;
 
 pub mod cli;
 pub mod cluster;

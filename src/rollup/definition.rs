@@ -29,7 +29,7 @@ use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use super::header::Reader;
-use super::schedule::Schedule;
+use crate::schedule::Schedule;
 
 /// A definition is written by hand.
 pub const FILE_BYTES_MAX: u64 = 256 * 1024;

@@ -32,7 +32,6 @@ pub mod recompute;
 pub mod refresh;
 pub mod run;
 pub mod runner;
-pub mod schedule;
 pub mod swap;
 
 use deadpool_postgres::Transaction;

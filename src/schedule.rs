@@ -1,4 +1,4 @@
-//! When a rollup runs: at most so often, or by cron.
+//! When something runs: at most so often, or by cron.
 
 use std::str::FromStr;
 
