@@ -131,6 +131,11 @@ impl Accounting {
         self.books().totals.iter().map(|(source, balance)| (source.clone(), *balance)).collect()
     }
 
+    /// Events that are promised and nowhere else than in the journal.
+    pub fn pending(&self) -> u64 {
+        self.books().totals.values().map(Balance::pending).sum()
+    }
+
     /// Where the events of every segment are.
     pub fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();

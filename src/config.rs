@@ -21,7 +21,7 @@ use crate::retention::policy;
 use crate::sync::settings as sync;
 
 /// Read if it is there.
-const DEFAULT_FILE: &str = "weir.toml";
+pub const DEFAULT_FILE: &str = "weir.toml";
 
 /// Segments in memory: small, because they go as soon as they are applied.
 pub const MEMORY_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
@@ -450,6 +450,17 @@ impl Config {
             config.sync.values_mut().for_each(|source| source.stand_beside(beside));
         }
         Ok(config)
+    }
+
+    /// Taps whose directory is not set have one in the data directory.
+    pub fn place_taps(&mut self, data_dir: &Path) {
+        for (name, source) in &mut self.sync {
+            if let sync::Source::Singer(singer) = source
+                && singer.dir.as_os_str().is_empty()
+            {
+                singer.dir = data_dir.join("sync").join(name);
+            }
+        }
     }
 
     /// Checks what types cannot say.

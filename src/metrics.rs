@@ -291,6 +291,29 @@ impl Metrics {
         self.set_labelled("weir_rollup_lag_seconds", help, "rollup", name, lag_s);
     }
 
+    /// A run of a source has ended: records taken and rejected, or that it failed.
+    pub fn sync_ran(&self, name: &str, done: Option<(u64, u64)>) {
+        let register = Register(&self.recorder);
+        let label = || vec![Label::new("source", name.to_owned())];
+        let failures = register.counter_with("weir_sync_failures_total", "Runs of sources that failed.", label());
+        let rows = register.counter_with("weir_sync_rows_total", "Records of sources that became rows.", label());
+        let help = "Records of sources that fit no table: see sync.rejects.";
+        let rejected = register.counter_with("weir_sync_rejected_total", help, label());
+        match done {
+            Some((taken, refused)) => {
+                rows.increment(taken);
+                rejected.increment(refused);
+            }
+            None => failures.increment(1),
+        }
+    }
+
+    /// When the last run of a source succeeded, Unix seconds.
+    pub fn sync_is(&self, name: &str, succeeded_s: i64) {
+        let help = "When the last run of a source succeeded, Unix time.";
+        self.set_labelled("weir_sync_last_success_timestamp_seconds", help, "source", name, succeeded_s as f64);
+    }
+
     /// Whether this collector looks after rollups.
     pub fn rollup_leads(&self, is_leader: bool) {
         let help = "Whether this collector looks after rollups: 1 at one of all.";

@@ -43,6 +43,7 @@ use crate::retention::task::Retention;
 use crate::rollup::library::Library;
 use crate::rollup::runner::Runner;
 use crate::sources::WriteKeys;
+use crate::sync::task::Taps;
 
 /// After the requests: what is left in the journal may take this long to reach the database. The rest stays there.
 const FLUSH_DRAIN: Duration = Duration::from_secs(10);
@@ -121,6 +122,7 @@ pub struct Running {
     housekeeping: Task,
     retention: Task,
     rollups: Task,
+    taps: Task,
     flush_thread: JoinHandle<()>,
     /// Cancelled when the lanes' thread ends, however it ends.
     flush_ended: CancellationToken,
@@ -278,6 +280,8 @@ impl Running {
         let retention = spawn_retention(&config, &world, &core.shared, &core.partitions, &metrics);
 
         let rollups = spawn_rollups(&config, &core.shared, &metrics)?;
+        let taps = Taps::new(&config, Arc::clone(&world.clock), Arc::clone(&metrics), core.shared.prepared.clone());
+        let taps = Task::spawn(|stop| taps.run(stop));
 
         let memory = MemoryBudget::new(config.receive.memory_bytes_max);
         let operator = Arc::new(Operator {
@@ -322,6 +326,7 @@ impl Running {
             housekeeping,
             retention,
             rollups,
+            taps,
             flush_thread,
             flush_ended,
             flush_abort,
@@ -343,6 +348,7 @@ impl Running {
             () = self.housekeeping.ended() => Err(RunError::Thread("housekeeping")),
             () = self.retention.ended() => Err(RunError::Thread("retention")),
             () = self.rollups.ended() => Err(RunError::Thread("the rollups' runner")),
+            () = self.taps.ended() => Err(RunError::Thread("the taps' runner")),
         };
         self.stop(result).await
     }
@@ -354,6 +360,7 @@ impl Running {
         self.retention.stop().await;
         // A run that is cut off leaves everything as it was.
         self.rollups.stop().await;
+        self.taps.stop().await;
         self.public_server.stop().await;
         self.journal.close();
         if !self.journal_ended.is_terminated() {
@@ -419,6 +426,7 @@ fn spawn_rollups(config: &Config, shared: &Shared, metrics: &Arc<Metrics>) -> Re
         concurrency: config.rollup.concurrency,
         prepared: shared.prepared.clone(),
         metrics: Arc::clone(metrics),
+        accounting: Arc::clone(&shared.accounting),
     };
     Ok(Task::spawn(|stop| runner.run(stop)))
 }

@@ -8,6 +8,7 @@ mod partitions;
 mod rollup;
 mod start;
 mod sync;
+mod tap;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -226,6 +227,49 @@ enum SyncCommand {
         /// The source's name; where the settings have no such source, it gets a schema of that name.
         name: String,
     },
+    /// Install a Singer tap, ask for its settings, select its streams, and declare it in the settings.
+    Add(AddArgs),
+    /// Run a tap now, from where its last run ended.
+    Run { name: String },
+    /// Show all sources, and how their last runs went.
+    List,
+    /// Show how the last run of a tap went, and what it said.
+    Log { name: String },
+    /// Show records that fit no table, newest first, with the reason.
+    Rejects {
+        name: String,
+        #[arg(long, default_value_t = 20, value_name = "RECORDS")]
+        limit: u32,
+    },
+    /// Let a tap read everything again with its next run.
+    Resync { name: String },
+}
+
+#[derive(Debug, Args)]
+struct AddArgs {
+    /// What it is called, and the schema of its tables.
+    name: String,
+    /// The tap's program, as tap-stripe; with a / it is a path, and nothing is installed.
+    #[arg(long)]
+    tap: String,
+    /// The package on PyPI, where that has another name, or with a version: tap-stripe==3.3.0.
+    #[arg(long)]
+    package: Option<String>,
+    /// The tap's settings, a JSON file; without it what is missing is asked for.
+    #[arg(long, value_name = "FILE")]
+    tap_config: Option<PathBuf>,
+    /// Read only this stream; may be repeated.
+    #[arg(long)]
+    stream: Vec<String>,
+    /// How often it runs beside a collector, as 1h, or cron's five fields; without it only by hand.
+    #[arg(long, default_value = "")]
+    every: String,
+    /// Where it lives; without it `DATA_DIR/sync/NAME`.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// The Python to make its environment with.
+    #[arg(long, value_name = "PROGRAM")]
+    python: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -244,7 +288,8 @@ enum GeoCommand {
 impl Cli {
     /// Does what was asked.
     pub async fn run(self) -> anyhow::Result<()> {
-        let config = Config::load(self.config.as_deref())?;
+        let mut config = Config::load(self.config.as_deref())?;
+        config.place_taps(&self.data_dir);
         match self.command {
             Command::Up { listen, json } => start::up(config, &self.data_dir, &listen, json).await,
             Command::Serve { listen } => start::serve(config, &listen).await,
@@ -278,7 +323,16 @@ impl Cli {
                 };
                 rollup::rollup(&database(&settings, &self.data_dir)?, &library, command).await
             }
-            Command::Sync(command) => sync::sync(&database(&config, &self.data_dir)?, &config, command).await,
+            Command::Sync(SyncCommand::Add(args)) => {
+                config.check()?;
+                let dir = self.data_dir.join("sync").join(&args.name);
+                let file = self.config.unwrap_or_else(|| PathBuf::from(crate::config::DEFAULT_FILE));
+                tokio::task::spawn_blocking(move || tap::add(&config, &file, dir, &args)).await?
+            }
+            Command::Sync(command) => {
+                config.check()?;
+                sync::sync(&database(&config, &self.data_dir)?, &config, command).await
+            }
             Command::Geo(GeoCommand::Fetch { city, dir }) => {
                 let dir = dir.unwrap_or_else(|| self.data_dir.join("geo"));
                 tokio::task::spawn_blocking(move || geo::fetch(&dir, city)).await?

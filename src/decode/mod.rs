@@ -6,7 +6,7 @@
 pub mod cloudevents;
 pub mod ga4;
 pub mod goatcounter;
-mod json;
+pub(crate) mod json;
 pub mod matomo;
 pub mod native;
 pub mod object;

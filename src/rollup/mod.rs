@@ -21,6 +21,7 @@
 //! Any number of collectors may run; one of them at a time looks after rollups ([`runner`]). Should two believe it is them,
 //! work is done twice, and the result is the same.
 
+pub mod budget;
 pub mod catalog;
 pub mod check;
 pub mod definition;

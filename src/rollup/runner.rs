@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Object, Transaction};
 use jiff::Timestamp;
@@ -13,11 +13,13 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Budget;
 use super::catalog::{self, Known};
 use super::library::Library;
 use super::plan;
 use super::run::{Ran, run};
 use super::{RollupError, check, dispatch};
+use crate::accounting::Accounting;
 use crate::database::{Database, DatabaseError, advisory};
 use crate::metrics::Metrics;
 use crate::reload::Stamp;
@@ -48,10 +50,12 @@ pub struct Runner {
     /// Set once the database has weir's schema.
     pub prepared: CancellationToken,
     pub metrics: Arc<Metrics>,
+    /// How many events wait for the flush.
+    pub accounting: Arc<Accounting>,
 }
 
 /// What a rollup's task gives back.
-type Ended = (Known, Result<Ran, RollupError>);
+type Ended = (Known, Duration, Result<Ran, RollupError>);
 
 impl Runner {
     /// Works until `stop`.
@@ -97,14 +101,16 @@ impl Runner {
         let mut runs: JoinSet<Ended> = JoinSet::new();
         let mut running = HashSet::new();
         let mut followed = Followed::default();
+        let mut budget = Budget::new(Instant::now());
         for count in 0_u64.. {
             loop {
                 tokio::select! {
                     _ = ticks.tick() => break,
                     () = stop.cancelled() => return Ok(()),
                     Some(ended) = runs.join_next() => match ended {
-                        Ok((rollup, result)) => {
+                        Ok((rollup, took, result)) => {
                             running.remove(&rollup.id);
+                            budget.spend(took, self.accounting.pending());
                             self.note(&rollup, &result);
                         }
                         // A panic has been told on stderr; which rollup it was, nobody knows any more.
@@ -138,11 +144,15 @@ impl Runner {
                     let was_first = other.started.is_some() && other.started > rollup.started;
                     is_under_way && !was_first || other.fill > 0 && other.failures == 0
                 });
-                if !waits && running.len() < self.concurrency && running.insert(rollup.id) {
+                let may_begin = !waits
+                    && running.len() < self.concurrency
+                    && budget.may_begin(self.accounting.pending(), Instant::now());
+                if may_begin && running.insert(rollup.id) {
                     let (database, rollup) = (self.database.clone(), Known::clone(rollup));
                     runs.spawn(async move {
+                        let began = Instant::now();
                         let result = run(&database, &rollup, Some(RUN_BUDGET)).await;
-                        (rollup, result)
+                        (rollup, began.elapsed(), result)
                     });
                 }
             }

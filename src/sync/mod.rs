@@ -4,3 +4,5 @@
 //! application's PostgreSQL. What is known of them is in the schema `sync`; their rows are in a schema for each.
 
 pub mod settings;
+pub mod singer;
+pub mod task;

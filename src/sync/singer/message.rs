@@ -1,0 +1,179 @@
+//! Singer's messages: one JSON object a line, as in the specification 0.3.0 (github.com/singer-io/getting-started).
+//!
+//! ```text
+//! {"type":"SCHEMA","stream":"users","schema":{"properties":{"id":{"type":"integer"}}},"key_properties":["id"]}
+//! {"type":"RECORD","stream":"users","record":{"id":1},"time_extracted":"2026-11-26T10:00:00Z","version":1}
+//! {"type":"STATE","value":{"bookmarks":{"users":1}}}
+//! {"type":"ACTIVATE_VERSION","stream":"users","version":1}
+//! ```
+//!
+//! `type` may be written in any case. The last message is singer-python's: all rows of older versions are gone. `BATCH`, the
+//! Meltano SDK's way to name files instead of rows, is refused: ignoring it would lose them. Types that nobody knows are
+//! counted, as the specification asks.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// One line.
+#[derive(Debug)]
+pub enum Message<'a> {
+    Schema { stream: Cow<'a, str>, schema: &'a str, key: Vec<String> },
+    Record(Record<'a>),
+    State(&'a str),
+    ActivateVersion { stream: Cow<'a, str>, version: i64 },
+    Batch,
+    Other(Cow<'a, str>),
+}
+
+/// A row.
+#[derive(Debug)]
+pub struct Record<'a> {
+    pub stream: Cow<'a, str>,
+    /// An object.
+    pub record: &'a str,
+    pub version: Option<i64>,
+    /// When the tap read it, as it says.
+    pub extracted: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    stream: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    schema: Option<&'a RawValue>,
+    #[serde(default)]
+    key_properties: Option<Vec<String>>,
+    #[serde(borrow, default)]
+    record: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    value: Option<&'a RawValue>,
+    #[serde(default)]
+    version: Option<i64>,
+    #[serde(borrow, default)]
+    time_extracted: Option<Cow<'a, str>>,
+}
+
+/// A member that is there, be it null: a STATE may be.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// Reads one line.
+///
+/// # Errors
+/// Why it is no message.
+pub fn read(line: &str) -> Result<Message<'_>, String> {
+    let wire: Wire = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let lacks = |member: &str| format!("a {} has no {member}", wire.kind);
+    let object = |raw: Option<&'_ RawValue>, member| match raw.map(RawValue::get) {
+        Some(text) if text.starts_with('{') => Ok(()),
+        _ => Err(format!("{}: an object is expected", lacks(member))),
+    };
+    if wire.kind.eq_ignore_ascii_case("RECORD") {
+        object(wire.record, "record")?;
+        let (Some(stream), Some(record)) = (wire.stream, wire.record) else {
+            return Err("a RECORD has no stream".to_owned());
+        };
+        let record = record.get();
+        return Ok(Message::Record(Record { stream, record, version: wire.version, extracted: wire.time_extracted }));
+    }
+    if wire.kind.eq_ignore_ascii_case("STATE") {
+        return Ok(Message::State(wire.value.ok_or_else(|| lacks("value"))?.get()));
+    }
+    if wire.kind.eq_ignore_ascii_case("SCHEMA") {
+        object(wire.schema, "schema")?;
+        let (Some(stream), Some(schema)) = (wire.stream, wire.schema) else {
+            return Err("a SCHEMA has no stream".to_owned());
+        };
+        return Ok(Message::Schema { stream, schema: schema.get(), key: wire.key_properties.unwrap_or_default() });
+    }
+    if wire.kind.eq_ignore_ascii_case("ACTIVATE_VERSION") {
+        let version = wire.version.ok_or_else(|| lacks("version"))?;
+        let stream = wire.stream.ok_or_else(|| "an ACTIVATE_VERSION has no stream".to_owned())?;
+        return Ok(Message::ActivateVersion { stream, version });
+    }
+    if wire.kind.eq_ignore_ascii_case("BATCH") {
+        return Ok(Message::Batch);
+    }
+    Ok(Message::Other(wire.kind))
+}
+
+/// An object's members in order, the values as they are written.
+pub struct Members<'a>(pub Vec<(Cow<'a, str>, &'a str)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(name) = map.next_key::<Name>()? {
+            members.push((name.0, map.next_value::<&RawValue>()?.get()));
+        }
+        Ok(Members(members))
+    }
+}
+
+/// Borrows unless it holds escapes.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_read_in_any_case_and_with_strangers() {
+        let read = |line| read(line).expect(line);
+        assert!(matches!(
+            read(r#"{"type":"record","stream":"a","record":{"b":1},"version":3,"new":[]}"#),
+            Message::Record(Record { record: r#"{"b":1}"#, version: Some(3), .. })
+        ));
+        assert!(matches!(read(r#"{"type":"STATE","value":null}"#), Message::State("null")));
+        assert!(matches!(read(r#"{"type":"Schema","stream":"a","schema":{}}"#), Message::Schema { key, .. } if key.is_empty()));
+        assert!(matches!(read(r#"{"type":"BATCH"}"#), Message::Batch));
+        assert!(matches!(read(r#"{"type":"CONTROL"}"#), Message::Other(kind) if kind == "CONTROL"));
+    }
+
+    #[test]
+    fn what_is_no_message_is_told() {
+        for (line, said) in [
+            ("INFO: starting", "expected value"),
+            ("{}", "type"),
+            (r#"{"type":"RECORD","record":{}}"#, "no stream"),
+            (r#"{"type":"RECORD","stream":"a"}"#, "no record"),
+            (r#"{"type":"RECORD","stream":"a","record":[1]}"#, "an object is expected"),
+            (r#"{"type":"RECORD","stream":"a","record":{"a":NaN}}"#, "expected"),
+            (r#"{"type":"STATE"}"#, "no value"),
+            (r#"{"type":"ACTIVATE_VERSION","stream":"a"}"#, "no version"),
+        ] {
+            let error = read(line).expect_err(line);
+            assert!(error.contains(said), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn members_keep_their_text() {
+        let members: Members = serde_json::from_str(r#"{"a":1.50,"b\n":[ 1 ],"c":"x"}"#).expect("an object");
+        let expected = [("a", "1.50"), ("b\n", "[ 1 ]"), ("c", "\"x\"")];
+        assert_eq!(members.0, expected.map(|(name, value)| (Cow::from(name), value)));
+    }
+}

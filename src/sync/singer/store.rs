@@ -1,0 +1,334 @@
+//! The flush: rows, rejects and STATE in one transaction, so that a crash neither skips nor repeats.
+//!
+//! ```text
+//! begin
+//!   this run may write: sync.sources has its number, and is locked        another run has taken over: refused
+//!   each stream   COPY into a temporary table; the newest row of each key goes to the stream's table
+//!   each stream   rows of older versions are marked or deleted, where the tap says that they are gone
+//!   sync.rejects, sync.runs, and the last STATE that was read before the flush
+//! commit
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use deadpool_postgres::Transaction;
+use futures_util::SinkExt;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::SingerError;
+use super::stream::{Rows, Stream, Table, Wider};
+use super::table::{self, quoted};
+use crate::database::Database;
+use crate::sync::settings::OnDelete;
+
+/// Waiting longer for a lock would make others queue behind it.
+const LOCK_TIMEOUT_MS: u32 = 5_000;
+/// A batch is merged in seconds.
+const STATEMENT_TIMEOUT_MS: u32 = 10 * 60 * 1_000;
+const IDLE_TIMEOUT_MS: u32 = 60_000;
+/// One message of COPY.
+const COPY_BYTES: usize = 256 * 1024;
+
+/// A run: who writes, and where to.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub source: String,
+    pub schema: String,
+    pub id: i64,
+    pub on_delete: OnDelete,
+}
+
+/// What a flush has to write.
+pub struct Batch<'a> {
+    pub streams: &'a BTreeMap<String, Stream>,
+    /// Lines that are no messages, with the reason.
+    pub strangers: &'a [(String, String)],
+    pub state: Option<&'a str>,
+    /// Of each stream, records that PostgreSQL refuses.
+    pub left_out: &'a HashMap<String, HashMap<usize, String>>,
+    /// Of the whole run, with this batch.
+    pub rejected_max: u64,
+}
+
+/// What a flush came to.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Flushed {
+    pub rows: u64,
+    pub rejected: u64,
+}
+
+/// Why a batch was not committed, and what to do about it.
+pub enum Obstacle {
+    /// The stream's columns have to become wider first.
+    Narrow(String, Wider),
+    /// PostgreSQL refuses a row of the stream.
+    Refused(String, SingerError),
+    Other(SingerError),
+}
+
+impl<E: Into<SingerError>> From<E> for Obstacle {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// How a transaction of a sync begins.
+pub async fn begin(transaction: &Transaction<'_>) -> Result<(), SingerError> {
+    let settings = format!(
+        "set transaction isolation level read committed; set local timezone = 'UTC'; set local datestyle = 'ISO, YMD';
+         set local lock_timeout = {LOCK_TIMEOUT_MS}; set local statement_timeout = {STATEMENT_TIMEOUT_MS};
+         set local idle_in_transaction_session_timeout = {IDLE_TIMEOUT_MS}"
+    );
+    Ok(transaction.batch_execute(&settings).await?)
+}
+
+impl Run {
+    /// Registers a run; whatever wrote before may not any more. Returns it with the STATE that it goes on from.
+    pub async fn start(
+        database: &Database,
+        source: &str,
+        schema: &str,
+        on_delete: OnDelete,
+    ) -> Result<(Self, Option<String>), SingerError> {
+        let mut client = database.client().await?;
+        let transaction = client.transaction().await?;
+        begin(&transaction).await?;
+        let mut sql = "insert into sync.sources (source, kind, schema) values ($1, 'singer', $2) on conflict do nothing";
+        transaction.execute_typed(sql, &[(&source, Type::TEXT), (&schema, Type::TEXT)]).await?;
+        sql = "select kind, schema, state::text from sync.sources where source = $1 for update";
+        let row = transaction.query_typed_one(sql, &[(&source, Type::TEXT)]).await?;
+        let (kind, known): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        if kind != "singer" {
+            return Err(SingerError::OtherKind { name: source.to_owned(), kind });
+        }
+        if known != schema {
+            return Err(SingerError::Moved { name: source.to_owned(), schema: schema.to_owned(), known });
+        }
+        let state: Option<String> = row.try_get(2)?;
+        transaction.batch_execute(&format!("create schema if not exists {}", quoted(schema))).await?;
+        sql = "update sync.runs set outcome = 'lost', finished_at = seen_at where source = $1 and outcome = 'running'";
+        transaction.execute_typed(sql, &[(&source, Type::TEXT)]).await?;
+        sql = "insert into sync.runs (source) values ($1) returning run_id";
+        let id: i64 = transaction.query_typed_one(sql, &[(&source, Type::TEXT)]).await?.try_get(0)?;
+        sql = "update sync.sources set run_id = $2 where source = $1";
+        transaction.execute_typed(sql, &[(&source, Type::TEXT), (&id, Type::INT8)]).await?;
+        sql = "delete from sync.runs where source = $1
+                and run_id <= (select run_id from sync.runs where source = $1 order by run_id desc offset 1000 limit 1)";
+        transaction.execute_typed(sql, &[(&source, Type::TEXT)]).await?;
+        transaction.commit().await?;
+        let run = Self { source: source.to_owned(), schema: schema.to_owned(), id, on_delete };
+        Ok((run, state))
+    }
+
+    /// Notes how the run ended; what it wrote stays.
+    pub async fn finish(&self, database: &Database, error: Option<&str>, log: Option<&str>) -> Result<(), SingerError> {
+        let client = database.client().await?;
+        let sql = "update sync.runs set outcome = case when $2::text is null then 'done' else 'failed' end, error = $2,
+                          log = $3, finished_at = clock_timestamp(), seen_at = clock_timestamp()
+                    where run_id = $1 and outcome = 'running'";
+        client.execute_typed(sql, &[(&self.id, Type::INT8), (&error, Type::TEXT), (&log, Type::TEXT)]).await?;
+        Ok(())
+    }
+
+    /// Locks the source for this transaction, if the run may still write.
+    pub async fn fence(&self, transaction: &Transaction<'_>) -> Result<(), SingerError> {
+        let sql = "select from sync.sources where source = $1 and run_id = $2 for update";
+        let rows = transaction.query_typed(sql, &[(&self.source, Type::TEXT), (&self.id, Type::INT8)]).await?;
+        if rows.is_empty() { Err(SingerError::TakenOver(self.source.clone())) } else { Ok(()) }
+    }
+
+    /// Writes a batch, or nothing of it.
+    pub async fn write(&self, database: &Database, batch: &Batch<'_>) -> Result<Flushed, Obstacle> {
+        let mut encoded = Vec::new();
+        let none = HashMap::new();
+        for (name, stream) in batch.streams.iter().filter(|(_, stream)| !stream.is_empty()) {
+            let rows = stream.encode(batch.left_out.get(name).unwrap_or(&none));
+            encoded.push((name, stream, rows.map_err(|wider| Obstacle::Narrow(name.clone(), wider))?));
+        }
+        let rejected = encoded.iter().map(|(.., rows)| rows.rejects.len()).sum::<usize>() + batch.strangers.len();
+        let flushed = Flushed {
+            rows: encoded.iter().map(|(.., rows)| rows.rows.len() as u64).sum(),
+            rejected: rejected as u64,
+        };
+        if flushed.rejected > batch.rejected_max {
+            let first = encoded.iter().find_map(|(.., rows)| rows.rejects.first()).map(|(_, reason)| reason);
+            let first = first.or(batch.strangers.first().map(|(_, reason)| reason)).cloned();
+            return Err(SingerError::TooManyRejects(first.unwrap_or_default()).into());
+        }
+        let mut client = database.client().await?;
+        let transaction = client.transaction().await?;
+        begin(&transaction).await?;
+        self.fence(&transaction).await?;
+        for (number, (name, stream, rows)) in encoded.iter().enumerate() {
+            let copied = copy(&transaction, &stream.table, number, rows, 0..rows.rows.len()).await;
+            copied.map_err(|error| obstacle(name, error))?;
+        }
+        for (_, stream) in batch.streams {
+            if let Some(version) = stream.activated {
+                self.activate(&transaction, &stream.table, version).await?;
+            }
+        }
+        self.write_rejects(&transaction, batch, &encoded).await?;
+        let sql = "update sync.runs set rows = rows + $2, rejected = rejected + $3, seen_at = clock_timestamp() where run_id = $1";
+        let (rows, rejected) = (flushed.rows as i64, flushed.rejected as i64);
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&self.id, Type::INT8), (&rows, Type::INT8), (&rejected, Type::INT8)];
+        transaction.execute_typed(sql, &parameters).await?;
+        if let Some(state) = batch.state {
+            let sql = "update sync.sources set state = $2::text::jsonb where source = $1";
+            transaction.execute_typed(sql, &[(&self.source, Type::TEXT), (&state, Type::TEXT)]).await?;
+        }
+        transaction.commit().await?;
+        Ok(flushed)
+    }
+
+    /// Whether PostgreSQL would take these rows of one stream. Nothing is written.
+    pub async fn probe(
+        &self,
+        database: &Database,
+        stream: &Stream,
+        rows: &Rows,
+        range: std::ops::Range<usize>,
+    ) -> Result<Option<String>, SingerError> {
+        let mut client = database.client().await?;
+        let transaction = client.transaction().await?;
+        begin(&transaction).await?;
+        match copy(&transaction, &stream.table, 0, rows, range).await {
+            Ok(()) => Ok(None),
+            Err(error) if is_of_data(&error) => Ok(Some(said(&error))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Rows of versions before this one are not there any more.
+    async fn activate(&self, transaction: &Transaction<'_>, table: &Table, version: i64) -> Result<(), SingerError> {
+        let full = table.full_name();
+        // Without a key each version has rows of its own: marked, they would only make the table longer each time.
+        let sql = if self.on_delete == OnDelete::Delete || table.key.is_empty() {
+            format!("delete from {full} where _version is null or _version < $1")
+        } else {
+            format!(
+                "update {full} set _deleted_at = now() where (_version is null or _version < $1) and _deleted_at is null"
+            )
+        };
+        transaction.execute_typed(&sql, &[(&version, Type::INT8)]).await?;
+        Ok(())
+    }
+
+    async fn write_rejects(
+        &self,
+        transaction: &Transaction<'_>,
+        batch: &Batch<'_>,
+        encoded: &[(&String, &Stream, Rows)],
+    ) -> Result<(), SingerError> {
+        let mut rejects: Vec<(Option<&str>, &str, &str)> = Vec::new();
+        for (name, stream, rows) in encoded {
+            rejects.extend(rows.rejects.iter().map(|(at, why)| (Some(name.as_str()), why.as_str(), stream.text(*at))));
+        }
+        rejects.extend(batch.strangers.iter().map(|(line, reason)| (None, reason.as_str(), line.as_str())));
+        for (stream, reason, record) in rejects {
+            let sql = "insert into sync.rejects (run_id, source, stream, reason, record) values ($1, $2, $3, $4, $5)";
+            let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+                (&self.id, Type::INT8),
+                (&self.source, Type::TEXT),
+                (&stream, Type::TEXT),
+                (&reason, Type::TEXT),
+                (&record, Type::TEXT),
+            ];
+            transaction.execute_typed(sql, &parameters).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes or changes a stream's table, in a transaction of its own.
+    pub async fn prepare(
+        &self,
+        database: &Database,
+        stream: &str,
+        schema: &super::stream::Schema,
+    ) -> Result<Table, SingerError> {
+        let mut client = database.client().await?;
+        let transaction = client.transaction().await?;
+        begin(&transaction).await?;
+        self.fence(&transaction).await?;
+        let table = table::prepare(&transaction, &self.source, &self.schema, stream, schema).await?;
+        transaction.commit().await?;
+        Ok(table)
+    }
+
+    /// Makes columns wider, in a transaction of its own.
+    pub async fn widen(&self, database: &Database, table: &Table, wider: &Wider) -> Result<(), SingerError> {
+        let mut client = database.client().await?;
+        let transaction = client.transaction().await?;
+        begin(&transaction).await?;
+        self.fence(&transaction).await?;
+        table::widen(&transaction, table, wider).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+/// Rows into the stream's table, by way of a temporary one.
+async fn copy(
+    transaction: &Transaction<'_>,
+    table: &Table,
+    number: usize,
+    rows: &Rows,
+    range: std::ops::Range<usize>,
+) -> Result<(), tokio_postgres::Error> {
+    let full = table.full_name();
+    let stage = format!("pg_temp.weir_stage_{number}");
+    let columns: Vec<String> =
+        table.columns().chain(["_extra", "_version", "_extracted_at"].map(str::to_owned)).collect();
+    let columns = columns.join(", ");
+    // The order of `create table as` is that of the list, whatever the table's own is.
+    let create = format!(
+        "create temporary table weir_stage_{number} on commit drop as select 0::bigint as _n, {columns} from {full} with no data"
+    );
+    transaction.batch_execute(&create).await?;
+    let start = range.start.checked_sub(1).map_or(0, |before| rows.rows[before].0);
+    let end = range.end.checked_sub(1).map_or(0, |last| rows.rows[last].0);
+    let sink = transaction.copy_in(&format!("copy {stage} (_n, {columns}) from stdin")).await?;
+    let mut sink = std::pin::pin!(sink);
+    for part in rows.bytes[start..end].chunks(COPY_BYTES) {
+        sink.send(Bytes::copy_from_slice(part)).await?;
+    }
+    sink.finish().await?;
+    transaction.batch_execute(&merge(table, &full, &stage, &columns)).await
+}
+
+fn merge(table: &Table, full: &str, stage: &str, columns: &str) -> String {
+    if table.key.is_empty() {
+        return format!("insert into {full} ({columns}, _synced_at) select {columns}, now() from {stage} order by _n");
+    }
+    let key = table.key_list();
+    let updates: Vec<String> = table
+        .columns
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !table.key.contains(at))
+        .map(|(_, column)| quoted(&column.name))
+        .chain(["_extra", "_version", "_extracted_at", "_synced_at"].map(str::to_owned))
+        .map(|column| format!("{column} = excluded.{column}"))
+        .collect();
+    format!(
+        "insert into {full} ({columns}, _synced_at)
+         select {columns}, now() from (select distinct on ({key}) * from {stage} order by {key}, _n desc) newest
+         on conflict ({key}) do update set {}, _deleted_at = null",
+        updates.join(", ")
+    )
+}
+
+fn obstacle(stream: &str, error: tokio_postgres::Error) -> Obstacle {
+    if is_of_data(&error) { Obstacle::Refused(stream.to_owned(), error.into()) } else { error.into() }
+}
+
+/// Whether it is a row's own fault: data exceptions, violated constraints, and limits (classes 22, 23, 54).
+fn is_of_data(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.code().starts_with(class)))
+}
+
+fn said(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |error| format!("PostgreSQL: {}", error.message()))
+}

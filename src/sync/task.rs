@@ -1,0 +1,152 @@
+//! Taps that run by schedule, beside a running collector.
+//!
+//! Every collector that has a tap's directory may run it; an advisory lock lets one at a time. Whether a run is due is read
+//! from `sync.runs`, so that it does not matter who ran it last, and runs that were missed are one.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_postgres::types::Type;
+use tokio_util::sync::CancellationToken;
+
+use super::settings::{Singer, Source};
+use super::singer::SingerError;
+use super::singer::load::Loaded;
+use super::singer::run::run;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::database::{Database, DatabaseError};
+use crate::metrics::Metrics;
+use crate::schedule::Schedule;
+
+/// What is due is begun.
+const TICK: Duration = Duration::from_secs(5);
+/// Runs at once: each is a process, and some ten megabytes here.
+const RUNS_MAX: usize = 4;
+/// Each run: one holds its lock, one writes; and one looks what is due.
+pub const CONNECTIONS: usize = 2 * RUNS_MAX + 1;
+
+const LATEST: &str = "
+    select (select extract(epoch from started_at)::bigint from sync.runs where source = $1 order by run_id desc limit 1),
+           (select count(*)::integer from sync.runs where source = $1 and outcome <> 'done'
+              and run_id > coalesce((select max(run_id) from sync.runs where source = $1 and outcome = 'done'), 0)),
+           (select extract(epoch from finished_at)::bigint from sync.runs
+             where source = $1 and outcome = 'done' order by run_id desc limit 1)";
+
+/// See the module.
+pub struct Taps {
+    database: config::Database,
+    taps: BTreeMap<String, (String, Singer, Schedule)>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    /// Cancelled once the database has weir's schema.
+    prepared: CancellationToken,
+}
+
+type Ended = (String, Result<Loaded, SingerError>);
+
+impl Taps {
+    pub fn new(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>, prepared: CancellationToken) -> Self {
+        let mut taps = BTreeMap::new();
+        for (name, source) in &config.sync {
+            let Source::Singer(singer) = source else { continue };
+            // Checked when the settings were.
+            let Ok(schedule) = Schedule::parse(&singer.every, &singer.timezone) else { continue };
+            if !matches!(schedule, Schedule::Never) {
+                taps.insert(name.clone(), (source.schema(name).to_owned(), singer.clone(), schedule));
+            }
+        }
+        Self { database: config.database.clone(), taps, clock, metrics, prepared }
+    }
+
+    /// Works until `stop`. Runs that are under way then are ended: what they have committed stays, and the next goes on there.
+    pub async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.work() => {}
+        }
+    }
+
+    async fn work(&self) {
+        self.prepared.cancelled().await;
+        if self.taps.is_empty() {
+            return std::future::pending().await;
+        }
+        let database = match Database::new(&self.database, CONNECTIONS) {
+            Ok(database) => database,
+            Err(error) => {
+                tracing::error!(%error, "taps are not run");
+                return std::future::pending().await;
+            }
+        };
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut runs: JoinSet<Ended> = JoinSet::new();
+        let mut running = HashSet::new();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                Some(ended) = runs.join_next() => {
+                    match ended {
+                        Ok((name, result)) => {
+                            running.remove(&name);
+                            self.note(&name, &result);
+                        }
+                        // A panic has been told on stderr; whose it was, nobody knows any more.
+                        Err(_) => running.clear(),
+                    }
+                    continue;
+                }
+            }
+            for (name, (schema, singer, schedule)) in &self.taps {
+                // Another machine has it, perhaps.
+                if running.contains(name) || runs.len() >= RUNS_MAX || !singer.dir.is_dir() {
+                    continue;
+                }
+                match self.is_due(&database, name, schedule).await {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(error) => {
+                        tracing::debug!(name, %error, "whether a run is due is not known");
+                        break;
+                    }
+                }
+                running.insert(name.clone());
+                let (database, name, schema, singer) = (database.clone(), name.clone(), schema.clone(), singer.clone());
+                runs.spawn(async move {
+                    let result = run(&database, &name, &schema, &singer).await;
+                    (name, result)
+                });
+            }
+        }
+    }
+
+    async fn is_due(&self, database: &Database, name: &str, schedule: &Schedule) -> Result<bool, DatabaseError> {
+        let row = database.client().await?.query_typed_one(LATEST, &[(&name, Type::TEXT)]).await?;
+        let (started, failures): (Option<i64>, i32) = (row.try_get(0)?, row.try_get(1)?);
+        if let Some(succeeded_s) = row.try_get::<_, Option<i64>>(2)? {
+            self.metrics.sync_is(name, succeeded_s);
+        }
+        let started = started.and_then(|started| Timestamp::from_second(started).ok());
+        Ok(schedule.is_due(started, failures, self.clock.now()))
+    }
+
+    fn note(&self, name: &str, result: &Result<Loaded, SingerError>) {
+        match result {
+            Ok(Loaded { rows, rejected, .. }) => {
+                self.metrics.sync_ran(name, Some((*rows, *rejected)));
+                tracing::info!(name, rows, rejected, "a source was read");
+            }
+            // Its own process tells.
+            Err(SingerError::Busy(_)) => {}
+            Err(error) => {
+                self.metrics.sync_ran(name, None);
+                tracing::warn!(name, %error, "a source could not be read to its end: tried again later");
+            }
+        }
+    }
+}
