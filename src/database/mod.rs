@@ -4,6 +4,7 @@
 //! transaction, timeouts by `set local`. The role owns its database and needs nothing more.
 
 pub mod advisory;
+pub mod dependents;
 pub mod migrate;
 mod tls;
 

@@ -12,25 +12,16 @@ use super::definition::Kind;
 use super::plan::what;
 use super::{RollupError, begin, quoted};
 use crate::database::Database;
+use crate::database::dependents::{self, Captured};
 
-const CAPTURE: &str = include_str!("sql/capture.sql");
 const COMMON_COLUMNS: &str = include_str!("sql/keep_frozen.sql");
 const MARK_DOWNSTREAM: &str = include_str!("sql/mark_downstream.sql");
 
 /// So much of a statement is told.
 const STATEMENT_CHARS_MAX: usize = 200;
 
-/// One relation that has to be made again, or whose belongings have.
-struct Captured {
-    depth: i32,
-    what: String,
-    /// With its schema, quoted.
-    name: String,
-    /// Of a view.
-    definition: Option<String>,
-    after: Vec<String>,
-    lost: Vec<String>,
-}
+/// Indexes that a rollup gets from weir.
+const OWN_INDEXES: &str = "^rollup_[0-9]+_";
 
 /// Puts a relation that was built in place, if it is filled; returns whether it was.
 pub async fn exchange(database: &Database, building: &Known) -> Result<bool, RollupError> {
@@ -95,18 +86,7 @@ pub(super) async fn put_in_place(
 }
 
 async fn capture(transaction: &Transaction<'_>, old: &Known, has_comment: bool) -> Result<Vec<Captured>, RollupError> {
-    transaction.batch_execute("set local search_path = pg_catalog").await?;
-    let mut captured = Vec::new();
-    for row in transaction.query_typed(CAPTURE, &[(&old.relation(), Type::TEXT), (&has_comment, Type::BOOL)]).await? {
-        captured.push(Captured {
-            depth: row.try_get("depth")?,
-            what: row.try_get("what")?,
-            name: row.try_get("name")?,
-            definition: row.try_get("definition")?,
-            after: row.try_get("after")?,
-            lost: row.try_get("lost")?,
-        });
-    }
+    let captured = dependents::capture(transaction, &[old.relation()], has_comment, OWN_INDEXES).await?;
     if let Some(relation) = captured.iter().find(|relation| !relation.lost.is_empty()) {
         let reason = format!(
             "{} has what weir cannot make again ({}): drop that first",

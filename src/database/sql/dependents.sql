@@ -1,8 +1,10 @@
--- The relation $1 (depth 0) and all views that depend on it, with the statements that make each of them again: the view itself,
--- then indexes, comments, grants, and at last the owner, since before that everything is still ours to change. What no
--- statement here can make again is in `lost`. With an empty search_path, names come with their schemas.
+-- The relations $1 (depth 0) and all views that depend on them, with the statements that make each of them again: the view
+-- itself, then indexes, comments, a view's triggers and rules, grants, and at last the owner, since before that everything is
+-- still ours to change. What a table has that no statement here can make again is in `lost`, and so is what makes a view more
+-- than a query. The relations' own comments are left out with $2, and their indexes whose names match $3. With an empty
+-- search_path, names come with their schemas.
 with recursive tree as (
-    select $1::text::regclass::oid as oid, 0 as depth
+    select root::regclass::oid as oid, 0 as depth from unnest($1::text[]) root
     union
     select r.ev_class, tree.depth + 1
       from tree
@@ -11,7 +13,7 @@ with recursive tree as (
      where r.ev_class <> tree.oid
 ), relations as (
     select c.*, format('%I.%I', n.nspname, c.relname) as name, t.depth,
-           case c.relkind when 'v' then 'view' when 'm' then 'materialized view' else 'table' end as what
+           case c.relkind when 'v' then 'view' when 'm' then 'materialized view' when 'f' then 'foreign table' else 'table' end as what
       from (select oid, max(depth) as depth from tree group by oid) t
       join pg_class c on c.oid = t.oid
       join pg_namespace n on n.oid = c.relnamespace
@@ -25,13 +27,17 @@ select r.depth, r.what, r.name,
        end as definition,
        array(select pg_get_indexdef(i.indexrelid)
                from pg_index i join pg_class c on c.oid = i.indexrelid
-              where i.indrelid = r.oid and (r.depth > 0 or c.relname !~ '^rollup_[0-9]+_')
+              where i.indrelid = r.oid and (r.depth > 0 or c.relname !~ $3)
               order by c.relname)
        || array(select case d.objsubid when 0 then format('comment on %s %s is %L', r.what, r.name, d.description)
                                        else format('comment on column %s.%I is %L', r.name, a.attname, d.description) end
                   from pg_description d left join pg_attribute a on a.attrelid = r.oid and a.attnum = d.objsubid
                  where d.classoid = 'pg_class'::regclass and d.objoid = r.oid and (r.depth > 0 or d.objsubid > 0 or not $2)
                  order by d.objsubid)
+       || array(select pg_get_triggerdef(t.oid) from pg_trigger t
+                 where r.depth > 0 and t.tgrelid = r.oid and not t.tgisinternal order by t.tgname)
+       || array(select pg_get_ruledef(w.oid) from pg_rewrite w
+                 where r.depth > 0 and w.ev_class = r.oid and w.rulename <> '_RETURN' order by w.rulename)
        || array(select format('grant %s on %s to %s%s', g.privilege_type, r.name,
                               case g.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(g.grantee)) end,
                               case when g.is_grantable then ' with grant option' end)
