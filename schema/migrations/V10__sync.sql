@@ -9,6 +9,8 @@ create table sync.sources (
     kind       text        not null check (kind in ('singer', 'postgres', 'foreign')),
     schema     text        not null,                 -- of its tables
     state      jsonb,                                -- a tap's last STATE: written in the transaction with the rows it covers
+    batch      bigint      not null default 0,       -- of its last flush
+    covered    bigint      not null default 0,       -- of the last flush that the state covers, with all before
     run_id     bigint,                               -- only this run may write: another one has ended, or is told that it has
     made_at    timestamptz not null default now()
 );
@@ -48,6 +50,7 @@ create table sync.rejects (
     stream      text,
     reason      text        not null,
     record      text        not null,                -- as the tap wrote it
+    batch       bigint      not null default 0,      -- of the flush that wrote it
     rejected_at timestamptz not null default now()
 );
 create index rejects_source on sync.rejects (source, reject_id);

@@ -252,7 +252,7 @@ struct AddArgs {
     /// The tap's program, as tap-stripe; with a / it is a path, and nothing is installed.
     #[arg(long)]
     tap: String,
-    /// The package on PyPI, where that has another name, or with a version: tap-stripe==3.3.0.
+    /// The package on `PyPI`, where that has another name, or with a version: tap-stripe==3.3.0.
     #[arg(long)]
     package: Option<String>,
     /// The tap's settings, a JSON file; without it what is missing is asked for.
@@ -323,16 +323,7 @@ impl Cli {
                 };
                 rollup::rollup(&database(&settings, &self.data_dir)?, &library, command).await
             }
-            Command::Sync(SyncCommand::Add(args)) => {
-                config.check()?;
-                let dir = self.data_dir.join("sync").join(&args.name);
-                let file = self.config.unwrap_or_else(|| PathBuf::from(crate::config::DEFAULT_FILE));
-                tokio::task::spawn_blocking(move || tap::add(&config, &file, dir, &args)).await?
-            }
-            Command::Sync(command) => {
-                config.check()?;
-                sync::sync(&database(&config, &self.data_dir)?, &config, command).await
-            }
+            Command::Sync(command) => sync::sync(config, self.config, &self.data_dir, command).await,
             Command::Geo(GeoCommand::Fetch { city, dir }) => {
                 let dir = dir.unwrap_or_else(|| self.data_dir.join("geo"));
                 tokio::task::spawn_blocking(move || geo::fetch(&dir, city)).await?

@@ -1,13 +1,14 @@
 //! `weir sync`: other data, brought next to the events.
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use tokio::io::BufReader;
 use tokio_postgres::types::Type;
 
-use super::SyncCommand;
-use crate::config::Config;
+use super::{SyncCommand, tap};
+use crate::config::{self, Config};
 use crate::database::{Database, migrate};
 use crate::sync::settings::{Singer, Source};
 use crate::sync::singer::load::Loaded;
@@ -16,8 +17,19 @@ use crate::sync::singer::run;
 /// Reading the pipe in larger pieces costs less.
 const INPUT_BYTES: usize = 256 * 1024;
 
-pub async fn sync(database: &Database, config: &Config, command: SyncCommand) -> anyhow::Result<()> {
+pub async fn sync(config: Config, file: Option<PathBuf>, data_dir: &Path, command: SyncCommand) -> anyhow::Result<()> {
+    config.check()?;
+    if let SyncCommand::Add(args) = command {
+        let dir = data_dir.join("sync").join(&args.name);
+        let file = file.unwrap_or_else(|| PathBuf::from(config::DEFAULT_FILE));
+        return tokio::task::spawn_blocking(move || tap::add(&config, &file, dir, &args)).await?;
+    }
+    of_database(&super::database(&config, data_dir)?, &config, command).await
+}
+
+async fn of_database(database: &Database, config: &Config, command: SyncCommand) -> anyhow::Result<()> {
     match command {
+        SyncCommand::Add(_) => bail!("`weir sync add` needs no database"),
         SyncCommand::Load { name } => {
             migrate::run(database).await?;
             let (schema, settings) = loaded(config, &name)?;
@@ -33,8 +45,6 @@ pub async fn sync(database: &Database, config: &Config, command: SyncCommand) ->
             };
             println!("{}", told(&name, run::run(database, &name, source.schema(&name), settings).await?));
         }
-        // It needs no database.
-        SyncCommand::Add(_) => {}
         SyncCommand::List => list(database, config).await?,
         SyncCommand::Log { name } => {
             let sql = "select started_at::text, outcome, error, log from sync.runs where source = $1 order by run_id desc limit 1";
@@ -93,14 +103,15 @@ fn echo(state: &str) -> io::Result<()> {
 
 fn told(name: &str, loaded: Loaded) -> String {
     let Loaded { rows, rejected, unknown } = loaded;
-    let mut text = format!("{name}: {rows} records taken");
-    if rejected > 0 {
-        text.push_str(&format!(", {rejected} fit no table: `weir sync rejects {name}` shows why"));
-    }
-    if unknown > 0 {
-        text.push_str(&format!(", {unknown} messages of unknown types"));
-    }
-    text
+    let rejects = match rejected {
+        0 => String::new(),
+        _ => format!(", {rejected} fit no table: `weir sync rejects {name}` shows why"),
+    };
+    let strangers = match unknown {
+        0 => String::new(),
+        _ => format!(", {unknown} messages of unknown types"),
+    };
+    format!("{name}: {rows} records taken{rejects}{strangers}")
 }
 
 async fn list(database: &Database, config: &Config) -> anyhow::Result<()> {

@@ -70,8 +70,9 @@ fn install(tap: &Tap, args: &AddArgs) -> anyhow::Result<()> {
         pip.args(["-m", "pip"]);
         pip
     } else {
-        run(Command::new(&python).args(["-m", "venv", "--without-pip", "--clear"]).arg(&venv))
-            .with_context(|| format!("{} makes no environment: install python3-venv, or name one by --python", python.display()))?;
+        run(Command::new(&python).args(["-m", "venv", "--without-pip", "--clear"]).arg(&venv)).with_context(|| {
+            format!("{} makes no environment: install python3-venv, or name one by --python", python.display())
+        })?;
         let mut pip = Command::new(&python);
         pip.args(["-m", "pip", "--python"]).arg(&interpreter);
         pip
@@ -79,7 +80,11 @@ fn install(tap: &Tap, args: &AddArgs) -> anyhow::Result<()> {
     run(pip.args(["install", "--quiet", "--disable-pip-version-check"]).arg(package))
         .with_context(|| format!("{package} cannot be installed"))?;
     let program = venv.join("bin").join(&tap.name);
-    ensure!(program.is_file(), "{package} brings no program {}: name it by --tap, and the package by --package", tap.name);
+    ensure!(
+        program.is_file(),
+        "{package} brings no program {}: name it by --tap, and the package by --package",
+        tap.name
+    );
     Ok(())
 }
 
@@ -157,13 +162,16 @@ fn unseen_line() -> anyhow::Result<String> {
 
 /// Appends the source to the settings; a new table at the end of a file changes nothing before it.
 fn declare(file: &Path, name: &str, singer: &Singer) -> anyhow::Result<()> {
-    let mut text = format!("\n[sync.{name}]\nkind = \"singer\"\ntap = {}\n", Value::from(singer.tap.as_str()));
+    let quoted = |text: &str| Value::from(text).to_string();
+    let mut lines = vec![String::new(), format!("[sync.{name}]"), "kind = \"singer\"".to_owned()];
+    lines.push(format!("tap = {}", quoted(&singer.tap)));
     if !singer.every.is_empty() {
-        text.push_str(&format!("every = {}\n", Value::from(singer.every.as_str())));
+        lines.push(format!("every = {}", quoted(&singer.every)));
     }
-    if let Some(dir) = Some(&singer.dir).filter(|dir| !dir.as_os_str().is_empty()) {
-        text.push_str(&format!("dir = {}\n", Value::from(std::path::absolute(dir)?.display().to_string())));
+    if !singer.dir.as_os_str().is_empty() {
+        lines.push(format!("dir = {}", quoted(&std::path::absolute(&singer.dir)?.display().to_string())));
     }
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let opened = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(file);
     let mut opened = opened.with_context(|| file.display().to_string())?;
     Ok(opened.write_all(text.as_bytes())?)

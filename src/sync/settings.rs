@@ -61,6 +61,9 @@ impl Singer {
         if !self.every.is_empty() && self.tap.is_empty() {
             return Err("every is set, and tap is not: what should run?".to_owned());
         }
+        if self.batch_bytes_max == 0 {
+            return Err("batch_bytes_max = 0: nothing could be written".to_owned());
+        }
         if self.timeout_s == 0 {
             return Err("timeout_s = 0: no run could end".to_owned());
         }
@@ -125,6 +128,8 @@ pub struct Singer {
     pub timeout_s: u64,
     /// What becomes of rows that the service no longer has, where a tap tells of them.
     pub on_delete: OnDelete,
+    /// Records are written together up to this; they take some four times as much memory.
+    pub batch_bytes_max: usize,
 }
 
 /// See [`Singer::on_delete`].
@@ -147,6 +152,7 @@ impl Default for Singer {
             tap: String::new(),
             timeout_s: 6 * 3600,
             on_delete: OnDelete::Mark,
+            batch_bytes_max: 16 * 1024 * 1024,
         }
     }
 }

@@ -40,7 +40,7 @@ const LATEST: &str = "
 /// See the module.
 pub struct Taps {
     database: config::Database,
-    taps: BTreeMap<String, (String, Singer, Schedule)>,
+    sources: BTreeMap<String, (String, Singer, Schedule)>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     /// Cancelled once the database has weir's schema.
@@ -51,16 +51,16 @@ type Ended = (String, Result<Loaded, SingerError>);
 
 impl Taps {
     pub fn new(config: &Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>, prepared: CancellationToken) -> Self {
-        let mut taps = BTreeMap::new();
+        let mut sources = BTreeMap::new();
         for (name, source) in &config.sync {
             let Source::Singer(singer) = source else { continue };
             // Checked when the settings were.
             let Ok(schedule) = Schedule::parse(&singer.every, &singer.timezone) else { continue };
             if !matches!(schedule, Schedule::Never) {
-                taps.insert(name.clone(), (source.schema(name).to_owned(), singer.clone(), schedule));
+                sources.insert(name.clone(), (source.schema(name).to_owned(), singer.clone(), schedule));
             }
         }
-        Self { database: config.database.clone(), taps, clock, metrics, prepared }
+        Self { database: config.database.clone(), sources, clock, metrics, prepared }
     }
 
     /// Works until `stop`. Runs that are under way then are ended: what they have committed stays, and the next goes on there.
@@ -73,7 +73,7 @@ impl Taps {
 
     async fn work(&self) {
         self.prepared.cancelled().await;
-        if self.taps.is_empty() {
+        if self.sources.is_empty() {
             return std::future::pending().await;
         }
         let database = match Database::new(&self.database, CONNECTIONS) {
@@ -102,7 +102,7 @@ impl Taps {
                     continue;
                 }
             }
-            for (name, (schema, singer, schedule)) in &self.taps {
+            for (name, (schema, singer, schedule)) in &self.sources {
                 // Another machine has it, perhaps.
                 if running.contains(name) || runs.len() >= RUNS_MAX || !singer.dir.is_dir() {
                     continue;

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use weir::config::Config;
 use weir::database::{Database, migrate};
@@ -106,12 +106,19 @@ async fn a_stream_becomes_a_table() {
     assert_eq!(states.last().map(String::as_str), Some(r#"{"at":7}"#));
     assert_eq!(
         target.types("crm.invoices_2").await,
-        ["id bigint", "amount numeric", "any jsonb", "created_at timestamp with time zone", "paid boolean", "tags jsonb"]
+        [
+            "id bigint",
+            "amount numeric",
+            "any jsonb",
+            "created_at timestamp with time zone",
+            "paid boolean",
+            "tags jsonb"
+        ]
     );
     assert_eq!(
         target
             .rows(
-                "select id, amount, any, created_at, paid, tags, _extra, _extracted_at, _synced_at is not null, _deleted_at
+                "select id, amount, \"any\", created_at, paid, tags, _extra, _extracted_at, _synced_at is not null, _deleted_at
                        from crm.invoices_2 order by id"
             )
             .await,
@@ -154,15 +161,16 @@ async fn without_a_key_rows_are_added() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_that_changes_adds_and_widens_and_keeps_the_views() {
     let target = Target::new().await;
-    let first = schema("t", &json!({"id": {"type": "integer"}, "n": {"type": "integer"}, "gone": {"type": "string"}}), &["id"]);
+    let first =
+        schema("t", &json!({"id": {"type": "integer"}, "n": {"type": "integer"}, "gone": {"type": "string"}}), &["id"]);
     target.load(&[first, record("t", &json!({"id": 1, "n": 5, "gone": "here"}))]).await;
     target
         .database
         .client
-        .batch_execute(&format!(
+        .batch_execute(
             "create view public.seen as select id, n from crm.t; comment on view public.seen is 'mine';
              grant select on public.seen to public; create materialized view public.kept as select sum(n) from public.seen"
-        ))
+        )
         .await
         .expect("views made");
     let second = schema(
@@ -170,7 +178,8 @@ async fn a_schema_that_changes_adds_and_widens_and_keeps_the_views() {
         &json!({"id": {"type": "integer"}, "n": {"type": ["integer", "number"]}, "new": {"type": "string", "format": "date-time"}}),
         &["id"],
     );
-    let third = schema("t", &json!({"id": {"type": "integer"}, "n": {"type": "string"}, "new": {"type": "object"}}), &["id"]);
+    let third =
+        schema("t", &json!({"id": {"type": "integer"}, "n": {"type": "string"}, "new": {"type": "object"}}), &["id"]);
     target
         .load(&[
             second,
@@ -185,7 +194,8 @@ async fn a_schema_that_changes_adds_and_widens_and_keeps_the_views() {
         ["1|5||here|", r#"2|0.5|"2026-01-02T03:04:05.678000Z"|still|"#, r#"3|many|{"a": 1}|7|"#]
     );
     assert_eq!(target.rows("select id, n from public.seen order by id").await, ["1|5", "2|0.5", "3|many"]);
-    let kept = "select obj_description('public.seen'::regclass), has_table_privilege('public', 'public.seen', 'select')";
+    let kept =
+        "select obj_description('public.seen'::regclass), has_table_privilege('public', 'public.seen', 'select')";
     assert_eq!(target.rows(kept).await, ["mine|t"]);
     // A sum of texts is nothing that PostgreSQL would make again.
     let broken = "select name, definition ~ 'sum', reason ~ 'sum' from sync.broken_views";
@@ -214,14 +224,17 @@ async fn values_that_the_schema_allows_widen_a_column_by_themselves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_fit_is_kept_aside_with_its_reason_and_costs_nothing_else() {
     let target = Target::new().await;
-    let schema = schema("t", &json!({"id": {"type": "integer"}, "n": {"type": "integer"}, "j": {"type": "object"}}), &["id"]);
+    let schema =
+        schema("t", &json!({"id": {"type": "integer"}, "n": {"type": "integer"}, "j": {"type": "object"}}), &["id"]);
     let mut input = format!("{schema}\nstarting up\n");
     for (id, rest) in [(1, r#""n":1"#), (2, r#""n":"two""#), (3, r#""n":3,"j":{"a":1e400000}"#), (4, r#""n":4"#)] {
         writeln!(input, r#"{{"type":"RECORD","stream":"t","record":{{"id":{id},{rest}}}}}"#).expect("written");
     }
     input.push_str("{\"type\":\"RECORD\",\"stream\":\"t\",\"record\":{\"n\":5}}\n");
     input.push_str("{\"type\":\"RECORD\",\"stream\":\"other\",\"record\":{\"n\":6}}\n");
-    input.push_str("{\"type\":\"RECORD\",\"stream\":\"t\",\"record\":{\"id\":7,\"n\":NaN}}\n{\"type\":\"STATE\",\"value\":1}\n");
+    input.push_str(
+        "{\"type\":\"RECORD\",\"stream\":\"t\",\"record\":{\"id\":7,\"n\":NaN}}\n{\"type\":\"STATE\",\"value\":1}\n",
+    );
     let (loaded, states) = target.try_load_text(&input, &Singer::default()).await;
     assert_eq!(loaded.expect("loaded"), Loaded { rows: 2, rejected: 6, unknown: 0 });
     assert_eq!(states, ["1"]);
@@ -243,15 +256,15 @@ async fn what_does_not_fit_is_kept_aside_with_its_reason_and_costs_nothing_else(
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_that_are_over_are_marked_or_deleted() {
     let target = Target::new().await;
-    let versioned = |stream: &str, id: u32, version: u32| {
-        json!({"type": "RECORD", "stream": stream, "record": {"id": id}, "version": version})
-    };
+    let versioned = |stream: &str, id: u32, version: u32| json!({"type": "RECORD", "stream": stream, "record": {"id": id}, "version": version});
     let over = |stream: &str, version: u32| json!({"type": "ACTIVATE_VERSION", "stream": stream, "version": version});
     let id = json!({"id": {"type": "integer"}});
     let (keyed, bare) = (schema("keyed", &id, &["id"]), schema("bare", &id, &[]));
-    let first = [keyed.clone(), bare.clone(), versioned("keyed", 1, 1), versioned("keyed", 2, 1), versioned("bare", 1, 1)];
+    let first =
+        [keyed.clone(), bare.clone(), versioned("keyed", 1, 1), versioned("keyed", 2, 1), versioned("bare", 1, 1)];
     target.load(&first).await;
-    let second = [keyed.clone(), bare, versioned("keyed", 2, 2), over("keyed", 2), versioned("bare", 1, 2), over("bare", 2)];
+    let second =
+        [keyed.clone(), bare, versioned("keyed", 2, 2), over("keyed", 2), versioned("bare", 1, 2), over("bare", 2)];
     target.load(&second).await;
     let sql = "select id, _version, _deleted_at is not null from crm.keyed order by id";
     assert_eq!(target.rows(sql).await, ["1|1|t", "2|2|f"]);
@@ -301,7 +314,7 @@ async fn two_runs_of_a_source_do_not_mix() {
     let (mut writer, reader) = tokio::io::duplex(64 * 1024);
     let pool = target.pool.clone();
     let load = tokio::spawn(async move {
-        run::load(&pool, "crm", "crm", &Singer::default(), tokio::io::BufReader::new(reader), |_| Ok(())).await
+        run::load(&pool, "crm", "crm", &Singer::default(), BufReader::new(reader), |_| Ok(())).await
     });
     let table = schema("t", &json!({"id": {"type": "integer"}}), &["id"]);
     writer.write_all(format!("{table}\n").as_bytes()).await.expect("written");
@@ -337,13 +350,21 @@ async fn nested_data_is_taken_apart_by_views() {
     target
         .load(&[
             first,
-            record("orders", &json!({"id": 1, "address": {"city": "Ulm", "since": "2024-02-29T00:00:00Z", "geo": {"lat": 48.4}},
-                                     "lines": [{"sku": "a", "n": 2}, {"sku": "b", "n": "x"}]})),
-            record("orders", &json!({"id": 2, "address": {"city": 5, "since": "2023-02-29T00:00:00Z", "geo": "here"}, "lines": {}})),
+            record(
+                "orders",
+                &json!({"id": 1, "address": {"city": "Ulm", "since": "2024-02-29T00:00:00Z", "geo": {"lat": 48.4}},
+                                     "lines": [{"sku": "a", "n": 2}, {"sku": "b", "n": "x"}]}),
+            ),
+            record(
+                "orders",
+                &json!({"id": 2, "address": {"city": 5, "since": "2023-02-29T00:00:00Z", "geo": "here"}, "lines": {}}),
+            ),
         ])
         .await;
     assert_eq!(
-        target.rows("select id, address_city, address_geo_lat, address_since, lines from crm.orders_flat order by id").await,
+        target
+            .rows("select id, address_city, address_geo_lat, address_since, lines from crm.orders_flat order by id")
+            .await,
         [r#"1|Ulm|48.4|2024-02-29 00:00:00+00|[{"n": 2, "sku": "a"}, {"n": "x", "sku": "b"}]"#, "2|5|||{}"]
     );
     assert_eq!(
@@ -355,7 +376,9 @@ async fn nested_data_is_taken_apart_by_views() {
     target.database.client.batch_execute(mine).await.expect("made");
     let mut more = properties.clone();
     more["address"]["properties"]["area"] = json!({"type": "string"});
-    target.load(&[schema("orders", &more, &["id"]), record("orders", &json!({"id": 3, "address": {"area": "x"}}))]).await;
+    target
+        .load(&[schema("orders", &more, &["id"]), record("orders", &json!({"id": 3, "address": {"area": "x"}}))])
+        .await;
     assert_eq!(target.rows("select address_area from crm.orders_flat where id = 3").await, ["x"]);
     assert_eq!(target.rows("select count(*) from public.cities").await, ["3"]);
 }
@@ -378,7 +401,7 @@ fn tap_output(from: u64, total: u64) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_moment_it_ends_as_if_it_had_not_been() {
     const KILLS: u32 = 50;
-    const TOTAL: u64 = 60_000;
+    const TOTAL: u64 = 100_000;
     let target = Target::new().await;
     let mut random = SplitMix64::new(8);
     let at = "select coalesce((select (state->>'at')::bigint from sync.sources), 0)";
@@ -386,13 +409,17 @@ async fn killed_at_any_moment_it_ends_as_if_it_had_not_been() {
     loop {
         let from = target.database.number(at).await as u64;
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        command.args(["sync", "load", "crm"]).env("DATABASE_URL", &target.database.url).current_dir(std::env::temp_dir());
+        command
+            .args(["sync", "load", "crm"])
+            .env("DATABASE_URL", &target.database.url)
+            .current_dir(std::env::temp_dir())
+            .env("WEIR_SYNC__CRM__KIND", "singer")
+            // A commit each hundred records or so.
+            .env("WEIR_SYNC__CRM__BATCH_BYTES_MAX", "4096");
         let mut load =
-            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
         let mut input = load.stdin.take().expect("piped");
-        // A tap that is killed writes no more: small pieces, so that the moment may be anywhere.
-        let upto = if kills < KILLS { TOTAL.min(from + 4_000) } else { TOTAL };
-        let text = tap_output(from, upto);
+        let text = tap_output(from, TOTAL);
         let writing = tokio::spawn(async move {
             for piece in text.as_bytes().chunks(64 * 1024) {
                 // Its reader may have been killed.
@@ -402,17 +429,26 @@ async fn killed_at_any_moment_it_ends_as_if_it_had_not_been() {
             }
         });
         if kills < KILLS {
-            tokio::time::sleep(Duration::from_micros(random.next() % 400_000)).await;
+            // Three of four in the midst of writing, the others perhaps before it.
+            if random.next().is_multiple_of(4) {
+                tokio::time::sleep(Duration::from_micros(random.next() % 400_000)).await;
+            } else {
+                let mut states = BufReader::new(load.stdout.take().expect("piped")).lines();
+                states.next_line().await.expect("it writes");
+                tokio::time::sleep(Duration::from_micros(random.next() % 100_000)).await;
+            }
             load.kill().await.expect("ours");
             kills += 1;
             writing.await.expect("no panic");
             moved += u32::from(target.database.number(at).await as u64 > from);
         } else {
-            assert!(load.wait().await.expect("ours").success());
+            // What it echoes has to be read, or it waits.
+            assert!(load.wait_with_output().await.expect("ours").status.success());
             break;
         }
     }
     eprintln!("killed {kills} times; {moved} of the runs had written something");
+    assert!(moved > KILLS / 4, "{moved} of {kills} runs had written something: the others prove nothing");
     assert_eq!(target.database.number("select count(*) from crm.added").await, TOTAL as i64);
     assert_eq!(target.database.number("select count(distinct n) from crm.added").await, TOTAL as i64);
     assert_eq!(target.database.number("select sum(substr(v, 2)::bigint)::bigint from crm.keyed").await, {

@@ -20,8 +20,7 @@ struct Tap {
     settings: Singer,
 }
 
-const SCHEMA: &str =
-    r#"echo '{"type":"SCHEMA","stream":"t","schema":{"properties":{"id":{"type":"integer"}}},"key_properties":["id"]}'"#;
+const SCHEMA: &str = r#"echo '{"type":"SCHEMA","stream":"t","schema":{"properties":{"id":{"type":"integer"}}},"key_properties":["id"]}'"#;
 
 impl Tap {
     fn new(script: &str) -> Self {
@@ -72,7 +71,10 @@ async fn a_tap_goes_on_from_its_last_state() {
     tap.run(&pool).await.expect("run");
     let seen = fs::read_to_string(tap.file("seen-state")).expect("there was a state");
     assert_eq!(seen, r#"{"after": 1}"#);
-    assert_eq!(fs::read_to_string(tap.file("seen-config")).expect("it had settings"), r#"{"api_key":"very-secret-key"}"#);
+    assert_eq!(
+        fs::read_to_string(tap.file("seen-config")).expect("it had settings"),
+        r#"{"api_key":"very-secret-key"}"#
+    );
     assert_eq!(fs::read_to_string(tap.file("seen-environment")).expect("it looked").trim(), "0");
     for left in ["run-config.json", "run-state.json"] {
         assert!(!tap.file(left).exists(), "{left} is left behind");

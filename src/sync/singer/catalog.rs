@@ -26,7 +26,8 @@ fn name(stream: &Value) -> Option<&str> {
 pub fn select(discovered: &str, wanted: &[String]) -> Result<(String, Vec<String>), CatalogError> {
     let not_one = |reason: &str| CatalogError::NotOne(reason.to_owned());
     let mut catalog: Value = serde_json::from_str(discovered).map_err(|error| not_one(&error.to_string()))?;
-    let streams = catalog.get_mut("streams").and_then(Value::as_array_mut).ok_or_else(|| not_one("it has no streams"))?;
+    let streams =
+        catalog.get_mut("streams").and_then(Value::as_array_mut).ok_or_else(|| not_one("it has no streams"))?;
     let names: Vec<String> = streams.iter().filter_map(name).map(str::to_owned).collect();
     if let Some(missing) = wanted.iter().find(|wanted| !names.contains(wanted)) {
         return Err(CatalogError::NoStream(missing.clone(), names.join(", ")));

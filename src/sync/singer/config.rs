@@ -53,8 +53,7 @@ impl TapConfig {
             return Err(TapConfigError::NotJson(file.to_owned(), "something else".to_owned()));
         }
         let mut secrets = Vec::new();
-        fill(&mut value, &variable, &mut secrets)
-            .map_err(|name| TapConfigError::NoVariable(file.to_owned(), name))?;
+        fill(&mut value, &variable, &mut secrets).map_err(|name| TapConfigError::NoVariable(file.to_owned(), name))?;
         // A longer one first: one may be a part of another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Ok(Self { value, secrets })
@@ -67,7 +66,8 @@ impl TapConfig {
 
     /// Writes them for a tap to read.
     pub fn write(&self, file: &Path) -> Result<(), TapConfigError> {
-        write_private(file, self.value.to_string().as_bytes()).map_err(|error| TapConfigError::Io(file.to_owned(), error))
+        write_private(file, self.value.to_string().as_bytes())
+            .map_err(|error| TapConfigError::Io(file.to_owned(), error))
     }
 
     /// What may be shown of a text.

@@ -14,8 +14,6 @@ use super::stream::{Schema, Stream};
 use crate::database::Database;
 use crate::decode::json::mend_escapes;
 
-/// What waits takes about four times this in memory.
-const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a record may wait for company.
 const BATCH_AGE_MAX: Duration = Duration::from_secs(10);
 /// One message; PostgreSQL takes a quarter of a gigabyte in one JSON text.
@@ -44,8 +42,11 @@ pub struct Loader {
     run: Run,
     streams: BTreeMap<String, Stream>,
     strangers: Vec<(String, String)>,
+    /// So many of them came before the last STATE.
+    strangers_covered: usize,
     /// Of records that wait.
     bytes: usize,
+    bytes_max: usize,
     /// When the oldest of what waits came.
     since: Option<Instant>,
     /// Read, and not yet written.
@@ -55,13 +56,16 @@ pub struct Loader {
 }
 
 impl Loader {
-    pub fn new(database: Database, run: Run) -> Self {
+    /// Records wait for each other up to `bytes_max`.
+    pub fn new(database: Database, run: Run, bytes_max: usize) -> Self {
         Self {
             database,
             run,
             streams: BTreeMap::new(),
             strangers: Vec::new(),
+            strangers_covered: 0,
             bytes: 0,
+            bytes_max,
             since: None,
             state: None,
             refusals: 0,
@@ -77,22 +81,22 @@ impl Loader {
     ) -> Result<Loaded, SingerError> {
         let mut line = Vec::new();
         loop {
-            let read = (&mut input).take((MESSAGE_BYTES_MAX + 1 - line.len()) as u64);
-            let mut read = read;
+            let mut read = (&mut input).take((MESSAGE_BYTES_MAX + 1 - line.len()) as u64);
             let next = read.read_until(b'\n', &mut line);
             let is_end = match self.since {
                 // What was read of a line stays in it.
-                Some(since) => match timeout_at(since + BATCH_AGE_MAX, next).await {
-                    Ok(read) => read.map_err(SingerError::Read)? == 0,
-                    Err(_) => {
+                Some(since) => {
+                    if let Ok(read) = timeout_at(since + BATCH_AGE_MAX, next).await {
+                        read.map_err(SingerError::Read)? == 0
+                    } else {
                         self.flush(&mut committed).await?;
                         continue;
                     }
-                },
+                }
                 None => next.await.map_err(SingerError::Read)? == 0,
             };
             if line.len() > MESSAGE_BYTES_MAX {
-                self.flush(&mut committed).await?;
+                self.drain(&mut committed).await?;
                 return Err(SingerError::MessageTooLong(MESSAGE_BYTES_MAX));
             }
             if is_end {
@@ -101,11 +105,15 @@ impl Loader {
             self.take(&line, &mut committed).await?;
             line.clear();
             let is_old = self.since.is_some_and(|since| since.elapsed() >= BATCH_AGE_MAX);
-            if self.bytes >= BATCH_BYTES_MAX || is_old {
+            if self.bytes >= self.bytes_max || is_old {
+                self.flush(&mut committed).await?;
+            }
+            // No STATE has covered it.
+            if self.bytes >= self.bytes_max {
                 self.flush(&mut committed).await?;
             }
         }
-        self.flush(&mut committed).await?;
+        self.drain(&mut committed).await?;
         Ok(self.loaded)
     }
 
@@ -129,20 +137,22 @@ impl Loader {
                 }
                 None => self.reject(&text, format!("no SCHEMA of {} came before it", record.stream)),
             },
-            Ok(Message::State(state)) => self.state = Some(state.to_owned()),
+            Ok(Message::State(state)) => {
+                self.state = Some(state.to_owned());
+                self.streams.values_mut().for_each(Stream::cover);
+                self.strangers_covered = self.strangers.len();
+            }
             Ok(Message::Schema { stream, schema, key }) => {
-                let schema = Schema::read(schema, key).map_err(|reason| SingerError::Schema {
-                    stream: stream.clone().into_owned(),
-                    reason,
-                })?;
+                let schema = Schema::read(schema, key)
+                    .map_err(|reason| SingerError::Schema { stream: stream.clone().into_owned(), reason })?;
                 if self.streams.get(stream.as_ref()).is_none_or(|known| known.schema != schema) {
                     // What came before is judged by the schema that it came with.
-                    self.flush(committed).await?;
+                    self.drain(committed).await?;
                     self.change(&stream, schema).await?;
                 }
             }
             Ok(Message::ActivateVersion { stream, version }) => match self.streams.get_mut(stream.as_ref()) {
-                Some(stream) => stream.activated = Some(version),
+                Some(stream) => stream.activate(version),
                 None => self.reject(&text, format!("no SCHEMA of {stream} came before it")),
             },
             Ok(Message::Batch) => return Err(SingerError::Batch),
@@ -153,8 +163,9 @@ impl Loader {
     }
 
     fn reject(&mut self, line: &str, reason: String) {
+        let line = line.replace('\0', "\u{fffd}");
         self.bytes += line.len();
-        self.strangers.push((line.replace('\0', "\u{fffd}"), reason));
+        self.strangers.push((line, reason));
     }
 
     async fn change(&mut self, name: &str, schema: Schema) -> Result<(), SingerError> {
@@ -176,32 +187,44 @@ impl Loader {
         Ok(())
     }
 
-    /// Writes all that waits.
+    /// Writes all that waits: what a STATE covers, and the rest.
+    async fn drain(&mut self, committed: &mut impl FnMut(&str) -> io::Result<()>) -> Result<(), SingerError> {
+        self.flush(committed).await?;
+        self.flush(committed).await
+    }
+
+    /// Writes what the last STATE covers, with it; where there is none, all that waits.
     async fn flush(&mut self, committed: &mut impl FnMut(&str) -> io::Result<()>) -> Result<(), SingerError> {
-        self.since = None;
-        let has_rows = self.streams.values().any(|stream| !stream.is_empty() || stream.activated.is_some());
-        if !has_rows && self.strangers.is_empty() && self.state.is_none() {
+        let has_state = self.state.is_some();
+        let strangers = if has_state { self.strangers_covered } else { self.strangers.len() };
+        let has_rows = self.streams.values().any(|stream| !stream.part(has_state).is_empty());
+        if !has_rows && strangers == 0 && !has_state {
+            self.since = None;
             return Ok(());
         }
-        let flushed = self.write().await?;
+        let flushed = self.write(strangers).await?;
         self.loaded.rows += flushed.rows;
         self.loaded.rejected += flushed.rejected;
-        self.streams.values_mut().for_each(Stream::clear);
-        self.strangers.clear();
-        self.bytes = 0;
+        for stream in self.streams.values_mut() {
+            let part = stream.part(has_state);
+            self.bytes -= stream.drop_part(part);
+        }
+        self.bytes -= self.strangers.drain(..strangers).map(|(line, _)| line.len()).sum::<usize>();
+        self.strangers_covered = 0;
+        self.since = (self.bytes > 0).then(Instant::now);
         if let Some(state) = self.state.take() {
             committed(&state).map_err(SingerError::Echo)?;
         }
         Ok(())
     }
 
-    async fn write(&mut self) -> Result<Flushed, SingerError> {
+    async fn write(&mut self, strangers: usize) -> Result<Flushed, SingerError> {
         let mut left_out: HashMap<String, HashMap<usize, String>> = HashMap::new();
         let mut tries = 0;
         loop {
             let batch = Batch {
                 streams: &self.streams,
-                strangers: &self.strangers,
+                strangers: &self.strangers[..strangers],
                 state: self.state.as_deref(),
                 left_out: &left_out,
                 rejected_max: REJECTS_MAX.saturating_sub(self.loaded.rejected),
@@ -244,7 +267,8 @@ impl Loader {
     ) -> Result<Option<(usize, String)>, SingerError> {
         let Some(stream) = self.streams.get(name) else { return Ok(None) };
         let none = HashMap::new();
-        let Ok(rows) = stream.encode(left_out.unwrap_or(&none)) else { return Ok(None) };
+        let part = stream.part(self.state.is_some());
+        let Ok(rows) = stream.encode(part.records, left_out.unwrap_or(&none)) else { return Ok(None) };
         let (mut from, mut to) = (0, rows.rows.len());
         let mut reason = None;
         // The first refused one is among from..to.

@@ -148,7 +148,9 @@ mod tests {
             Message::Record(Record { record: r#"{"b":1}"#, version: Some(3), .. })
         ));
         assert!(matches!(read(r#"{"type":"STATE","value":null}"#), Message::State("null")));
-        assert!(matches!(read(r#"{"type":"Schema","stream":"a","schema":{}}"#), Message::Schema { key, .. } if key.is_empty()));
+        assert!(
+            matches!(read(r#"{"type":"Schema","stream":"a","schema":{}}"#), Message::Schema { key, .. } if key.is_empty())
+        );
         assert!(matches!(read(r#"{"type":"BATCH"}"#), Message::Batch));
         assert!(matches!(read(r#"{"type":"CONTROL"}"#), Message::Other(kind) if kind == "CONTROL"));
     }

@@ -45,7 +45,9 @@ pub enum SingerError {
     TooManyRejects(String),
     #[error("{name} is a source of kind {kind}, and not singer")]
     OtherKind { name: String, kind: String },
-    #[error("{name}'s tables are in the schema {known}, not {schema}: set that one, or rename both it and sync.sources.schema")]
+    #[error(
+        "{name}'s tables are in the schema {known}, not {schema}: set that one, or rename both it and sync.sources.schema"
+    )]
     Moved { name: String, schema: String, known: String },
     #[error("another run of {0} has begun: this one may not write any more")]
     TakenOver(String),

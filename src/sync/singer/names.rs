@@ -4,6 +4,8 @@ use sha2::{Digest, Sha256};
 
 /// What PostgreSQL keeps of a name.
 const NAME_BYTES_MAX: usize = 63;
+/// There are fewer columns.
+const NUMBERS_MAX: usize = 10_000;
 /// Enough to tell long names apart.
 const HASH_CHARS: usize = 8;
 
@@ -22,8 +24,7 @@ pub fn name(original: &str, is_taken: impl Fn(&str) -> bool) -> String {
         }
         cut + &suffix
     };
-    // There are fewer columns than numbers.
-    (2..).map(numbered).find(|name| !is_taken(name)).unwrap_or(base)
+    (2..NUMBERS_MAX).map(numbered).find(|name| !is_taken(name)).unwrap_or(base)
 }
 
 fn snake(original: &str) -> String {

@@ -62,7 +62,7 @@ pub async fn load(
     let mut holder = Object::take(database.client().await?);
     let _alone = alone(&mut holder, name).await?;
     let (run, _) = Run::start(database, name, schema, settings.on_delete).await?;
-    let result = Loader::new(database.clone(), run.clone()).load(input, committed).await;
+    let result = Loader::new(database.clone(), run.clone(), settings.batch_bytes_max).load(input, committed).await;
     let told = result.as_ref().err().map(ToString::to_string);
     run.finish(database, told.as_deref(), None).await?;
     result
@@ -111,20 +111,20 @@ async fn follow(
     let Some(output) = running.output() else {
         return (Err(SingerError::Tap("its output could not be had".to_owned())), String::new());
     };
-    let loader = Loader::new(database.clone(), run.clone());
+    let loader = Loader::new(database.clone(), run.clone(), settings.batch_bytes_max);
     let limit = Duration::from_secs(settings.timeout_s);
-    let loaded = match timeout(limit, loader.load(output, |_| Ok(()))).await {
-        Ok(loaded) => loaded,
+    let result = match timeout(limit, loader.load(output, |_| Ok(()))).await {
+        Ok(result) => result,
         Err(_) => Err(SingerError::Tap(format!("it took longer than timeout_s, {} s", settings.timeout_s))),
     };
-    if loaded.is_err() {
+    if result.is_err() {
         running.end().await;
-        return (loaded, running.log());
+        return (result, running.log());
     }
     let status = running.ended().await;
     let log = running.log();
     let result = match status {
-        Ok(status) if status.success() => loaded,
+        Ok(status) if status.success() => result,
         Ok(status) => {
             let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
             Err(SingerError::Tap(format!("{} ended with {status}: {last}", settings.tap)))

@@ -5,9 +5,13 @@
 //!   this run may write: sync.sources has its number, and is locked        another run has taken over: refused
 //!   each stream   COPY into a temporary table; the newest row of each key goes to the stream's table
 //!   each stream   rows of older versions are marked or deleted, where the tap says that they are gone
-//!   sync.rejects, sync.runs, and the last STATE that was read before the flush
+//!   sync.rejects, sync.runs, and the STATE that covers just these rows
 //! commit
 //! ```
+//!
+//! Where no STATE comes for long, rows are written without one. A tap would send them again after a crash: merged by a key
+//! they do not mind, and rows without a key have the number of their flush in `_batch`, by which the next run takes those away
+//! that no STATE covers.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -94,7 +98,8 @@ impl Run {
         let mut client = database.client().await?;
         let transaction = client.transaction().await?;
         begin(&transaction).await?;
-        let mut sql = "insert into sync.sources (source, kind, schema) values ($1, 'singer', $2) on conflict do nothing";
+        let mut sql =
+            "insert into sync.sources (source, kind, schema) values ($1, 'singer', $2) on conflict do nothing";
         transaction.execute_typed(sql, &[(&source, Type::TEXT), (&schema, Type::TEXT)]).await?;
         sql = "select kind, schema, state::text from sync.sources where source = $1 for update";
         let row = transaction.query_typed_one(sql, &[(&source, Type::TEXT)]).await?;
@@ -106,6 +111,7 @@ impl Run {
             return Err(SingerError::Moved { name: source.to_owned(), schema: schema.to_owned(), known });
         }
         let state: Option<String> = row.try_get(2)?;
+        Self::take_back(&transaction, source, schema).await?;
         transaction.batch_execute(&format!("create schema if not exists {}", quoted(schema))).await?;
         sql = "update sync.runs set outcome = 'lost', finished_at = seen_at where source = $1 and outcome = 'running'";
         transaction.execute_typed(sql, &[(&source, Type::TEXT)]).await?;
@@ -121,36 +127,69 @@ impl Run {
         Ok((run, state))
     }
 
-    /// Notes how the run ended; what it wrote stays.
+    /// Notes how the run ended; what it wrote stays. A tap that has ended well has no more to send, be it without a STATE.
     pub async fn finish(&self, database: &Database, error: Option<&str>, log: Option<&str>) -> Result<(), SingerError> {
-        let client = database.client().await?;
+        let mut client = database.client().await?;
+        let transaction = client.transaction().await?;
+        begin(&transaction).await?;
+        if error.is_none() {
+            let sql = "update sync.sources set covered = batch where source = $1 and run_id = $2";
+            transaction.execute_typed(sql, &[(&self.source, Type::TEXT), (&self.id, Type::INT8)]).await?;
+        }
         let sql = "update sync.runs set outcome = case when $2::text is null then 'done' else 'failed' end, error = $2,
                           log = $3, finished_at = clock_timestamp(), seen_at = clock_timestamp()
                     where run_id = $1 and outcome = 'running'";
-        client.execute_typed(sql, &[(&self.id, Type::INT8), (&error, Type::TEXT), (&log, Type::TEXT)]).await?;
-        Ok(())
+        transaction.execute_typed(sql, &[(&self.id, Type::INT8), (&error, Type::TEXT), (&log, Type::TEXT)]).await?;
+        Ok(transaction.commit().await?)
     }
 
-    /// Locks the source for this transaction, if the run may still write.
-    pub async fn fence(&self, transaction: &Transaction<'_>) -> Result<(), SingerError> {
-        let sql = "select from sync.sources where source = $1 and run_id = $2 for update";
+    /// Locks the source for this transaction, if the run may still write; returns the number of the flush.
+    pub async fn fence(&self, transaction: &Transaction<'_>) -> Result<i64, SingerError> {
+        let sql = "update sync.sources set batch = batch + 1 where source = $1 and run_id = $2 returning batch";
         let rows = transaction.query_typed(sql, &[(&self.source, Type::TEXT), (&self.id, Type::INT8)]).await?;
-        if rows.is_empty() { Err(SingerError::TakenOver(self.source.clone())) } else { Ok(()) }
+        match rows.first() {
+            Some(row) => Ok(row.try_get(0)?),
+            None => Err(SingerError::TakenOver(self.source.clone())),
+        }
+    }
+
+    /// Takes away what earlier runs wrote and no STATE covers, where it would be there twice: the tap sends it again.
+    async fn take_back(transaction: &Transaction<'_>, source: &str, schema: &str) -> Result<(), SingerError> {
+        let sql = "select covered from sync.sources where source = $1 and covered < batch";
+        let Some(row) = transaction.query_typed(sql, &[(&source, Type::TEXT)]).await?.pop() else { return Ok(()) };
+        let covered: i64 = row.try_get(0)?;
+        let sql = "select relation from sync.streams where source = $1 and key = '{}'";
+        for row in transaction.query_typed(sql, &[(&source, Type::TEXT)]).await? {
+            let full = format!("{}.{}", quoted(schema), quoted(row.try_get(0)?));
+            let sql = "select to_regclass($1) is not null";
+            if transaction.query_typed_one(sql, &[(&full, Type::TEXT)]).await?.try_get(0)? {
+                let sql = format!("delete from {full} where _batch > $1");
+                transaction.execute_typed(&sql, &[(&covered, Type::INT8)]).await?;
+            }
+        }
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&source, Type::TEXT), (&covered, Type::INT8)];
+        let sql = "delete from sync.rejects where source = $1 and batch > $2";
+        transaction.execute_typed(sql, &parameters).await?;
+        let sql = "update sync.sources set covered = batch where source = $1";
+        transaction.execute_typed(sql, &[(&source, Type::TEXT)]).await?;
+        Ok(())
     }
 
     /// Writes a batch, or nothing of it.
     pub async fn write(&self, database: &Database, batch: &Batch<'_>) -> Result<Flushed, Obstacle> {
         let mut encoded = Vec::new();
         let none = HashMap::new();
-        for (name, stream) in batch.streams.iter().filter(|(_, stream)| !stream.is_empty()) {
-            let rows = stream.encode(batch.left_out.get(name).unwrap_or(&none));
+        for (name, stream) in batch.streams {
+            let part = stream.part(batch.state.is_some());
+            if part.records == 0 {
+                continue;
+            }
+            let rows = stream.encode(part.records, batch.left_out.get(name).unwrap_or(&none));
             encoded.push((name, stream, rows.map_err(|wider| Obstacle::Narrow(name.clone(), wider))?));
         }
         let rejected = encoded.iter().map(|(.., rows)| rows.rejects.len()).sum::<usize>() + batch.strangers.len();
-        let flushed = Flushed {
-            rows: encoded.iter().map(|(.., rows)| rows.rows.len() as u64).sum(),
-            rejected: rejected as u64,
-        };
+        let flushed =
+            Flushed { rows: encoded.iter().map(|(.., rows)| rows.rows.len() as u64).sum(), rejected: rejected as u64 };
         if flushed.rejected > batch.rejected_max {
             let first = encoded.iter().find_map(|(.., rows)| rows.rejects.first()).map(|(_, reason)| reason);
             let first = first.or(batch.strangers.first().map(|(_, reason)| reason)).cloned();
@@ -159,24 +198,24 @@ impl Run {
         let mut client = database.client().await?;
         let transaction = client.transaction().await?;
         begin(&transaction).await?;
-        self.fence(&transaction).await?;
+        let number_of_batch = self.fence(&transaction).await?;
         for (number, (name, stream, rows)) in encoded.iter().enumerate() {
-            let copied = copy(&transaction, &stream.table, number, rows, 0..rows.rows.len()).await;
+            let copied = copy(&transaction, &stream.table, (number, number_of_batch), rows, 0..rows.rows.len()).await;
             copied.map_err(|error| obstacle(name, error))?;
         }
-        for (_, stream) in batch.streams {
-            if let Some(version) = stream.activated {
+        for stream in batch.streams.values() {
+            if let Some(version) = stream.part(batch.state.is_some()).activated {
                 self.activate(&transaction, &stream.table, version).await?;
             }
         }
-        self.write_rejects(&transaction, batch, &encoded).await?;
+        self.write_rejects(&transaction, number_of_batch, batch, &encoded).await?;
         let sql = "update sync.runs set rows = rows + $2, rejected = rejected + $3, seen_at = clock_timestamp() where run_id = $1";
         let (rows, rejected) = (flushed.rows as i64, flushed.rejected as i64);
         let parameters: [(&(dyn ToSql + Sync), Type); 3] =
             [(&self.id, Type::INT8), (&rows, Type::INT8), (&rejected, Type::INT8)];
         transaction.execute_typed(sql, &parameters).await?;
         if let Some(state) = batch.state {
-            let sql = "update sync.sources set state = $2::text::jsonb where source = $1";
+            let sql = "update sync.sources set state = $2::text::jsonb, covered = batch where source = $1";
             transaction.execute_typed(sql, &[(&self.source, Type::TEXT), (&state, Type::TEXT)]).await?;
         }
         transaction.commit().await?;
@@ -194,7 +233,7 @@ impl Run {
         let mut client = database.client().await?;
         let transaction = client.transaction().await?;
         begin(&transaction).await?;
-        match copy(&transaction, &stream.table, 0, rows, range).await {
+        match copy(&transaction, &stream.table, (0, 0), rows, range).await {
             Ok(()) => Ok(None),
             Err(error) if is_of_data(&error) => Ok(Some(said(&error))),
             Err(error) => Err(error.into()),
@@ -219,6 +258,7 @@ impl Run {
     async fn write_rejects(
         &self,
         transaction: &Transaction<'_>,
+        number: i64,
         batch: &Batch<'_>,
         encoded: &[(&String, &Stream, Rows)],
     ) -> Result<(), SingerError> {
@@ -228,13 +268,14 @@ impl Run {
         }
         rejects.extend(batch.strangers.iter().map(|(line, reason)| (None, reason.as_str(), line.as_str())));
         for (stream, reason, record) in rejects {
-            let sql = "insert into sync.rejects (run_id, source, stream, reason, record) values ($1, $2, $3, $4, $5)";
-            let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+            let sql = "insert into sync.rejects (run_id, source, stream, reason, record, batch) values ($1, $2, $3, $4, $5, $6)";
+            let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
                 (&self.id, Type::INT8),
                 (&self.source, Type::TEXT),
                 (&stream, Type::TEXT),
                 (&reason, Type::TEXT),
                 (&record, Type::TEXT),
+                (&number, Type::INT8),
             ];
             transaction.execute_typed(sql, &parameters).await?;
         }
@@ -273,7 +314,7 @@ impl Run {
 async fn copy(
     transaction: &Transaction<'_>,
     table: &Table,
-    number: usize,
+    (number, batch): (usize, i64),
     rows: &Rows,
     range: std::ops::Range<usize>,
 ) -> Result<(), tokio_postgres::Error> {
@@ -295,12 +336,14 @@ async fn copy(
         sink.send(Bytes::copy_from_slice(part)).await?;
     }
     sink.finish().await?;
-    transaction.batch_execute(&merge(table, &full, &stage, &columns)).await
+    transaction.batch_execute(&merge(table, &full, &stage, &columns, batch)).await
 }
 
-fn merge(table: &Table, full: &str, stage: &str, columns: &str) -> String {
+fn merge(table: &Table, full: &str, stage: &str, columns: &str, batch: i64) -> String {
     if table.key.is_empty() {
-        return format!("insert into {full} ({columns}, _synced_at) select {columns}, now() from {stage} order by _n");
+        return format!(
+            "insert into {full} ({columns}, _synced_at, _batch) select {columns}, now(), {batch} from {stage} order by _n"
+        );
     }
     let key = table.key_list();
     let updates: Vec<String> = table

@@ -84,8 +84,24 @@ pub struct Stream {
     /// Records' texts, one after the other.
     texts: String,
     entries: Vec<Entry>,
-    /// Versions up to this are gone.
+    /// So many of the records came before the last STATE.
+    covered: usize,
+    /// Versions before this are gone; and whether that was said before the last STATE.
+    activated: Option<(i64, bool)>,
+}
+
+/// The first records of a stream, and what comes after them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    pub records: usize,
+    /// Versions before this are gone.
     pub activated: Option<i64>,
+}
+
+impl Part {
+    pub fn is_empty(self) -> bool {
+        self.records == 0 && self.activated.is_none()
+    }
 }
 
 /// Records as rows of COPY, and those that cannot be any.
@@ -103,7 +119,7 @@ pub type Wider = Vec<(usize, ColumnType)>;
 
 impl Stream {
     pub fn new(schema: Schema, table: Table) -> Self {
-        Self { schema, table, texts: String::new(), entries: Vec::new(), activated: None }
+        Self { schema, table, texts: String::new(), entries: Vec::new(), covered: 0, activated: None }
     }
 
     /// Keeps a record until the next flush.
@@ -113,18 +129,39 @@ impl Stream {
         self.entries.push(Entry { end: self.texts.len(), version, extracted });
     }
 
-    pub fn len(&self) -> usize {
-        self.entries.len()
+    /// Rows of versions before this one are gone, once all records before are written.
+    pub fn activate(&mut self, version: i64) {
+        self.activated = Some((version, false));
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    /// A STATE has come: it covers all that is here.
+    pub fn cover(&mut self) {
+        self.covered = self.entries.len();
+        if let Some((_, is_covered)) = &mut self.activated {
+            *is_covered = true;
+        }
     }
 
-    pub fn clear(&mut self) {
-        self.texts.clear();
-        self.entries.clear();
-        self.activated = None;
+    /// What a flush writes: with a STATE what it covers, else all.
+    pub fn part(&self, has_state: bool) -> Part {
+        let records = if has_state { self.covered } else { self.entries.len() };
+        let activated = self.activated.filter(|(_, is_covered)| *is_covered || !has_state).map(|(version, _)| version);
+        Part { records, activated }
+    }
+
+    /// Forgets what was written; returns how many bytes that were.
+    pub fn drop_part(&mut self, part: Part) -> usize {
+        let bytes = part.records.checked_sub(1).map_or(0, |last| self.entries[last].end);
+        self.texts.drain(..bytes);
+        self.entries.drain(..part.records);
+        for entry in &mut self.entries {
+            entry.end -= bytes;
+        }
+        self.covered = self.covered.saturating_sub(part.records);
+        if part.activated.is_some() {
+            self.activated = None;
+        }
+        bytes
     }
 
     /// A record's text.
@@ -133,17 +170,17 @@ impl Stream {
         &self.texts[start..self.entries[record].end]
     }
 
-    /// All records that wait, but for those in `left_out`, as rows of `_n`, the columns, `_extra`, `_version`, and
+    /// The first `records`, but for those in `left_out`, as rows of `_n`, the columns, `_extra`, `_version`, and
     /// `_extracted_at`.
     ///
     /// # Errors
     /// Columns are too narrow for values that the schema allows.
-    pub fn encode(&self, left_out: &HashMap<usize, String>) -> Result<Rows, Wider> {
+    pub fn encode(&self, records: usize, left_out: &HashMap<usize, String>) -> Result<Rows, Wider> {
         let places: HashMap<&str, usize> =
             self.table.columns.iter().enumerate().map(|(at, column)| (column.property.as_str(), at)).collect();
         let mut rows = Rows { bytes: Vec::with_capacity(self.texts.len()), ..Rows::default() };
         let mut wider = Wider::new();
-        for (record, entry) in self.entries.iter().enumerate() {
+        for (record, entry) in self.entries.iter().take(records).enumerate() {
             if let Some(reason) = left_out.get(&record) {
                 rows.rejects.push((record, reason.clone()));
                 continue;
@@ -305,7 +342,7 @@ mod tests {
         let mut stream = stream(&json!({"a": {"type": "string"}, "id": {"type": "integer"}}), &["id"]);
         stream.push(r#"{"id":1,"a":"x","new":{"y":"\t"},"none":null}"#, Some(3), Some("2026-01-01T00:00:00Z"));
         stream.push(r#"{"id":2}"#, None, None);
-        let rows = stream.encode(&HashMap::new()).expect("all fit");
+        let rows = stream.encode(usize::MAX, &HashMap::new()).expect("all fit");
         let text = "0\t1\tx\t{\"new\":{\"y\":\"\\\\t\"}}\t3\t2026-01-01T00:00:00Z\n1\t2\t\\N\t\\N\t\\N\t\\N\n";
         assert_eq!(String::from_utf8(rows.bytes).expect("text"), text);
         assert_eq!(rows.rows.iter().map(|(_, record)| *record).collect::<Vec<_>>(), [0, 1]);
@@ -318,7 +355,8 @@ mod tests {
         for record in [r#"{"id":"a","n":"1"}"#, r#"{"id":"b","n":1}"#, r#"{"n":1}"#, r#"{"id":null}"#, &long] {
             stream.push(record, None, None);
         }
-        let rows = stream.encode(&HashMap::from([(1, "refused".to_owned())])).expect("nothing is too narrow");
+        let rows =
+            stream.encode(usize::MAX, &HashMap::from([(1, "refused".to_owned())])).expect("nothing is too narrow");
         let reasons: Vec<_> = rows.rejects.iter().map(|(record, reason)| (*record, reason.as_str())).collect();
         assert_eq!(
             reasons,
@@ -336,15 +374,16 @@ mod tests {
     #[test]
     fn what_the_schema_allows_widens_the_column() {
         let time = json!({"anyOf": [{"type": "string", "format": "date-time"}, {"type": ["string", "null"]}]});
-        let mut stream = stream(&json!({"n": {"type": "integer"}, "at": time, "day": {"type": "string", "format": "date"}}), &[]);
+        let mut stream =
+            stream(&json!({"n": {"type": "integer"}, "at": time, "day": {"type": "string", "format": "date"}}), &[]);
         stream.push(r#"{"n":99999999999999999999,"at":"soon","day":"2026-01-01T10:00:00Z"}"#, None, None);
-        let wider = stream.encode(&HashMap::new()).expect_err("too narrow");
+        let wider = stream.encode(usize::MAX, &HashMap::new()).expect_err("too narrow");
         // One column a record at a time: the next try finds the next.
         assert_eq!(wider, [(0, ColumnType::Text)]);
         stream.table.columns[0].kind = ColumnType::Text;
-        assert_eq!(stream.encode(&HashMap::new()).expect_err("too narrow"), [(1, ColumnType::Timestamptz)]);
+        assert_eq!(stream.encode(usize::MAX, &HashMap::new()).expect_err("too narrow"), [(1, ColumnType::Timestamptz)]);
         stream.table.columns[1].kind = ColumnType::Timestamptz;
-        assert_eq!(stream.encode(&HashMap::new()).expect_err("too narrow"), [(2, ColumnType::Numeric)]);
+        assert_eq!(stream.encode(usize::MAX, &HashMap::new()).expect_err("too narrow"), [(2, ColumnType::Numeric)]);
     }
 
     #[test]
@@ -352,8 +391,30 @@ mod tests {
         let mut stream = stream(&json!({"n": {"type": "integer"}}), &[]);
         stream.table.columns[0].declared = None;
         stream.push(r#"{"n":"text"}"#, None, None);
-        let rows = stream.encode(&HashMap::new()).expect("it goes aside");
+        let rows = stream.encode(usize::MAX, &HashMap::new()).expect("it goes aside");
         assert!(String::from_utf8(rows.bytes).expect("text").starts_with("0\t\\N\t{\"n\":\"text\"}\t"));
+    }
+
+    #[test]
+    fn a_state_covers_what_came_before_it() {
+        let mut stream = stream(&json!({"n": {"type": "integer"}}), &[]);
+        for n in 0..5 {
+            stream.push(&format!(r#"{{"n":{n}}}"#), None, None);
+            if n == 2 {
+                stream.cover();
+            }
+        }
+        stream.activate(9);
+        let part = stream.part(true);
+        assert_eq!(part, Part { records: 3, activated: None });
+        assert_eq!(stream.encode(part.records, &HashMap::new()).expect("fits").rows.len(), 3);
+        assert_eq!(stream.drop_part(part), 3 * r#"{"n":0}"#.len());
+        assert_eq!((stream.text(0), stream.text(1)), (r#"{"n":3}"#, r#"{"n":4}"#));
+        assert_eq!(stream.part(true), Part { records: 0, activated: None });
+        let part = stream.part(false);
+        assert_eq!(part, Part { records: 2, activated: Some(9) });
+        stream.drop_part(part);
+        assert!(stream.part(false).is_empty());
     }
 
     #[test]

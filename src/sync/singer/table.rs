@@ -26,8 +26,15 @@ const OWN: [(&str, &str); 5] = [
     ("_synced_at", "timestamp with time zone not null default now()"),
     ("_deleted_at", "timestamp with time zone"),
 ];
+/// Where there is no key: the flush that brought a row.
+const BATCH: (&str, &str) = ("_batch", "bigint");
 /// PostgreSQL takes 1,600; a table of more than this is nobody's.
 const COLUMNS_MAX: usize = 1_500;
+
+/// weir's own columns of a table with a key, or without.
+fn own(is_bare: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
+    OWN.into_iter().chain(is_bare.then_some(BATCH))
+}
 
 /// A quoted name.
 pub fn quoted(name: &str) -> String {
@@ -82,11 +89,8 @@ pub async fn prepare(
         existing.insert(row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?);
     }
     let (columns, mut statements, widened) = plan_columns(stream, schema, stored.as_ref(), &existing, &full)?;
-    let key: Vec<usize> = schema
-        .key
-        .iter()
-        .filter_map(|key| columns.iter().position(|column| column.property == *key))
-        .collect();
+    let key: Vec<usize> =
+        schema.key.iter().filter_map(|key| columns.iter().position(|column| column.property == *key)).collect();
     let mut table = Table { schema: schema_name.to_owned(), relation, columns, key };
     if table.columns.len() > COLUMNS_MAX {
         return Err(SingerError::Table {
@@ -109,7 +113,8 @@ pub async fn prepare(
     let map: Map<String, Value> =
         table.columns.iter().map(|column| (column.property.clone(), column.name.clone().into())).collect();
     if stored.is_none_or(|stored| stored.columns != map || stored.key != key_names) {
-        let sql = "insert into sync.streams (source, stream, relation, key, columns) values ($1, $2, $3, $4, $5::text::jsonb)
+        let sql =
+            "insert into sync.streams (source, stream, relation, key, columns) values ($1, $2, $3, $4, $5::text::jsonb)
                    on conflict (source, stream) do update set key = excluded.key, columns = excluded.columns";
         let map = Value::Object(map).to_string();
         let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 5] = [
@@ -160,7 +165,7 @@ fn plan_columns(
 ) -> Result<Planned, SingerError> {
     let mut columns = Vec::new();
     let (mut statements, mut widened) = (Vec::new(), Vec::new());
-    let mut taken: Vec<String> = OWN.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let mut taken: Vec<String> = own(schema.key.is_empty()).map(|(name, _)| (*name).to_owned()).collect();
     taken.extend(existing.keys().cloned());
     // What the schema no longer names keeps its column.
     for (property, name) in stored.map(|stored| &stored.columns).into_iter().flatten() {
@@ -181,20 +186,17 @@ fn plan_columns(
             None => name(property, |name| taken.iter().any(|taken| taken == name)),
         };
         taken.push(column_name.clone());
-        let kind = match existing.get(&column_name) {
-            Some(kind) => {
-                let kind = known_kind(stream, &column_name, kind)?;
-                if kind.widened(wanted) != kind {
-                    widened.push((columns.len(), kind.widened(wanted)));
-                }
-                kind
+        let kind = if let Some(kind) = existing.get(&column_name) {
+            let kind = known_kind(stream, &column_name, kind)?;
+            if kind.widened(wanted) != kind {
+                widened.push((columns.len(), kind.widened(wanted)));
             }
-            None => {
-                if !existing.is_empty() {
-                    statements.push(format!("alter table {full} add column {} {wanted}", quoted(&column_name)));
-                }
-                wanted
+            kind
+        } else {
+            if !existing.is_empty() {
+                statements.push(format!("alter table {full} add column {} {wanted}", quoted(&column_name)));
             }
+            wanted
         };
         let has_comment = existing.contains_key(&column_name);
         let description = declared_schema.get("description").and_then(Value::as_str);
@@ -205,7 +207,7 @@ fn plan_columns(
         }
         columns.push(Column { property: property.clone(), name: column_name, kind, declared: Some(declared) });
     }
-    for (own, kind) in OWN {
+    for (own, kind) in own(schema.key.is_empty()) {
         if !existing.is_empty() && !existing.contains_key(own) {
             statements.push(format!("alter table {full} add column {own} {kind}"));
         }
@@ -216,7 +218,9 @@ fn plan_columns(
 fn known_kind(stream: &str, column: &str, kind: &str) -> Result<ColumnType, SingerError> {
     ColumnType::named(kind).ok_or_else(|| SingerError::Table {
         stream: stream.to_owned(),
-        reason: format!("its column {column} is of type {kind}, which weir does not make: change it back, or rename it"),
+        reason: format!(
+            "its column {column} is of type {kind}, which weir does not make: change it back, or rename it"
+        ),
     })
 }
 
@@ -231,7 +235,7 @@ fn create(table: &Table, stream: &str) -> String {
             format!("{} {}{not_null}", quoted(&column.name), column.kind)
         })
         .collect();
-    parts.extend(OWN.iter().map(|(name, kind)| format!("{name} {kind}")));
+    parts.extend(own(table.key.is_empty()).map(|(name, kind)| format!("{name} {kind}")));
     if !table.key.is_empty() {
         parts.push(format!("primary key ({})", table.key_list()));
     }
@@ -252,11 +256,7 @@ async fn change_key(transaction: &Transaction<'_>, full: &str, table: &Table) ->
     Ok(statements)
 }
 
-async fn stored(
-    transaction: &Transaction<'_>,
-    source: &str,
-    stream: &str,
-) -> Result<Option<Stored>, SingerError> {
+async fn stored(transaction: &Transaction<'_>, source: &str, stream: &str) -> Result<Option<Stored>, SingerError> {
     let sql = "select relation, key, columns::text from sync.streams where source = $1 and stream = $2";
     let rows = transaction.query_typed(sql, &[(&source, Type::TEXT), (&stream, Type::TEXT)]).await?;
     let Some(row) = rows.first() else { return Ok(None) };

@@ -75,7 +75,12 @@ impl Tap {
     }
 }
 
-async fn listen(errors: impl AsyncRead + Unpin, log: Arc<Mutex<VecDeque<String>>>, config: Arc<TapConfig>, name: String) {
+async fn listen(
+    errors: impl AsyncRead + Unpin,
+    log: Arc<Mutex<VecDeque<String>>>,
+    config: Arc<TapConfig>,
+    name: String,
+) {
     let mut errors = BufReader::new(errors);
     let mut line = Vec::new();
     loop {
@@ -114,12 +119,11 @@ impl Running {
 
     /// Waits for its end, which its output has announced.
     pub async fn ended(&mut self) -> io::Result<ExitStatus> {
-        let status = match timeout(END_GRACE, self.child.wait()).await {
-            Ok(status) => status,
-            Err(_) => {
-                self.end().await;
-                self.child.wait().await
-            }
+        let status = if let Ok(status) = timeout(END_GRACE, self.child.wait()).await {
+            status
+        } else {
+            self.end().await;
+            self.child.wait().await
         };
         // A grandchild may hold stderr open.
         let _ = timeout(TERM_GRACE, &mut self.listening).await;

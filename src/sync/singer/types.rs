@@ -64,7 +64,6 @@ impl ColumnType {
     /// The value of a column of this type in another that is wider; times as RFC 3339, as they came.
     pub fn cast(self, column: &str, to: Self) -> String {
         match (self, to) {
-            (Self::Text, Self::Jsonb) => format!("to_jsonb({column})"),
             (Self::Timestamptz, Self::Text) => {
                 format!("to_char({column} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
             }

@@ -38,7 +38,7 @@ pub fn of(table: &Table, schema: &Schema) -> BTreeMap<String, String> {
             is_flat = true;
             flat.add(&column.name, &quoted_name, &mut Vec::new(), properties, 1);
         } else {
-            flat.push(column.name.clone(), quoted_name.clone());
+            flat.push(&column.name, quoted_name.clone());
         }
         if let Some(properties) = nested.and_then(|(_, schema)| items(schema)).and_then(properties) {
             lists.push((column.name.clone(), quoted_name, properties));
@@ -46,8 +46,11 @@ pub fn of(table: &Table, schema: &Schema) -> BTreeMap<String, String> {
     }
     let own = ["_extracted_at", "_synced_at", "_deleted_at"];
     if is_flat {
-        own.iter().for_each(|own| flat.push((*own).to_owned(), (*own).to_owned()));
-        views.insert(name(&format!("{}_flat", table.relation), |_| false), format!("select {} from {full}", flat.sql()));
+        for own in own {
+            flat.push(own, own.to_owned());
+        }
+        views
+            .insert(name(&format!("{}_flat", table.relation), |_| false), format!("select {} from {full}", flat.sql()));
     }
     // Without a key, nobody could tell whose items they are.
     if table.key.is_empty() {
@@ -57,11 +60,11 @@ pub fn of(table: &Table, schema: &Schema) -> BTreeMap<String, String> {
         let mut columns = Columns::default();
         for &at in &table.key {
             let key = &table.columns[at].name;
-            columns.push(key.clone(), format!("t.{}", quoted(key)));
+            columns.push(key, format!("t.{}", quoted(key)));
         }
-        columns.push("_index".to_owned(), "i._index".to_owned());
+        columns.push("_index", "i._index".to_owned());
         columns.add("", "i._item", &mut Vec::new(), properties, 1);
-        columns.push("_deleted_at".to_owned(), "t._deleted_at".to_owned());
+        columns.push("_deleted_at", "t._deleted_at".to_owned());
         let sql = format!(
             "select {} from {full} t cross join lateral jsonb_array_elements(case jsonb_typeof(t.{quoted_name}) when 'array' \
              then t.{quoted_name} end) with ordinality i (_item, _index)",
@@ -76,9 +79,9 @@ pub fn of(table: &Table, schema: &Schema) -> BTreeMap<String, String> {
 struct Columns(Vec<(String, String)>);
 
 impl Columns {
-    fn push(&mut self, wanted: String, expression: String) {
+    fn push(&mut self, wanted: &str, expression: String) {
         if self.0.len() < COLUMNS_MAX {
-            let name = name(&wanted, |name| self.0.iter().any(|(taken, _)| taken == name));
+            let name = name(wanted, |name| self.0.iter().any(|(taken, _)| taken == name));
             self.0.push((name, expression));
         }
     }
@@ -99,7 +102,7 @@ impl Columns {
                 Some(inner) => self.add(&name, root, path, inner, depth + 1),
                 None => {
                     if let Some(kind) = Declared::of(schema).column() {
-                        self.push(name, typed(root, path, kind));
+                        self.push(&name, typed(root, path, kind));
                     }
                 }
             }
