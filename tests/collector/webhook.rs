@@ -199,7 +199,9 @@ async fn the_packages_of_the_services_themselves_are_believed() {
         .expect("it runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    database.until_accounted(7, 4, 3, 0).await;
+    database
+        .until("select (sum(stored) * 100 + sum(duplicate) * 10 + sum(pending))::bigint from weir.accounting", 430)
+        .await;
     let names = "select source || ' ' || name from analytics.events
                   where coalesce(properties->>'text', properties->'data'->>'text') = U&'\\00e9\\2028\\+01F600' order by 1";
     assert_eq!(
