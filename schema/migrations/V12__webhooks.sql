@@ -5,7 +5,7 @@ create table weir.webhook_secrets (
     id         bigint      generated always as identity primary key,
     source     text        not null references weir.sources,
     service    text        not null check (service in ('stripe', 'github', 'shopify', 'slack', 'intercom', 'standard')),
-    secret     text        not null check (length(secret) between 8 and 512),
+    secret     text        not null check (octet_length(secret) between 8 and 512),
     created_at timestamptz not null default now(),
     expires_at timestamptz,
     unique (source, service, secret)

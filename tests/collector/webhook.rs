@@ -380,6 +380,33 @@ async fn what_services_ask_first_is_answered_and_stored_by_nobody() {
     collector.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_are_a_strangers_requests_and_a_keys_are_not() {
+    let (_database, collector, _journal) = collector(|config| {
+        config.receive.network_requests_per_s = 1;
+        config.receive.limit_private_networks = true;
+    })
+    .await;
+    webhooks::add(&weir(&collector), "web", Service::Github, SECRET, None).await.expect("a secret");
+    let app = sources::add(&weir(&collector), "app", &[]).await.expect("added");
+    eventually("the key is known", async || {
+        post(&collector, &format!("app/{}", app.secret_key), &[], "{}").await.status == 200
+    })
+    .await;
+    let (headers, body) = request(Service::Github, OTHER, 0);
+    let mut answers = Vec::new();
+    for _ in 0..30 {
+        let answer = post(&collector, "web", &headers, body).await;
+        assert_eq!(answer.header("retry-after").is_some(), answer.status == 429, "{}", answer.text());
+        answers.push(error(&answer).1);
+    }
+    assert!(answers.iter().any(|code| code == "network_too_often"), "{answers:?}");
+    for _ in 0..30 {
+        assert_eq!(post(&collector, &format!("app?key={}", app.secret_key), &[], "{}").await.status, 200);
+    }
+    collector.stop().await;
+}
+
 /// `weir source ...` as a person runs it.
 async fn source(database: &TestDatabase, arguments: &[&str], input: &str) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
