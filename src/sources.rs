@@ -3,6 +3,9 @@
 //! Keys are known by their SHA-256. The collector holds all of them in memory and reads them again every two seconds, so
 //! a request never asks the database, and a look-up by hash takes the same time whatever the key shares with a real one.
 
+pub mod signature;
+pub mod webhooks;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use tokio_postgres::types::Type;
 use crate::database::{Database, DatabaseError};
 use crate::disk::write_private;
 use crate::rate::Bucket;
+use webhooks::{Webhook, Webhooks};
 
 const READ: &str = include_str!("sources/read.sql");
 const ADD: &str = include_str!("sources/add.sql");
@@ -94,6 +98,7 @@ fn hash_of(key: &str) -> KeyHash {
 pub struct WriteKeys {
     keys: ArcSwap<HashMap<KeyHash, Arc<WriteKey>>>,
     copy: Option<PathBuf>,
+    webhooks: Webhooks,
 }
 
 /// One key in the copy.
@@ -108,7 +113,7 @@ struct Copied {
 impl WriteKeys {
     /// No keys yet; `copy` is where the copy lies, if there may be one.
     pub fn new(copy: Option<PathBuf>) -> Self {
-        Self { keys: ArcSwap::default(), copy }
+        Self { keys: ArcSwap::default(), webhooks: Webhooks::new(copy.as_ref()), copy }
     }
 
     /// Takes the keys of the copy; false if there is none.
@@ -122,6 +127,7 @@ impl WriteKeys {
             (key.hash, Arc::new(WriteKey::new(key.source.into(), kind, key.origins.into())))
         };
         self.keys.store(Arc::new(copied.into_iter().map(key).collect()));
+        self.webhooks.recall();
         true
     }
 
@@ -146,7 +152,12 @@ impl WriteKeys {
         self.keys.load().get(&hash_of(key)).cloned()
     }
 
-    /// Reads the keys anew.
+    /// The source as one that takes signed webhooks, if it has a secret for that.
+    pub fn webhook(&self, source: &str) -> Option<Arc<Webhook>> {
+        self.webhooks.get(source)
+    }
+
+    /// Reads the keys anew, and the secrets of webhooks.
     pub async fn refresh(&self, database: &Database) -> Result<(), DatabaseError> {
         let client = database.client().await?;
         let rows = client.query_typed(READ, &[]).await?;
@@ -164,7 +175,7 @@ impl WriteKeys {
             self.remember(&keys);
             self.keys.store(Arc::new(keys));
         }
-        Ok(())
+        self.webhooks.refresh(&client).await
     }
 }
 
@@ -202,6 +213,14 @@ pub enum SourceError {
     AliasTaken(String),
     #[error("{source_name} has no alias {alias}; `weir source list` shows them")]
     NoAlias { source_name: String, alias: String },
+    #[error("this cannot be a signing secret: expected {0}")]
+    BadSecret(&'static str),
+    #[error(
+        "{source_name} would have more than {most} signing secrets; take old ones away with `weir source webhook --remove`"
+    )]
+    TooManySecrets { source_name: String, most: i64 },
+    #[error("{source_name} has no signing secret of {service}; `weir source list` shows what it has")]
+    NoSecret { source_name: String, service: &'static str },
     #[error("the operating system gave no random bytes: {0}")]
     Random(getrandom::Error),
     #[error(transparent)]

@@ -9,6 +9,7 @@ mod rollup;
 mod start;
 mod sync;
 mod tap;
+mod webhook;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
 use crate::database::Database;
+use crate::decode::webhook::Service;
 use crate::retention::forget::{Kind, Request};
 use crate::rollup::library::Library;
 use crate::sources::KeyKind;
@@ -116,6 +118,8 @@ enum SourceCommand {
         #[arg(long)]
         remove: bool,
     },
+    /// Take only signed webhooks at /v1/webhook/NAME: reads the service's signing secret, from standard input.
+    Webhook(WebhookArgs),
     /// Show all sources.
     List,
     /// Make a new key; the old ones of its kind stop.
@@ -131,6 +135,26 @@ enum SourceCommand {
     Disable { name: String },
     /// Take it again.
     Enable { name: String },
+}
+
+#[derive(Debug, Args)]
+struct WebhookArgs {
+    name: String,
+    /// How it is signed.
+    #[arg(long, value_enum)]
+    scheme: Service,
+    /// Read the secret from this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "secret_env")]
+    secret_file: Option<PathBuf>,
+    /// Read the secret from the environment variable of this name.
+    #[arg(long, value_name = "VARIABLE")]
+    secret_env: Option<String>,
+    /// Earlier secrets of this scheme end after so many seconds; without it they stay in force.
+    #[arg(long, value_name = "SECONDS")]
+    grace: Option<u32>,
+    /// Forget all secrets of this scheme: its webhooks need a write key again.
+    #[arg(long, conflicts_with_all = ["secret_file", "secret_env", "grace"])]
+    remove: bool,
 }
 
 #[derive(Debug, Subcommand)]

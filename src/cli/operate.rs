@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{QuarantineCommand, SourceCommand};
+use super::{QuarantineCommand, SourceCommand, webhook};
 use crate::config;
 use crate::database::Database;
 use crate::flush::quarantine;
@@ -40,6 +40,7 @@ pub async fn source(database: &Database, receive: &config::Receive, command: Sou
             sources::remove_alias(database, &name, &alias).await?;
             println!("{alias} stands for {name} no longer");
         }
+        SourceCommand::Webhook(args) => webhook::webhook(database, &args).await?,
         SourceCommand::Rotate { name, kind, grace } => {
             let key = sources::rotate(database, &name, kind, grace).await?;
             println!("new {} key:  {key}", kind.name());

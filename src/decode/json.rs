@@ -21,6 +21,11 @@ const SHORT_STRING_BYTES: usize = 32;
 ///
 /// What is not JSON passes unnoticed or ends early: the parser that follows will say so.
 pub fn scan(text: &str) -> Result<usize, Refusal> {
+    scan_up_to(text, EVENT_BYTES_MAX)
+}
+
+/// The same of a value that may be `bytes_max` long.
+pub(super) fn scan_up_to(text: &str, bytes_max: usize) -> Result<usize, Refusal> {
     let bytes = text.as_bytes();
     let mut depth = 0usize;
     let mut at = 0;
@@ -38,18 +43,18 @@ pub fn scan(text: &str) -> Result<usize, Refusal> {
                 depth = depth.saturating_sub(1);
                 at += 1;
                 if depth == 0 {
-                    return limit_length(at);
+                    return limit_length(at, bytes_max);
                 }
             }
             b'0'..=b'9' => at = end_of_number(bytes, at)?,
             _ => at += 1,
         }
     }
-    limit_length(at)
+    limit_length(at, bytes_max)
 }
 
-fn limit_length(bytes: usize) -> Result<usize, Refusal> {
-    if bytes > EVENT_BYTES_MAX { Err(Refusal::TooLong(bytes)) } else { Ok(bytes) }
+fn limit_length(bytes: usize, bytes_max: usize) -> Result<usize, Refusal> {
+    if bytes > bytes_max { Err(Refusal::TooLong(bytes)) } else { Ok(bytes) }
 }
 
 /// The index after the string that opens at `start`, or the end of the text.

@@ -19,6 +19,7 @@ pub mod snowplow;
 pub mod translate;
 pub mod umami;
 mod values;
+pub mod webhook;
 
 use std::borrow::Cow;
 

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::rates::{Sender, TooOften};
+use super::webhook::WebhookError;
 use crate::decode::{DecodeError, Refusal};
 use crate::journal::{Durability, Durable, JournalError};
 
@@ -94,6 +95,8 @@ pub enum RequestError {
     Journal(#[from] JournalError),
     #[error("{0}")]
     Refused(#[from] Refusal),
+    #[error("{0}")]
+    Webhook(#[from] WebhookError),
 }
 
 impl RequestError {
@@ -105,7 +108,8 @@ impl RequestError {
             | Self::Broken
             | Self::WrongTransferEncoding
             | Self::Refused(_) => StatusCode::BAD_REQUEST,
-            Self::NoKey | Self::UnknownKey => StatusCode::UNAUTHORIZED,
+            // Shopify demands 401 for a signature that is wrong, and others take it for the same.
+            Self::NoKey | Self::UnknownKey | Self::Webhook(_) => StatusCode::UNAUTHORIZED,
             Self::WrongOrigin(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -142,6 +146,7 @@ impl RequestError {
             Self::Journal(JournalError::DatabaseAway) => "database_away",
             Self::Journal(JournalError::Closed) => "shutting_down",
             Self::Refused(_) => "rejected",
+            Self::Webhook(error) => error.code(),
         }
     }
 
@@ -166,7 +171,7 @@ impl IntoResponse for RequestError {
         if let Some(seconds) = self.retry_after_s() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
-        if matches!(self, Self::NoKey | Self::UnknownKey) {
+        if matches!(self, Self::NoKey | Self::UnknownKey | Self::Webhook(_)) {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if matches!(self, Self::TooLarge(_) | Self::TooSlow(_) | Self::Overloaded | Self::WrongTransferEncoding) {

@@ -129,7 +129,7 @@ impl Collector {
 
     /// What a request's head tells: who sends, whether that key is in force, and not too often.
     fn admit(&self, parts: &Parts) -> Result<KnownSender, RequestError> {
-        let ip = parts.extensions.get::<Peer>().map(|peer| self.client_ip(peer.address.ip(), &parts.headers));
+        let ip = self.ip(parts);
         let key = match credentials::of_request(&parts.headers, parts.uri.query()) {
             Some(named) => credentials::check(&self.keys, Some(&named), &parts.headers).map(Some),
             None => Ok(None),
@@ -259,8 +259,10 @@ impl Collector {
         }
     }
 
-    fn client_ip(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        client_ip(peer, headers, &self.trusted_proxies)
+    /// The sender's address.
+    pub(super) fn ip(&self, parts: &Parts) -> Option<IpAddr> {
+        let peer = parts.extensions.get::<Peer>()?;
+        Some(client_ip(peer.address.ip(), &parts.headers, &self.trusted_proxies))
     }
 
     pub(super) async fn store(&self, rows: Rows, key: &WriteKey, memory: Reservation) -> Result<Taken, RequestError> {
@@ -294,7 +296,7 @@ fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-fn content_type(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn content_type(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Some(value.split(';').next().unwrap_or_default().trim())
 }

@@ -14,6 +14,7 @@ pub mod routes;
 pub mod script;
 mod shed;
 pub mod tls;
+pub mod webhook;
 
 pub use collect::Collector;
 pub use listen::{Limits, Listen, serve};

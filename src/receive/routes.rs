@@ -16,6 +16,7 @@ use super::answer::{Rejected, RequestError, json};
 use super::collect::Collector;
 use super::foreign::{Bootstrap, Family, Format, bootstrap, refused as refused_foreign};
 use super::script::{ENDPOINT_PATH, SCRIPT_PATH, Scripts};
+use super::webhook;
 use crate::config;
 use crate::decode::reload::Shape;
 
@@ -102,12 +103,15 @@ const BOOTSTRAPS: &[(Family, &str, Bootstrap)] = &[
 /// What is weir's own, whatever the settings say.
 const OWN: [&str; 5] = [ENDPOINT_PATH, "/v1/validate", "/v1/pixel.gif", SCRIPT_PATH, "/w.full.js"];
 
+/// Where webhooks go; its name in metrics, also for addresses with a key.
+const WEBHOOK: &str = "/v1/webhook/{source}";
+
 /// Whether a path has a meaning already.
 pub fn is_taken(path: &str, families: &[Family]) -> bool {
     let formats = FORMATS.iter().map(|(family, path, _)| (family, path));
     let bootstraps = BOOTSTRAPS.iter().map(|(family, path, _)| (family, path));
     let mut taken = formats.chain(bootstraps).filter(|(family, _)| families.contains(family));
-    OWN.contains(&path) || taken.any(|(_, own)| *own == path)
+    OWN.contains(&path) || path.starts_with(webhook::PATH) || taken.any(|(_, own)| *own == path)
 }
 
 /// All public routes, with those of the formats that are on.
@@ -168,6 +172,8 @@ pub fn router(collector: Arc<Collector>, settings: &config::Receive) -> Router {
         .route("/v1/validate", post(validate))
         // A HEAD would store an event without showing the image.
         .route("/v1/pixel.gif", get(pixel).head(wrong_method))
+        .route(WEBHOOK, post(webhook).get(webhook_asked))
+        .route("/v1/webhook/{source}/{key}", post(webhook).get(webhook_asked))
         .fallback(other)
         .method_not_allowed_fallback(wrong_method)
         .with_state(collector)
@@ -234,6 +240,27 @@ async fn pixel(State(collector): State<Arc<Collector>>, request: Request) -> Res
         Err(error) => refused(&collector, error),
     };
     counted(&collector, "/v1/pixel.gif", response)
+}
+
+async fn webhook(
+    State(collector): State<Arc<Collector>>,
+    Path(address): Path<webhook::Address>,
+    request: Request,
+) -> Response {
+    let started = Instant::now();
+    let response = collector.webhook(&address, request).await.unwrap_or_else(|error| refused(&collector, error));
+    collector.metrics.request_seconds.record(started.elapsed());
+    counted(&collector, WEBHOOK, response)
+}
+
+async fn webhook_asked(
+    State(collector): State<Arc<Collector>>,
+    Path(address): Path<webhook::Address>,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let response = collector.webhook_asked(&address, &parts).unwrap_or_else(|error| refused(&collector, error));
+    counted(&collector, WEBHOOK, response)
 }
 
 /// One of the scripts, if that is what was asked for.

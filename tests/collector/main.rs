@@ -45,3 +45,4 @@ mod trackers;
 mod two_collectors;
 mod up;
 mod visitors;
+mod webhook;

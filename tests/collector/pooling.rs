@@ -4,6 +4,8 @@ use std::process::Stdio;
 
 use crate::support::{TestCollector, TestDatabase, config, eventually, tool};
 use weir::database::Database;
+use weir::decode::webhook::Service;
+use weir::sources::webhooks;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pgbouncer_in_transaction_mode() {
@@ -57,6 +59,12 @@ async fn pgbouncer_in_transaction_mode() {
     let weir = Database::new(&config.database, 1).expect("a valid URL");
     database.client.batch_execute("alter table analytics.events drop constraint c").await.expect("dropped");
     assert_eq!(weir::flush::quarantine::replay(&weir, None).await.expect("replayed").stored, 1);
+    for n in 0..6 {
+        let secret = format!("secret number {n}");
+        webhooks::add(&weir, "web", Service::Stripe, &secret, Some(0)).await.expect("a secret for the last");
+    }
+    assert_eq!(database.number("select count(*) from weir.webhook_secrets").await, 1);
+    webhooks::remove(&weir, "web", Service::Stripe).await.expect("removed");
     collector.stop().await;
     bouncer.kill().await.expect("ours to end");
 }
