@@ -4,7 +4,7 @@ SHELL := bash
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-frameworks test-engines compare-trackers soak fuzz mutants lint bench bench-rollups instructions microbench loadtest clean
+.PHONY: help run test test-frameworks test-engines compare-trackers soak fuzz mutants lint bench bench-rollups bench-singer instructions microbench loadtest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: ## measure weir beside what bounds it and beside its peers: a table, pict
 
 bench-rollups: ## measure what rollups cost: an hour and 25 GB, or less (ARGS='ROWS NEW DAYS ROUNDS')
 	@exec scripts/bench-rollups $(ARGS)
+
+bench-singer: ## load a tap's output by weir and by MeltanoLabs' target-postgres, and compare (ARGS='RECORDS ROUNDS')
+	@exec scripts/bench-singer $(ARGS)
 
 instructions: ## count the processor's instructions an event, and fail if they have risen (ARGS=--renew)
 	@exec scripts/instructions $(ARGS)
