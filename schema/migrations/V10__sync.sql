@@ -56,14 +56,14 @@ create table sync.rejects (
 create index rejects_source on sync.rejects (source, reject_id);
 comment on table sync.rejects is 'Records that fit no table, whole, each with its reason.';
 
--- The moment that a text names, as RFC 3339 writes it; null for whatever else. Without an exception block, which would keep
+-- The moment that a text names, as RFC 3339 writes it, without an offset in UTC; null for whatever else. Without an exception block, which would keep
 -- queries from running in parallel: so it says itself how long months are.
 create function sync.as_time(value text) returns timestamptz
 language sql stable strict parallel safe
 return case
     when value !~ '^[12]\d{3}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|[12]\d))([T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-]([01]\d):?[0-5]\d)?)?$' then null
     when substr(value, 6, 5) = '02-29' and extract(day from (substr(value, 1, 4) || '-03-01')::date - 1) <> 29 then null
-    else value::timestamptz
+    else (value || case when length(value) = 10 then 'T00:00Z' when value ~ '(Z|[+-]\d\d:?\d\d)$' then '' else 'Z' end)::timestamptz
 end;
 comment on function sync.as_time is 'The moment that a text names, or null.';
 

@@ -69,12 +69,15 @@ async fn of_database(database: &Database, config: &Config, command: SyncCommand)
             }
         }
         SyncCommand::Resync { name } => {
-            let sql = "update sync.sources set state = null where source = $1 and kind = 'singer'";
+            let sql = "update sync.sources set state = null, run_id = null where source = $1 and kind = 'singer'";
             let count = database.client().await?.execute_typed(sql, &[(&name, Type::TEXT)]).await?;
             if count == 0 {
                 bail!("{name} is no source that has been read");
             }
-            println!("{name}: the next run reads everything again; rows that have a key are replaced by it");
+            println!(
+                "{name}: the next run reads everything again, and one that is under way is ended. Rows with a key are replaced by it; \
+                 tables without one get all rows again: truncate them first"
+            );
         }
     }
     Ok(())
@@ -102,7 +105,7 @@ fn echo(state: &str) -> io::Result<()> {
 }
 
 fn told(name: &str, loaded: Loaded) -> String {
-    let Loaded { rows, rejected, unknown } = loaded;
+    let Loaded { rows, rejected, unknown, .. } = loaded;
     let rejects = match rejected {
         0 => String::new(),
         _ => format!(", {rejected} fit no table: `weir sync rejects {name}` shows why"),

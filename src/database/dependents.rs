@@ -120,6 +120,10 @@ pub async fn make_again(transaction: &Transaction<'_>, captured: &[Captured]) ->
             continue;
         };
         let Some(refusal) = error.as_db_error() else { return Err(error.into()) };
+        // What is gone by itself, or is the server's own trouble, must cost nobody a view: all stays as it was.
+        if ["40", "53", "55", "57", "58", "XX"].iter().any(|class| refusal.code().code().starts_with(class)) {
+            return Err(error.into());
+        }
         let reason = match refusal.detail() {
             Some(detail) => format!("{} ({detail})", refusal.message()),
             None => refusal.message().to_owned(),

@@ -102,7 +102,8 @@ async fn a_stream_becomes_a_table() {
         json!({"type": "HEARTBEAT"}),
     ];
     let (loaded, states) = target.try_load(&messages, &Singer::default()).await;
-    assert_eq!(loaded.expect("loaded"), Loaded { rows: 2, rejected: 0, unknown: 1 });
+    let Loaded { rows, rejected, unknown, .. } = loaded.expect("loaded");
+    assert_eq!((rows, rejected, unknown), (2, 0, 1));
     assert_eq!(states.last().map(String::as_str), Some(r#"{"at":7}"#));
     assert_eq!(
         target.types("crm.invoices_2").await,
@@ -236,7 +237,8 @@ async fn what_does_not_fit_is_kept_aside_with_its_reason_and_costs_nothing_else(
         "{\"type\":\"RECORD\",\"stream\":\"t\",\"record\":{\"id\":7,\"n\":NaN}}\n{\"type\":\"STATE\",\"value\":1}\n",
     );
     let (loaded, states) = target.try_load_text(&input, &Singer::default()).await;
-    assert_eq!(loaded.expect("loaded"), Loaded { rows: 2, rejected: 6, unknown: 0 });
+    let Loaded { rows, rejected, unknown, .. } = loaded.expect("loaded");
+    assert_eq!((rows, rejected, unknown), (2, 6, 0));
     assert_eq!(states, ["1"]);
     assert_eq!(target.rows("select id, n from crm.t order by id").await, ["1|1", "4|4"]);
     let rejects = target.rows("select stream, reason, record from sync.rejects order by reject_id").await;
@@ -301,6 +303,94 @@ async fn state_is_never_ahead_of_the_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_no_state_covers_is_sent_again_and_there_once() {
+    let target = Target::new().await;
+    let table = schema("log", &json!({"n": {"type": "integer"}}), &[]);
+    let row = |n: u32| record("log", &json!({"n": n}));
+    // The output has ended; whether the tap has, weir cannot know.
+    target.load(&[table.clone(), row(1), state(1), row(2)]).await;
+    assert_eq!(target.rows("select n from crm.log order by n").await, ["1", "2"]);
+    target.load(&[table.clone(), row(2), row(3), state(3)]).await;
+    assert_eq!(target.rows("select n from crm.log order by n").await, ["1", "2", "3"]);
+    // One that knows no STATE sends everything each time.
+    target.load(&[table.clone(), row(4)]).await;
+    target.load(&[table, row(4)]).await;
+    assert_eq!(target.rows("select n from crm.log order by n").await, ["1", "2", "3", "4", "4"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_others_depend_on_are_not_passed_over() {
+    let target = Target::new().await;
+    for (line, said) in [
+        (r#"{"type":"SCHEMA","stream":"t","schema":{},"key_properties":"id"}"#, "a SCHEMA of the tap's cannot be read"),
+        (r#"{"type":"STATE"}"#, "a STATE of the tap's cannot be read"),
+        (r#"{"type":"BATCH","stream":7}"#, "a BATCH of the tap's cannot be read"),
+    ] {
+        let error =
+            target.try_load_text(&format!("{line}\n{}\n", state(1)), &Singer::default()).await.0.expect_err(line);
+        assert!(error.to_string().contains(said), "{error}");
+    }
+    assert_eq!(target.rows("select state is null from sync.sources").await, ["t"]);
+    // A tap that only writes nonsense is not listened to for ever.
+    let error = target.try_load_text(&".\n".repeat(20_000), &Singer::default()).await.0.expect_err("too much");
+    assert!(matches!(error, SingerError::TooManyRejects(_)), "{error}");
+    // The last line need not end as a line, however late it comes.
+    let last =
+        format!("{}\n{}", schema("t", &json!({"id": {"type": "integer"}}), &["id"]), record("t", &json!({"id": 1})));
+    target.try_load_text(&last, &Singer::default()).await.0.expect("loaded");
+    assert_eq!(target.rows("select id from crm.t").await, ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_outlives_a_schema_that_only_knows_null_and_a_key_its_column() {
+    let target = Target::new().await;
+    let with = |x: Value| schema("t", &json!({"id": {"type": "integer"}, "x": x}), &["id"]);
+    target.load(&[with(json!({"type": "string"})), record("t", &json!({"id": 1, "x": "a"}))]).await;
+    target.load(&[with(json!({"type": "null"})), record("t", &json!({"id": 1, "x": null}))]).await;
+    assert_eq!(target.rows("select x from crm.t").await, [""]);
+    target.load(&[with(json!({"type": "string"})), record("t", &json!({"id": 1, "x": "b"}))]).await;
+    assert_eq!(target.types("crm.t").await, ["id bigint", "x text"]);
+    let other = schema("t", &json!({"x": {"type": "string"}}), &["x"]);
+    target.load(&[other, record("t", &json!({"x": "b"})), record("t", &json!({"x": "c"}))]).await;
+    assert_eq!(target.rows("select id, x from crm.t order by x").await, ["|b", "|c"]);
+    let bare = schema("t", &json!({"x": {"type": "string"}}), &[]);
+    target.load(&[bare, record("t", &json!({}))]).await;
+    assert_eq!(target.rows("select count(*) from crm.t where x is null").await, ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_are_taken_are_numbered() {
+    let target = Target::new().await;
+    let text = json!({"type": "string"});
+    let properties = json!({"_n": text, "xmin": text, "_batch": text, "_extra": text, "ID": text, "id": text, "a b": text, "a-b": text});
+    let every: Value =
+        properties.as_object().expect("an object").keys().map(|name| (name.clone(), json!(name))).collect();
+    target.load(&[schema("t", &properties, &["id"]), record("t", &every)]).await;
+    let row = target.rows("select _n_2, xmin_2, _batch_2, _extra_2, id, id_2, a_b, a_b_2, _extra from crm.t").await;
+    assert_eq!(row, ["_n|xmin|_batch|_extra|id|ID|a b|a-b|"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_log_tells_are_gone_keep_what_they_said() {
+    let target = Target::new().await;
+    let gone = json!({"type": ["null", "string"], "format": "date-time"});
+    let table =
+        schema("t", &json!({"id": {"type": "integer"}, "v": {"type": "string"}, "_sdc_deleted_at": gone}), &["id"]);
+    let first = [record("t", &json!({"id": 1, "v": "a"})), record("t", &json!({"id": 2, "v": "b"}))];
+    let went = record("t", &json!({"id": 1, "_sdc_deleted_at": "2026-11-26T10:00:00Z"}));
+    let again = record("t", &json!({"id": 1, "v": "c"}));
+    let sql = "select id, v, _deleted_at is not null from crm.t order by id";
+    target.load(&[std::slice::from_ref(&table), &first[..]].concat()).await;
+    target.load(&[table.clone(), went.clone()]).await;
+    assert_eq!(target.rows(sql).await, ["1|a|t", "2|b|f"]);
+    target.load(&[table.clone(), again]).await;
+    assert_eq!(target.rows(sql).await, ["1|c|f", "2|b|f"]);
+    let deletes = Singer { on_delete: OnDelete::Delete, ..Singer::default() };
+    target.try_load(&[table, went], &deletes).await.0.expect("loaded");
+    assert_eq!(target.rows(sql).await, ["2|b|f"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_runs_of_a_source_do_not_mix() {
     let target = Target::new().await;
     let lock = connect(&target.database.url).await;
@@ -342,6 +432,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 async fn nested_data_is_taken_apart_by_views() {
     let target = Target::new().await;
     let address = json!({"type": ["null", "object"], "properties": {
+        "day": {"type": "string", "format": "date"}, "at": {"type": "string", "format": "date-time"},
         "city": {"type": "string"}, "since": {"type": "string", "format": "date-time"},
         "geo": {"type": "object", "properties": {"lat": {"type": "number"}}}}});
     let lines = json!({"type": "array", "items": {"type": "object", "properties": {"sku": {"type": "string"}, "n": {"type": "integer"}}}});
@@ -352,7 +443,7 @@ async fn nested_data_is_taken_apart_by_views() {
             first,
             record(
                 "orders",
-                &json!({"id": 1, "address": {"city": "Ulm", "since": "2024-02-29T00:00:00Z", "geo": {"lat": 48.4}},
+                &json!({"id": 1, "address": {"day": "2026-01-01T00:00:00Z", "at": "2026-01-01 10:00:00", "city": "Ulm", "since": "2024-02-29T00:00:00Z", "geo": {"lat": 48.4}},
                                      "lines": [{"sku": "a", "n": 2}, {"sku": "b", "n": "x"}]}),
             ),
             record(
@@ -371,8 +462,11 @@ async fn nested_data_is_taken_apart_by_views() {
         target.rows("select id, _index, sku, n from crm.orders__lines order by 1, 2").await,
         ["1|1|a|2", "1|2|b|"]
     );
-    // A view of one's own on it survives what is new.
-    let mine = "create view public.cities as select address_city from crm.orders_flat";
+    // It says the same to readers of any time zone, as the tables do.
+    let elsewhere = "set timezone = 'America/New_York'; select address_day, extract(epoch from address_at) from crm.orders_flat where id = 1";
+    assert_eq!(target.database.rows(elsewhere).await, ["2026-01-01|1767261600.000000"]);
+    // A view of one's own on it survives what is new, and so do those who may read it.
+    let mine = "create view public.cities as select address_city from crm.orders_flat; grant select on crm.orders_flat to public";
     target.database.client.batch_execute(mine).await.expect("made");
     let mut more = properties.clone();
     more["address"]["properties"]["area"] = json!({"type": "string"});
@@ -381,6 +475,7 @@ async fn nested_data_is_taken_apart_by_views() {
         .await;
     assert_eq!(target.rows("select address_area from crm.orders_flat where id = 3").await, ["x"]);
     assert_eq!(target.rows("select count(*) from public.cities").await, ["3"]);
+    assert_eq!(target.rows("select has_table_privilege('public', 'crm.orders_flat', 'select')").await, ["t"]);
 }
 
 /// What a tap says after `from` records: `total` of them, with STATE at every so many.
@@ -405,7 +500,7 @@ async fn killed_at_any_moment_it_ends_as_if_it_had_not_been() {
     let target = Target::new().await;
     let mut random = SplitMix64::new(8);
     let at = "select coalesce((select (state->>'at')::bigint from sync.sources), 0)";
-    let (mut kills, mut moved) = (0, 0);
+    let (mut kills, mut moved, mut left) = (0, 0, 0);
     loop {
         let from = target.database.number(at).await as u64;
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
@@ -414,8 +509,8 @@ async fn killed_at_any_moment_it_ends_as_if_it_had_not_been() {
             .env("DATABASE_URL", &target.database.url)
             .current_dir(std::env::temp_dir())
             .env("WEIR_SYNC__CRM__KIND", "singer")
-            // A commit each hundred records or so.
-            .env("WEIR_SYNC__CRM__BATCH_BYTES_MAX", "4096");
+            // A commit each hundred records or so, often before there is a STATE.
+            .env("WEIR_SYNC__CRM__BATCH_BYTES_MAX", "8192");
         let mut load =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
         let mut input = load.stdin.take().expect("piped");
@@ -441,13 +536,18 @@ async fn killed_at_any_moment_it_ends_as_if_it_had_not_been() {
             kills += 1;
             writing.await.expect("no panic");
             moved += u32::from(target.database.number(at).await as u64 > from);
+            let uncovered = "select count(*) from crm.added where _batch > (select covered from sync.sources)";
+            let is_there =
+                target.database.number("select count(*) from pg_class where oid = to_regclass('crm.added')").await;
+            left += u32::from(is_there == 1 && target.database.number(uncovered).await > 0);
         } else {
             // What it echoes has to be read, or it waits.
             assert!(load.wait_with_output().await.expect("ours").status.success());
             break;
         }
     }
-    eprintln!("killed {kills} times; {moved} of the runs had written something");
+    eprintln!("killed {kills} times; {moved} of the runs had written something, {left} more than STATE covers");
+    assert!(left > 0, "no run left anything to be taken back");
     assert!(moved > KILLS / 4, "{moved} of {kills} runs had written something: the others prove nothing");
     assert_eq!(target.database.number("select count(*) from crm.added").await, TOTAL as i64);
     assert_eq!(target.database.number("select count(distinct n) from crm.added").await, TOTAL as i64);

@@ -66,7 +66,7 @@ async fn a_tap_goes_on_from_its_last_state() {
            echo "{\"type\":\"RECORD\",\"stream\":\"t\",\"record\":{\"id\":$from}}"
            echo "{\"type\":\"STATE\",\"value\":{\"after\":$from}}""#,
     );
-    assert_eq!(tap.run(&pool).await.expect("run"), Loaded { rows: 1, rejected: 0, unknown: 0 });
+    assert_eq!(tap.run(&pool).await.expect("run").rows, 1);
     assert!(!tap.file("seen-state").exists());
     tap.run(&pool).await.expect("run");
     let seen = fs::read_to_string(tap.file("seen-state")).expect("there was a state");
@@ -122,6 +122,11 @@ async fn a_tap_is_ended_with_all_that_it_started() {
     let pid = fs::read_to_string(tap.file("self")).expect("it wrote it");
     assert!(!PathBuf::from(format!("/proc/{}", pid.trim())).exists());
     assert_eq!(database.rows("select outcome from sync.runs").await, ["failed", "failed"]);
+    // One that ends well, but has written nothing, has most likely read nothing.
+    let tap = Tap::new("");
+    write(&tap.file("tap"), "#!/bin/sh\n", 0o755);
+    let error = tap.run(&pool).await.expect_err("nothing").to_string();
+    assert!(error.contains("catalog.json"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,10 +5,10 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::SingerError;
-use super::message::{self, Message};
+use super::message::{self, Message, Unreadable};
 use super::store::{Batch, Flushed, Obstacle, Run};
 use super::stream::{Schema, Stream};
 use crate::database::Database;
@@ -25,7 +25,11 @@ const REFUSALS_MAX: usize = 100;
 /// Streams of one source.
 const STREAMS_MAX: usize = 2_000;
 /// A lock that others hold, for an analyst's long query, say, is waited for so often, five seconds each time.
-const LOCK_TRIES_MAX: u32 = 60;
+const LOCK_TRIES_MAX: u32 = 20;
+/// While weir waits for a lock on a table, so does everyone else: between two tries they get on.
+const LOCK_PAUSE: Duration = Duration::from_secs(15);
+/// Of a record or a line beside its text.
+const ENTRY_BYTES: usize = 128;
 
 /// What a load came to.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +38,9 @@ pub struct Loaded {
     pub rejected: u64,
     /// Messages of types that nobody knows.
     pub unknown: u64,
+    /// All messages, and those that carried a STATE.
+    pub messages: u64,
+    pub states: u64,
 }
 
 /// See the module.
@@ -99,7 +106,8 @@ impl Loader {
                 self.drain(&mut committed).await?;
                 return Err(SingerError::MessageTooLong(MESSAGE_BYTES_MAX));
             }
-            if is_end {
+            // The last line need not end as a line does.
+            if is_end && line.is_empty() {
                 break;
             }
             self.take(&line, &mut committed).await?;
@@ -129,15 +137,18 @@ impl Loader {
         }
         self.since.get_or_insert_with(Instant::now);
         let (text, _) = mend_escapes(text);
-        match message::read(&text) {
+        let read = message::read(&text);
+        self.loaded.messages += u64::from(read.is_ok());
+        match read {
             Ok(Message::Record(record)) => match self.streams.get_mut(record.stream.as_ref()) {
                 Some(stream) => {
                     stream.push(record.record, record.version, record.extracted.as_deref());
-                    self.bytes += record.record.len();
+                    self.bytes += record.record.len() + ENTRY_BYTES;
                 }
-                None => self.reject(&text, format!("no SCHEMA of {} came before it", record.stream)),
+                None => self.reject(&text, format!("no SCHEMA of {} came before it", record.stream))?,
             },
             Ok(Message::State(state)) => {
+                self.loaded.states += 1;
                 self.state = Some(state.to_owned());
                 self.streams.values_mut().for_each(Stream::cover);
                 self.strangers_covered = self.strangers.len();
@@ -153,19 +164,26 @@ impl Loader {
             }
             Ok(Message::ActivateVersion { stream, version }) => match self.streams.get_mut(stream.as_ref()) {
                 Some(stream) => stream.activate(version),
-                None => self.reject(&text, format!("no SCHEMA of {stream} came before it")),
+                None => self.reject(&text, format!("no SCHEMA of {stream} came before it"))?,
             },
             Ok(Message::Batch) => return Err(SingerError::Batch),
             Ok(Message::Other(_)) => self.loaded.unknown += 1,
-            Err(reason) => self.reject(&text, format!("no message of Singer's: {reason}")),
+            Err(Unreadable { reason, needed: Some(kind) }) => return Err(SingerError::Malformed { kind, reason }),
+            Err(Unreadable { reason, needed: None }) => {
+                self.reject(&text, format!("no message of Singer's: {reason}"))?;
+            }
         }
         Ok(())
     }
 
-    fn reject(&mut self, line: &str, reason: String) {
+    fn reject(&mut self, line: &str, reason: String) -> Result<(), SingerError> {
+        if self.loaded.rejected + self.strangers.len() as u64 >= REJECTS_MAX {
+            return Err(SingerError::TooManyRejects(reason));
+        }
         let line = line.replace('\0', "\u{fffd}");
-        self.bytes += line.len();
+        self.bytes += line.len() + ENTRY_BYTES;
         self.strangers.push((line, reason));
+        Ok(())
     }
 
     async fn change(&mut self, name: &str, schema: Schema) -> Result<(), SingerError> {
@@ -178,7 +196,10 @@ impl Loader {
         let mut tries = 0;
         let table = loop {
             match self.run.prepare(&self.database, name, &schema).await {
-                Err(error) if error.is_lock() && tries < LOCK_TRIES_MAX => tries += 1,
+                Err(error) if error.is_lock() && tries < LOCK_TRIES_MAX => {
+                    tries += 1;
+                    sleep(LOCK_PAUSE).await;
+                }
                 result => break result?,
             }
         };
@@ -207,9 +228,9 @@ impl Loader {
         self.loaded.rejected += flushed.rejected;
         for stream in self.streams.values_mut() {
             let part = stream.part(has_state);
-            self.bytes -= stream.drop_part(part);
+            self.bytes -= stream.drop_part(part) + part.records * ENTRY_BYTES;
         }
-        self.bytes -= self.strangers.drain(..strangers).map(|(line, _)| line.len()).sum::<usize>();
+        self.bytes -= self.strangers.drain(..strangers).map(|(line, _)| line.len() + ENTRY_BYTES).sum::<usize>();
         self.strangers_covered = 0;
         self.since = (self.bytes > 0).then(Instant::now);
         if let Some(state) = self.state.take() {
@@ -236,6 +257,7 @@ impl Loader {
                     match self.run.widen(&self.database, &stream.table, &wider).await {
                         Err(error) if error.is_lock() && tries < LOCK_TRIES_MAX => {
                             tries += 1;
+                            sleep(LOCK_PAUSE).await;
                             continue;
                         }
                         result => result?,
@@ -253,7 +275,10 @@ impl Loader {
                     let Some((record, reason)) = found else { return Err(error) };
                     left_out.entry(name).or_default().insert(record, reason);
                 }
-                Err(Obstacle::Other(error)) if error.is_lock() && tries < LOCK_TRIES_MAX => tries += 1,
+                Err(Obstacle::Other(error)) if error.is_lock() && tries < LOCK_TRIES_MAX => {
+                    tries += 1;
+                    sleep(LOCK_PAUSE).await;
+                }
                 Err(Obstacle::Other(error)) => return Err(error),
             }
         }

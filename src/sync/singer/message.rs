@@ -55,7 +55,7 @@ struct Wire<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     value: Option<&'a RawValue>,
     #[serde(default)]
-    version: Option<i64>,
+    version: Option<serde_json::Number>,
     #[serde(borrow, default)]
     time_extracted: Option<Cow<'a, str>>,
 }
@@ -65,12 +65,40 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
+/// Why a line is no message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    pub reason: String,
+    /// Of what kind it says that it is, where others depend on it: whatever follows such a message means nothing without it.
+    pub needed: Option<String>,
+}
+
 /// Reads one line.
 ///
 /// # Errors
-/// Why it is no message.
-pub fn read(line: &str) -> Result<Message<'_>, String> {
+/// It is no message.
+pub fn read(line: &str) -> Result<Message<'_>, Unreadable> {
+    read_any(line).map_err(|reason| Unreadable { reason, needed: needed(line) })
+}
+
+fn needed(line: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Kind {
+        #[serde(rename = "type")]
+        kind: String,
+    }
+    let Kind { kind } = serde_json::from_str(line).ok()?;
+    ["SCHEMA", "STATE", "ACTIVATE_VERSION", "BATCH"].contains(&kind.to_ascii_uppercase().as_str()).then_some(kind)
+}
+
+/// A whole number, also one that is written as a float.
+fn whole(number: &serde_json::Number) -> Option<i64> {
+    number.as_i64().or_else(|| number.as_f64().filter(|float| float.fract() == 0.0).map(|float| float as i64))
+}
+
+fn read_any(line: &str) -> Result<Message<'_>, String> {
     let wire: Wire = serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let version = wire.version.as_ref().and_then(whole);
     let lacks = |member: &str| format!("a {} has no {member}", wire.kind);
     let object = |raw: Option<&'_ RawValue>, member| match raw.map(RawValue::get) {
         Some(text) if text.starts_with('{') => Ok(()),
@@ -82,7 +110,7 @@ pub fn read(line: &str) -> Result<Message<'_>, String> {
             return Err("a RECORD has no stream".to_owned());
         };
         let record = record.get();
-        return Ok(Message::Record(Record { stream, record, version: wire.version, extracted: wire.time_extracted }));
+        return Ok(Message::Record(Record { stream, record, version, extracted: wire.time_extracted }));
     }
     if wire.kind.eq_ignore_ascii_case("STATE") {
         return Ok(Message::State(wire.value.ok_or_else(|| lacks("value"))?.get()));
@@ -95,7 +123,7 @@ pub fn read(line: &str) -> Result<Message<'_>, String> {
         return Ok(Message::Schema { stream, schema: schema.get(), key: wire.key_properties.unwrap_or_default() });
     }
     if wire.kind.eq_ignore_ascii_case("ACTIVATE_VERSION") {
-        let version = wire.version.ok_or_else(|| lacks("version"))?;
+        let version = version.ok_or_else(|| lacks("version"))?;
         let stream = wire.stream.ok_or_else(|| "an ACTIVATE_VERSION has no stream".to_owned())?;
         return Ok(Message::ActivateVersion { stream, version });
     }
@@ -168,8 +196,20 @@ mod tests {
             (r#"{"type":"ACTIVATE_VERSION","stream":"a"}"#, "no version"),
         ] {
             let error = read(line).expect_err(line);
-            assert!(error.contains(said), "{line}: {error}");
+            assert!(error.reason.contains(said), "{line}: {error:?}");
         }
+        let needed = |line| super::read(line).expect_err(line).needed;
+        assert_eq!(
+            needed(r#"{"type":"schema","stream":"a","schema":{},"key_properties":"id"}"#).as_deref(),
+            Some("schema")
+        );
+        assert_eq!(needed(r#"{"type":"BATCH","version":"x"}"#).as_deref(), Some("BATCH"));
+        assert_eq!(needed(r#"{"type":"RECORD","stream":"a"}"#), None);
+        assert_eq!(needed("INFO: a SCHEMA"), None);
+        assert!(matches!(
+            read(r#"{"type":"ACTIVATE_VERSION","stream":"a","version":1.7e12}"#),
+            Ok(Message::ActivateVersion { version: 1_700_000_000_000, .. })
+        ));
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub enum SingerError {
     MessageTooLong(usize),
     #[error("the tap sends BATCH messages, which name files: take batch_config out of its settings")]
     Batch,
+    #[error("a {kind} of the tap's cannot be read, and without it what follows means nothing: {reason}")]
+    Malformed { kind: String, reason: String },
     #[error("the schema of {stream} cannot be used: {reason}")]
     Schema { stream: String, reason: String },
     #[error("the table of {stream}: {reason}")]

@@ -32,18 +32,32 @@ pub async fn run(database: &Database, name: &str, schema: &str, settings: &Singe
     let config = TapConfig::read(&config_file, |variable| std::env::var(variable).ok());
     let config = Arc::new(config.map_err(|error| SingerError::Tap(error.to_string()))?);
     let mut holder = Object::take(database.client().await?);
-    let _alone = alone(&mut holder, name).await?;
+    let alone = alone(&mut holder, name).await?;
+    let result = run_tap(database, name, schema, settings, &tap, &config).await;
+    release(alone).await;
+    result
+}
+
+async fn run_tap(
+    database: &Database,
+    name: &str,
+    schema: &str,
+    settings: &Singer,
+    tap: &Tap,
+    config: &Arc<TapConfig>,
+) -> Result<Loaded, SingerError> {
     let (run, state) = Run::start(database, name, schema, settings.on_delete).await?;
-    let (result, log) = match start(&tap, &config, state.as_deref()) {
+    let (result, log) = match start(tap, config, state.as_deref()) {
         Ok(running) => follow(database, &run, running, settings).await,
         Err(error) => {
             let reason = format!("{} does not start: {error}", tap.program().display());
             (Err(SingerError::Tap(reason)), String::new())
         }
     };
-    forget(&tap);
+    forget(tap);
     let told = result.as_ref().err().map(|error| config.hide(&error.to_string()));
-    run.finish(database, told.as_deref(), Some(&log)).await?;
+    let has_no_state = result.as_ref().is_ok_and(|loaded| loaded.states == 0);
+    run.finish(database, told.as_deref(), Some(&log), has_no_state).await?;
     result.map_err(|error| match (error, told) {
         (SingerError::Tap(_), Some(told)) => SingerError::Tap(told),
         (error, _) => error,
@@ -60,11 +74,25 @@ pub async fn load(
     committed: impl FnMut(&str) -> io::Result<()>,
 ) -> Result<Loaded, SingerError> {
     let mut holder = Object::take(database.client().await?);
-    let _alone = alone(&mut holder, name).await?;
+    let alone = alone(&mut holder, name).await?;
+    let result = load_alone(database, name, schema, settings, input, committed).await;
+    release(alone).await;
+    result
+}
+
+async fn load_alone(
+    database: &Database,
+    name: &str,
+    schema: &str,
+    settings: &Singer,
+    input: impl tokio::io::AsyncBufRead + Unpin,
+    committed: impl FnMut(&str) -> io::Result<()>,
+) -> Result<Loaded, SingerError> {
     let (run, _) = Run::start(database, name, schema, settings.on_delete).await?;
     let result = Loader::new(database.clone(), run.clone(), settings.batch_bytes_max).load(input, committed).await;
     let told = result.as_ref().err().map(ToString::to_string);
-    run.finish(database, told.as_deref(), None).await?;
+    let has_no_state = result.as_ref().is_ok_and(|loaded| loaded.states == 0);
+    run.finish(database, told.as_deref(), None, has_no_state).await?;
     result
 }
 
@@ -73,6 +101,12 @@ pub async fn load(
 async fn alone<'a>(holder: &'a mut ClientWrapper, name: &str) -> Result<Transaction<'a>, SingerError> {
     let lock = SOURCE_LOCKS | i64::from(crc32c::crc32c(name.as_bytes()));
     advisory::elect(holder, lock).await?.ok_or_else(|| SingerError::Busy(name.to_owned()))
+}
+
+/// Before the caller goes on: of a connection that is dropped, PostgreSQL hears some moments later.
+async fn release(alone: Transaction<'_>) {
+    // A connection that is broken has no lock any more.
+    let _ = alone.rollback().await;
 }
 
 /// The files of one run, beside the tap's own.
@@ -113,7 +147,13 @@ async fn follow(
     };
     let loader = Loader::new(database.clone(), run.clone(), settings.batch_bytes_max);
     let limit = Duration::from_secs(settings.timeout_s);
-    let result = match timeout(limit, loader.load(output, |_| Ok(()))).await {
+    let mut loading = std::pin::pin!(timeout(limit, loader.load(output, |_| Ok(()))));
+    let outcome = tokio::select! {
+        outcome = &mut loading => outcome,
+        // What it has started may hold its output open: what is in there is read, and no more is written.
+        () = running.gone() => loading.await,
+    };
+    let result = match outcome {
         Ok(result) => result,
         Err(_) => Err(SingerError::Tap(format!("it took longer than timeout_s, {} s", settings.timeout_s))),
     };
@@ -124,7 +164,13 @@ async fn follow(
     let status = running.ended().await;
     let log = running.log();
     let result = match status {
-        Ok(status) if status.success() => result,
+        Ok(status) if status.success() => result.and_then(|loaded| match loaded.messages {
+            0 => {
+                let reason = format!("{} has written nothing: are its streams selected in catalog.json?", settings.tap);
+                Err(SingerError::Tap(reason))
+            }
+            _ => Ok(loaded),
+        }),
         Ok(status) => {
             let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
             Err(SingerError::Tap(format!("{} ended with {status}: {last}", settings.tap)))

@@ -31,6 +31,8 @@ const LOCK_TIMEOUT_MS: u32 = 5_000;
 /// A batch is merged in seconds.
 const STATEMENT_TIMEOUT_MS: u32 = 10 * 60 * 1_000;
 const IDLE_TIMEOUT_MS: u32 = 60_000;
+/// When a row went, as taps tell that read a database's log.
+const GONE: &str = "_sdc_deleted_at";
 /// One message of COPY.
 const COPY_BYTES: usize = 256 * 1024;
 
@@ -122,17 +124,27 @@ impl Run {
         sql = "delete from sync.runs where source = $1
                 and run_id <= (select run_id from sync.runs where source = $1 order by run_id desc offset 1000 limit 1)";
         transaction.execute_typed(sql, &[(&source, Type::TEXT)]).await?;
+        sql = "delete from sync.rejects where source = $1 and reject_id <=
+                (select reject_id from sync.rejects where source = $1 order by reject_id desc offset 100000 limit 1)";
+        transaction.execute_typed(sql, &[(&source, Type::TEXT)]).await?;
         transaction.commit().await?;
         let run = Self { source: source.to_owned(), schema: schema.to_owned(), id, on_delete };
         Ok((run, state))
     }
 
-    /// Notes how the run ended; what it wrote stays. A tap that has ended well has no more to send, be it without a STATE.
-    pub async fn finish(&self, database: &Database, error: Option<&str>, log: Option<&str>) -> Result<(), SingerError> {
+    /// Notes how the run ended; what it wrote stays. Of a tap that `has_no_state` and has ended well, no more is to come; any
+    /// other sends again what its last STATE does not cover.
+    pub async fn finish(
+        &self,
+        database: &Database,
+        error: Option<&str>,
+        log: Option<&str>,
+        has_no_state: bool,
+    ) -> Result<(), SingerError> {
         let mut client = database.client().await?;
         let transaction = client.transaction().await?;
         begin(&transaction).await?;
-        if error.is_none() {
+        if error.is_none() && has_no_state {
             let sql = "update sync.sources set covered = batch where source = $1 and run_id = $2";
             transaction.execute_typed(sql, &[(&self.source, Type::TEXT), (&self.id, Type::INT8)]).await?;
         }
@@ -200,7 +212,14 @@ impl Run {
         begin(&transaction).await?;
         let number_of_batch = self.fence(&transaction).await?;
         for (number, (name, stream, rows)) in encoded.iter().enumerate() {
-            let copied = copy(&transaction, &stream.table, (number, number_of_batch), rows, 0..rows.rows.len()).await;
+            let copied = copy(
+                &transaction,
+                &stream.table,
+                &Stage { number, batch: number_of_batch, on_delete: self.on_delete },
+                rows,
+                0..rows.rows.len(),
+            )
+            .await;
             copied.map_err(|error| obstacle(name, error))?;
         }
         for stream in batch.streams.values() {
@@ -233,7 +252,9 @@ impl Run {
         let mut client = database.client().await?;
         let transaction = client.transaction().await?;
         begin(&transaction).await?;
-        match copy(&transaction, &stream.table, (0, 0), rows, range).await {
+        match copy(&transaction, &stream.table, &Stage { number: 0, batch: 0, on_delete: self.on_delete }, rows, range)
+            .await
+        {
             Ok(()) => Ok(None),
             Err(error) if is_of_data(&error) => Ok(Some(said(&error))),
             Err(error) => Err(error.into()),
@@ -310,15 +331,25 @@ impl Run {
     }
 }
 
+/// A temporary table, and what is done with its rows.
+struct Stage {
+    /// Within the transaction.
+    number: usize,
+    /// Of the flush.
+    batch: i64,
+    on_delete: OnDelete,
+}
+
 /// Rows into the stream's table, by way of a temporary one.
 async fn copy(
     transaction: &Transaction<'_>,
     table: &Table,
-    (number, batch): (usize, i64),
+    stage: &Stage,
     rows: &Rows,
     range: std::ops::Range<usize>,
 ) -> Result<(), tokio_postgres::Error> {
     let full = table.full_name();
+    let Stage { number, batch, on_delete } = *stage;
     let stage = format!("pg_temp.weir_stage_{number}");
     let columns: Vec<String> =
         table.columns().chain(["_extra", "_version", "_extracted_at"].map(str::to_owned)).collect();
@@ -336,31 +367,61 @@ async fn copy(
         sink.send(Bytes::copy_from_slice(part)).await?;
     }
     sink.finish().await?;
-    transaction.batch_execute(&merge(table, &full, &stage, &columns, batch)).await
+    transaction.batch_execute(&merge(table, &stage, &columns, batch, on_delete)).await
 }
 
-fn merge(table: &Table, full: &str, stage: &str, columns: &str, batch: i64) -> String {
+fn merge(table: &Table, stage: &str, columns: &str, batch: i64, on_delete: OnDelete) -> String {
+    let full = table.full_name();
     if table.key.is_empty() {
         return format!(
             "insert into {full} ({columns}, _synced_at, _batch) select {columns}, now(), {batch} from {stage} order by _n"
         );
     }
     let key = table.key_list();
+    // Taps that read a database's log tell so of rows that are gone, and of such a row mostly the key alone.
+    let gone = table.columns.iter().find(|column| column.property == GONE).map(|column| quoted(&column.name));
+    let value = |column: String| match &gone {
+        Some(gone) if column != *gone => {
+            format!("{column} = case when excluded.{gone} is null then excluded.{column} else own.{column} end")
+        }
+        _ => format!("{column} = excluded.{column}"),
+    };
     let updates: Vec<String> = table
         .columns
         .iter()
         .enumerate()
         .filter(|(at, _)| !table.key.contains(at))
-        .map(|(_, column)| quoted(&column.name))
-        .chain(["_extra", "_version", "_extracted_at", "_synced_at"].map(str::to_owned))
-        .map(|column| format!("{column} = excluded.{column}"))
+        .map(|(_, column)| value(quoted(&column.name)))
+        .chain(["_extra", "_version", "_extracted_at"].map(|column| value(column.to_owned())))
         .collect();
-    format!(
-        "insert into {full} ({columns}, _synced_at)
-         select {columns}, now() from (select distinct on ({key}) * from {stage} order by {key}, _n desc) newest
-         on conflict ({key}) do update set {}, _deleted_at = null",
+    let (when_new, when_known) = match &gone {
+        Some(gone) => (
+            format!("case when {gone} is not null then now() end"),
+            format!("case when excluded.{gone} is not null then coalesce(own._deleted_at, now()) end"),
+        ),
+        None => ("null".to_owned(), "null".to_owned()),
+    };
+    let merge = format!(
+        "insert into {full} as own ({columns}, _synced_at, _deleted_at)
+         select {columns}, now(), {when_new} from (select distinct on ({key}) * from {stage} order by {key}, _n desc) newest
+         on conflict ({key}) do update set {}, _synced_at = excluded._synced_at, _deleted_at = {when_known}",
         updates.join(", ")
-    )
+    );
+    match gone {
+        Some(gone) if on_delete == OnDelete::Delete => {
+            let same: Vec<String> = table
+                .key
+                .iter()
+                .map(|&at| quoted(&table.columns[at].name))
+                .map(|key| format!("own.{key} = stage.{key}"))
+                .collect();
+            format!(
+                "{merge}; delete from {full} own using {stage} stage where {} and own.{gone} is not null",
+                same.join(" and ")
+            )
+        }
+        _ => merge,
+    }
 }
 
 fn obstacle(stream: &str, error: tokio_postgres::Error) -> Obstacle {

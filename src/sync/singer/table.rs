@@ -28,6 +28,8 @@ const OWN: [(&str, &str); 5] = [
 ];
 /// Where there is no key: the flush that brought a row.
 const BATCH: (&str, &str) = ("_batch", "bigint");
+/// PostgreSQL's own columns, and that of the flush.
+const SYSTEM: [&str; 7] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "_n"];
 /// PostgreSQL takes 1,600; a table of more than this is nobody's.
 const COLUMNS_MAX: usize = 1_500;
 
@@ -103,6 +105,9 @@ pub async fn prepare(
         statements.insert(0, create(&table, stream));
     } else if stored.as_ref().is_some_and(|stored| stored.key != key_names) {
         statements.extend(change_key(transaction, &full, &table).await?);
+        let given_up = stored.iter().flat_map(|stored| &stored.key).filter(|name| !key_names.contains(name));
+        statements
+            .extend(given_up.map(|name| format!("alter table {full} alter column {} drop not null", quoted(name))));
     }
     if !widened.is_empty() {
         widen(transaction, &table, &widened).await?;
@@ -165,7 +170,8 @@ fn plan_columns(
 ) -> Result<Planned, SingerError> {
     let mut columns = Vec::new();
     let (mut statements, mut widened) = (Vec::new(), Vec::new());
-    let mut taken: Vec<String> = own(schema.key.is_empty()).map(|(name, _)| (*name).to_owned()).collect();
+    // Also of a table that may lose its key.
+    let mut taken: Vec<String> = own(true).map(|(name, _)| name).chain(SYSTEM).map(str::to_owned).collect();
     taken.extend(existing.keys().cloned());
     // What the schema no longer names keeps its column.
     for (property, name) in stored.map(|stored| &stored.columns).into_iter().flatten() {
@@ -179,8 +185,11 @@ fn plan_columns(
     for (property, declared_schema) in &schema.properties {
         let declared = Declared::of(declared_schema);
         let is_key = schema.key.contains(property);
-        let Some(wanted) = declared.column().or(is_key.then_some(ColumnType::Text)) else { continue };
         let known = stored.and_then(|stored| stored.columns.get(property)).and_then(Value::as_str);
+        // One that is only null from now on keeps the column that it had.
+        let before = known.and_then(|known| existing.get(known)).and_then(|kind| ColumnType::named(kind));
+        let wanted = declared.column().or(before).or(is_key.then_some(ColumnType::Text));
+        let Some(wanted) = wanted else { continue };
         let column_name = match known {
             Some(known) => known.to_owned(),
             None => name(property, |name| taken.iter().any(|taken| taken == name)),
@@ -271,7 +280,9 @@ async fn new_relation(
     schema_name: &str,
     stream: &str,
 ) -> Result<String, SingerError> {
-    let sql = "select relation from sync.streams where source = $1";
+    // Also the names of weir's own views on the others.
+    let sql = "select relation from sync.streams where source = $1
+               union select jsonb_object_keys(views) from sync.streams where source = $1";
     let rows = transaction.query_typed(sql, &[(&source, Type::TEXT)]).await?;
     let taken: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     let relation = name(stream, |name| taken.iter().any(|taken| taken == name));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::config::TapConfig;
 
@@ -117,6 +117,14 @@ impl Running {
         self.output.take().map(|output| BufReader::with_capacity(OUTPUT_BYTES, output))
     }
 
+    /// Waits until it has ended, and then some time for what it started; that is ended, too.
+    pub async fn gone(&mut self) {
+        // Its status is asked for again.
+        let _ = self.child.wait().await;
+        sleep(END_GRACE).await;
+        self.signal(Signal::KILL);
+    }
+
     /// Waits for its end, which its output has announced.
     pub async fn ended(&mut self) -> io::Result<ExitStatus> {
         let status = if let Ok(status) = timeout(END_GRACE, self.child.wait()).await {
@@ -160,5 +168,6 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
+        self.listening.abort();
     }
 }

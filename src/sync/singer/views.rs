@@ -127,7 +127,7 @@ fn typed(root: &str, path: &[String], kind: ColumnType) -> String {
             format!("case jsonb_typeof{json} when 'number' then {text}::numeric end")
         }
         ColumnType::Timestamptz => format!("sync.as_time{text}"),
-        ColumnType::Date => format!("sync.as_time{text}::date"),
+        ColumnType::Date => format!("(sync.as_time{text} at time zone 'UTC')::date"),
     }
 }
 
@@ -177,8 +177,7 @@ pub async fn prepare(
         let create = format!("create view {full} as {select}");
         let comment = format!("comment on view {full} is {comment}");
         if is_view.is_some() {
-            let statements = [format!("drop view {full}"), create, comment];
-            dependents::with_dependents(transaction, &full, &statements).await?;
+            replace(transaction, &full, create, comment).await?;
         } else {
             transaction.batch_execute(&format!("{create}; {comment}")).await?;
         }
@@ -190,5 +189,26 @@ pub async fn prepare(
         let views = serde_json::to_string(&stored).unwrap_or_default();
         transaction.execute_typed(sql, &[(&source, Type::TEXT), (&stream, Type::TEXT), (&views, Type::TEXT)]).await?;
     }
+    Ok(())
+}
+
+/// Makes a view anew, with those who may read it, and with the views on it.
+async fn replace(
+    transaction: &Transaction<'_>,
+    full: &str,
+    create: String,
+    comment: String,
+) -> Result<(), SingerError> {
+    let mut captured = dependents::capture(transaction, &[full.to_owned()], true, "").await?;
+    for view in captured.iter_mut().filter(|view| view.depth == 0) {
+        view.definition = Some(create.clone());
+        // What is about single columns may be about one that is gone.
+        view.after.retain(|statement| {
+            statement.starts_with("alter ") || statement.starts_with("grant ") && !statement.contains('(')
+        });
+        view.after.insert(0, comment.clone());
+    }
+    dependents::take_away(transaction, &captured).await?;
+    dependents::make_again(transaction, &captured).await?;
     Ok(())
 }
