@@ -36,7 +36,7 @@ pub fn add(config: &Config, settings_file: &Path, dir: PathBuf, args: &AddArgs) 
     let dir = std::path::absolute(args.dir.clone().unwrap_or(dir))?;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
     made.with_context(|| dir.display().to_string())?;
-    let tap = Tap { dir, name: args.tap.clone() };
+    let tap = Tap { dir, name: args.tap.clone(), environment: Vec::new() };
     if !tap.name.contains('/') {
         install(&tap, args)?;
     }

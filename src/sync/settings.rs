@@ -124,6 +124,8 @@ pub struct Singer {
     pub dir: PathBuf,
     /// The program, in the directory's environment or anywhere; empty: nothing is run, rows come by `weir sync load`.
     pub tap: String,
+    /// Variables of the environment that the tap gets, besides `PATH` and others that every program does.
+    pub environment: Vec<String>,
     /// A run that takes longer is ended.
     pub timeout_s: u64,
     /// What becomes of rows that the service no longer has, where a tap tells of them.
@@ -150,6 +152,7 @@ impl Default for Singer {
             timezone: "UTC".to_owned(),
             dir: PathBuf::new(),
             tap: String::new(),
+            environment: Vec::new(),
             timeout_s: 6 * 3600,
             on_delete: OnDelete::Mark,
             batch_bytes_max: 16 * 1024 * 1024,

@@ -3,9 +3,9 @@
 //! Every collector that has a tap's directory may run it; an advisory lock lets one at a time. Whether a run is due is read
 //! from `sync.runs`, so that it does not matter who ran it last, and runs that were missed are one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::task::JoinSet;
@@ -30,9 +30,15 @@ const RUNS_MAX: usize = 4;
 /// Each run: one holds its lock, one writes; and one looks what is due.
 pub const CONNECTIONS: usize = 2 * RUNS_MAX + 1;
 
+/// A source that another process runs is asked about again after this.
+const BUSY_WAIT: Duration = Duration::from_secs(60);
+
+/// From when the wait for the next run counts: the start of one that was done, the end of any other, because a failure may
+/// come late. One that is under way is no failure.
 const LATEST: &str = "
-    select (select extract(epoch from started_at)::bigint from sync.runs where source = $1 order by run_id desc limit 1),
-           (select count(*)::integer from sync.runs where source = $1 and outcome <> 'done'
+    select (select extract(epoch from case outcome when 'done' then started_at else coalesce(finished_at, started_at) end)::bigint
+              from sync.runs where source = $1 order by run_id desc limit 1),
+           (select count(*)::integer from sync.runs where source = $1 and outcome in ('failed', 'lost')
               and run_id > coalesce((select max(run_id) from sync.runs where source = $1 and outcome = 'done'), 0)),
            (select extract(epoch from finished_at)::bigint from sync.runs
              where source = $1 and outcome = 'done' order by run_id desc limit 1)";
@@ -87,6 +93,7 @@ impl Taps {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut runs: JoinSet<Ended> = JoinSet::new();
         let mut running = HashSet::new();
+        let mut busy = HashMap::new();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -95,6 +102,9 @@ impl Taps {
                         Ok((name, result)) => {
                             running.remove(&name);
                             self.note(&name, &result);
+                            if matches!(result, Err(SingerError::Busy(_))) {
+                                busy.insert(name, Instant::now());
+                            }
                         }
                         // A panic has been told on stderr; whose it was, nobody knows any more.
                         Err(_) => running.clear(),
@@ -102,21 +112,21 @@ impl Taps {
                     continue;
                 }
             }
-            for (name, (schema, singer, schedule)) in &self.sources {
-                // Another machine has it, perhaps.
-                if running.contains(name) || runs.len() >= RUNS_MAX || !singer.dir.is_dir() {
+            busy.retain(|_, since: &mut Instant| since.elapsed() < BUSY_WAIT);
+            let idle = |name: &String| !running.contains(name) && !busy.contains_key(name);
+            let mut due = match self.due(&database, idle).await {
+                Ok(due) => due,
+                Err(error) => {
+                    tracing::debug!(%error, "what is due is not known");
                     continue;
                 }
-                match self.is_due(&database, name, schedule).await {
-                    Ok(true) => {}
-                    Ok(false) => continue,
-                    Err(error) => {
-                        tracing::debug!(name, %error, "whether a run is due is not known");
-                        break;
-                    }
-                }
+            };
+            // Who has waited longest; those that were never run first.
+            due.sort_by_key(|(latest, _)| *latest);
+            for (_, name) in due.into_iter().take(RUNS_MAX.saturating_sub(runs.len())) {
+                let Some((schema, singer, _)) = self.sources.get(&name).cloned() else { continue };
                 running.insert(name.clone());
-                let (database, name, schema, singer) = (database.clone(), name.clone(), schema.clone(), singer.clone());
+                let database = database.clone();
                 runs.spawn(async move {
                     let result = run(&database, &name, &schema, &singer).await;
                     (name, result)
@@ -125,14 +135,38 @@ impl Taps {
         }
     }
 
-    async fn is_due(&self, database: &Database, name: &str, schedule: &Schedule) -> Result<bool, DatabaseError> {
+    /// Those of `idle` ones that are due, with when each was run last.
+    async fn due(
+        &self,
+        database: &Database,
+        idle: impl Fn(&String) -> bool,
+    ) -> Result<Vec<(Option<i64>, String)>, DatabaseError> {
+        let mut due = Vec::new();
+        for (name, (_, singer, schedule)) in &self.sources {
+            // Another machine has it, perhaps.
+            if idle(name) && singer.dir.is_dir() {
+                let (latest, is_due) = self.is_due(database, name, schedule).await?;
+                if is_due {
+                    due.push((latest, name.clone()));
+                }
+            }
+        }
+        Ok(due)
+    }
+
+    async fn is_due(
+        &self,
+        database: &Database,
+        name: &str,
+        schedule: &Schedule,
+    ) -> Result<(Option<i64>, bool), DatabaseError> {
         let row = database.client().await?.query_typed_one(LATEST, &[(&name, Type::TEXT)]).await?;
-        let (started, failures): (Option<i64>, i32) = (row.try_get(0)?, row.try_get(1)?);
+        let (latest, failures): (Option<i64>, i32) = (row.try_get(0)?, row.try_get(1)?);
         if let Some(succeeded_s) = row.try_get::<_, Option<i64>>(2)? {
             self.metrics.sync_is(name, succeeded_s);
         }
-        let started = started.and_then(|started| Timestamp::from_second(started).ok());
-        Ok(schedule.is_due(started, failures, self.clock.now()))
+        let at = latest.and_then(|latest| Timestamp::from_second(latest).ok());
+        Ok((latest, schedule.is_due(at, failures, self.clock.now())))
     }
 
     fn note(&self, name: &str, result: &Result<Loaded, SingerError>) {

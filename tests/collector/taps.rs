@@ -62,7 +62,7 @@ async fn a_tap_goes_on_from_its_last_state() {
         r#"while [ $# -gt 1 ]; do case $1 in --state) state=$2 ;; --config) config=$2 ;; esac; shift 2; done
            if [ -n "$state" ]; then cp "$state" seen-state; from=2; else from=1; fi
            cp "$config" seen-config
-           env | grep -c '^WEIR_\|^DATABASE_URL' >seen-environment
+           env | grep -c '^WEIR_\|^DATABASE_URL\|^CARGO' >seen-environment; echo "$PATH" >seen-path
            echo "{\"type\":\"RECORD\",\"stream\":\"t\",\"record\":{\"id\":$from}}"
            echo "{\"type\":\"STATE\",\"value\":{\"after\":$from}}""#,
     );
@@ -76,6 +76,7 @@ async fn a_tap_goes_on_from_its_last_state() {
         r#"{"api_key":"very-secret-key"}"#
     );
     assert_eq!(fs::read_to_string(tap.file("seen-environment")).expect("it looked").trim(), "0");
+    assert!(fs::read_to_string(tap.file("seen-path")).expect("it looked").contains('/'));
     for left in ["run-config.json", "run-state.json"] {
         assert!(!tap.file(left).exists(), "{left} is left behind");
     }

@@ -24,7 +24,7 @@ const SOURCE_LOCKS: i64 = 0x7379_6e63 << 32;
 pub async fn run(database: &Database, name: &str, schema: &str, settings: &Singer) -> Result<Loaded, SingerError> {
     // The tap works there, so what is relative would be relative to that.
     let dir = std::path::absolute(&settings.dir).map_err(|error| SingerError::Tap(error.to_string()))?;
-    let tap = Tap { dir, name: settings.tap.clone() };
+    let tap = Tap { dir, name: settings.tap.clone(), environment: settings.environment.clone() };
     if settings.tap.is_empty() {
         return Err(SingerError::Tap(format!("[sync.{name}] has no tap: rows come by `weir sync load {name}`")));
     }

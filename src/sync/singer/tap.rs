@@ -16,7 +16,34 @@ use super::config::TapConfig;
 
 /// What is kept of what a tap says on stderr.
 const LOG_LINES_MAX: usize = 200;
-const LOG_LINE_BYTES_MAX: u64 = 4 * 1024;
+const LOG_LINE_CHARS_MAX: usize = 4 * 1024;
+/// Longer lines are taken for several: more than any secret, so that few are cut.
+const LOG_READ_BYTES_MAX: u64 = 64 * 1024;
+/// What every program gets: where things are, language, time, and the way out through a company's proxy.
+const ENVIRONMENT: [&str; 21] = [
+    "ALL_PROXY",
+    "CURL_CA_BUNDLE",
+    "HOME",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "LANG",
+    "LANGUAGE",
+    "LOGNAME",
+    "NO_PROXY",
+    "PATH",
+    "REQUESTS_CA_BUNDLE",
+    "SHELL",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+const ENVIRONMENT_PREFIXES: [&str; 3] = ["LC_", "PYTHON", "PIP_"];
 /// Its output has ended: then so does the tap, or it is ended.
 const END_GRACE: Duration = Duration::from_secs(30);
 /// Between being asked to end and being ended.
@@ -29,6 +56,8 @@ pub struct Tap {
     pub dir: PathBuf,
     /// As in the settings.
     pub name: String,
+    /// Variables that it gets besides those that every program does.
+    pub environment: Vec<String>,
 }
 
 impl Tap {
@@ -46,23 +75,30 @@ impl Tap {
         if own.is_file() { own } else { PathBuf::from(&self.name) }
     }
 
+    /// The program, in its directory, with no more of the environment than programs need: secrets of weir's and of other
+    /// sources are nobody else's.
+    pub fn command(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(self.program());
+        command.env_clear().envs(std::env::vars_os().filter(|(name, _)| {
+            let name = name.to_string_lossy();
+            ENVIRONMENT.contains(&name.as_ref())
+                || ENVIRONMENT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+                || self.environment.iter().any(|asked| *asked == name)
+        }));
+        command.current_dir(&self.dir).stdin(Stdio::null());
+        command
+    }
+
     /// Starts it. What it says is told and kept without secrets.
     pub fn start(&self, arguments: &[(&str, &Path)], config: Arc<TapConfig>) -> io::Result<Running> {
-        let mut command = Command::new(self.program());
+        let mut command = Command::from(self.command());
         for (option, file) in arguments {
             command.arg(option);
             if !file.as_os_str().is_empty() {
                 command.arg(file);
             }
         }
-        // weir's own secrets are nobody else's.
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("WEIR_") || text == "DATABASE_URL" {
-                command.env_remove(&name);
-            }
-        }
-        command.current_dir(&self.dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own, so that what it starts ends with it.
         let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
         let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
@@ -85,12 +121,12 @@ async fn listen(
     let mut line = Vec::new();
     loop {
         line.clear();
-        match (&mut errors).take(LOG_LINE_BYTES_MAX).read_until(b'\n', &mut line).await {
+        match (&mut errors).take(LOG_READ_BYTES_MAX).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
         let text = config.hide(String::from_utf8_lossy(&line).trim_end());
-        let text = text.replace('\0', "\u{fffd}");
+        let text: String = text.replace('\0', "\u{fffd}").chars().take(LOG_LINE_CHARS_MAX).collect();
         tracing::debug!(tap = name, "{text}");
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         if log.len() == LOG_LINES_MAX {
