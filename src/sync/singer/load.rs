@@ -129,7 +129,15 @@ impl Loader {
         }
         self.since.get_or_insert_with(Instant::now);
         let (text, _) = mend_escapes(text);
-        match message::read(&text) {
+        let mended;
+        let mut message = message::read(&text);
+        if message.is_err()
+            && let Some(without) = message::without_nan(&text)
+        {
+            mended = without;
+            message = message::read(&mended).or(message);
+        }
+        match message {
             Ok(Message::Record(record)) => match self.streams.get_mut(record.stream.as_ref()) {
                 Some(stream) => {
                     stream.push(record.record, record.version, record.extracted.as_deref());

@@ -28,19 +28,27 @@ pub async fn run(database: &Database, name: &str, schema: &str, settings: &Singe
     if settings.tap.is_empty() {
         return Err(SingerError::Tap(format!("[sync.{name}] has no tap: rows come by `weir sync load {name}`")));
     }
-    let config_file = tap.file("config.json");
-    let config = TapConfig::read(&config_file, |variable| std::env::var(variable).ok());
-    let config = Arc::new(config.map_err(|error| SingerError::Tap(error.to_string()))?);
     let mut holder = Object::take(database.client().await?);
     let _alone = alone(&mut holder, name).await?;
+    let (config_file, run_config) = (tap.file("config.json"), tap.file(RUN_CONFIG));
+    if run_config.is_file() {
+        TapConfig::keep_of_lost_run(&config_file, &run_config).map_err(|error| SingerError::Tap(error.to_string()))?;
+    }
+    let config = TapConfig::read(&config_file, |variable| std::env::var(variable).ok());
+    let config = Arc::new(config.map_err(|error| SingerError::Tap(error.to_string()))?);
     let (run, state) = Run::start(database, name, schema, settings.on_delete).await?;
-    let (result, log) = match start(&tap, &config, state.as_deref()) {
+    let (mut result, log) = match start(&tap, &config, state.as_deref()) {
         Ok(running) => follow(database, &run, running, settings).await,
         Err(error) => {
             let reason = format!("{} does not start: {error}", tap.program().display());
             (Err(SingerError::Tap(reason)), String::new())
         }
     };
+    // Without it, a tap whose token was replaced could not log in any more.
+    if let Err(error) = config.keep(&config_file, &run_config) {
+        result =
+            result.and(Err(SingerError::Tap(format!("what the tap has changed in its settings is lost: {error}"))));
+    }
     forget(&tap);
     let told = result.as_ref().err().map(|error| config.hide(&error.to_string()));
     run.finish(database, told.as_deref(), Some(&log)).await?;
@@ -86,6 +94,11 @@ fn start(tap: &Tap, config: &Arc<TapConfig>, state: Option<&str>) -> Result<Runn
     let mut arguments: Vec<(&str, &Path)> = vec![("--config", &config_file)];
     if catalog.is_file() {
         arguments.push(("--catalog", &catalog));
+    }
+    // What `--catalog` was called before; some know only that.
+    let properties = tap.file("properties.json");
+    if properties.is_file() {
+        arguments.push(("--properties", &properties));
     }
     if let Some(state) = state {
         write_private(&state_file, state.as_bytes()).map_err(|error| failed(&error))?;
