@@ -47,6 +47,7 @@ pub fn add(config: &Config, settings_file: &Path, dir: PathBuf, args: &AddArgs) 
     let discovered = discover(&tap)?;
     let (selected_catalog, names) = catalog::select(&discovered, &args.stream)?;
     write_private(&tap.file("catalog.json"), selected_catalog.as_bytes())?;
+    name_properties(&tap)?;
     println!("{} streams: {}", names.len(), names.join(", "));
     declare(settings_file, name, &singer)?;
     println!("[sync.{name}] is in {} now; `weir sync run {name}` runs it at once", settings_file.display());
@@ -100,6 +101,17 @@ fn end_of(said: &[u8]) -> String {
     lines[lines.len().saturating_sub(SAID_LINES_MAX)..].join("\n")
 }
 
+/// singer-python's taps know a catalog by two options, and some of them, Salesforce's and Front's, look at the older one only.
+fn name_properties(tap: &Tap) -> anyhow::Result<()> {
+    let link = tap.file("properties.json");
+    let output = Command::new(tap.program()).arg("--help").current_dir(&tap.dir).stdin(Stdio::null()).output();
+    let knows = output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("--properties"));
+    if knows && !link.exists() {
+        std::os::unix::fs::symlink("catalog.json", &link).with_context(|| link.display().to_string())?;
+    }
+    Ok(())
+}
+
 /// Asks for what the tap says is missing, until it discovers its streams.
 fn discover(tap: &Tap) -> anyhow::Result<String> {
     let file = tap.file("config.json");
@@ -114,6 +126,9 @@ fn discover(tap: &Tap) -> anyhow::Result<String> {
         let mut command = Command::new(tap.program());
         command.arg("--config").arg(&run_config).arg("--discover").current_dir(&tap.dir).stdin(Stdio::null());
         let output = command.output();
+        if file.is_file() {
+            config.keep(&file, &run_config)?;
+        }
         fs::remove_file(&run_config)?;
         let Output { status, stdout, stderr } = output.with_context(|| tap.program().display().to_string())?;
         if status.success() {

@@ -31,6 +31,7 @@ mod poison;
 mod pooling;
 mod quarantine;
 mod rates;
+mod real_taps;
 mod retention;
 mod rollup_schedules;
 mod rollups;

@@ -6,7 +6,7 @@
 //!               {"breadcrumb":["properties","email"],"metadata":{"inclusion":"available","selected":true}}]}]}
 //! ```
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Why a catalog is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,23 @@ fn mark(stream: &mut Value, is_wanted: bool) {
         if root || !is_unsupported && is_wanted {
             facts.insert("selected".to_owned(), is_wanted.into());
         }
+        if root {
+            choose_replication(facts);
+        }
+    }
+}
+
+/// How the stream is read, where the tap leaves that to whoever selects: what is new where it can tell, else all. Salesforce's
+/// tap would else read everything each time.
+fn choose_replication(facts: &mut Map<String, Value>) {
+    if ["forced-replication-method", "replication-method"].iter().any(|name| facts.contains_key(*name)) {
+        return;
+    }
+    let key = facts.get("valid-replication-keys").and_then(|keys| keys.get(0)).filter(|key| key.is_string()).cloned();
+    let method = if key.is_some() { "INCREMENTAL" } else { "FULL_TABLE" };
+    facts.insert("replication-method".to_owned(), method.into());
+    if let Some(key) = key {
+        facts.insert("replication-key".to_owned(), key);
     }
 }
 
@@ -96,6 +113,28 @@ mod tests {
         assert_eq!(names, ["a", "b"]);
         let error = select(&discovered.to_string(), &["c".to_owned()]).expect_err("none").to_string();
         assert_eq!(error, "the tap has no stream c; it has a, b");
+    }
+
+    #[test]
+    fn what_a_tap_leaves_open_is_chosen() {
+        let discovered = json!({"streams": [
+            {"stream": "new", "metadata": [{"breadcrumb": [], "metadata": {"valid-replication-keys": ["at", "id"]}}]},
+            {"stream": "all", "metadata": [{"breadcrumb": [], "metadata": {"valid-replication-keys": []}}]},
+            {"stream": "own", "metadata": [{"breadcrumb": [], "metadata": {
+                "forced-replication-method": "FULL_TABLE", "valid-replication-keys": ["at"]}}]},
+        ]});
+        let (catalog, _) = select(&discovered.to_string(), &[]).expect("a catalog");
+        let catalog: Value = serde_json::from_str(&catalog).expect("JSON");
+        let facts: Vec<_> = (0..3).map(|at| &catalog["streams"][at]["metadata"][0]["metadata"]).collect();
+        assert_eq!(
+            (&facts[0]["replication-method"], &facts[0]["replication-key"]),
+            (&json!("INCREMENTAL"), &json!("at"))
+        );
+        assert_eq!(
+            (&facts[1]["replication-method"], &facts[1]["replication-key"]),
+            (&json!("FULL_TABLE"), &json!(null))
+        );
+        assert_eq!((&facts[2]["replication-method"], &facts[2]["replication-key"]), (&json!(null), &json!(null)));
     }
 
     #[test]

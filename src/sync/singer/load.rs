@@ -137,7 +137,14 @@ impl Loader {
         }
         self.since.get_or_insert_with(Instant::now);
         let (text, _) = mend_escapes(text);
-        let read = message::read(&text);
+        let mended;
+        let mut read = message::read(&text);
+        if read.is_err()
+            && let Some(without) = message::without_nan(&text)
+        {
+            mended = without;
+            read = message::read(&mended).or(read);
+        }
         self.loaded.messages += u64::from(read.is_ok());
         match read {
             Ok(Message::Record(record)) => match self.streams.get_mut(record.stream.as_ref()) {

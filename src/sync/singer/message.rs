@@ -133,6 +133,32 @@ fn read_any(line: &str) -> Result<Message<'_>, String> {
     Ok(Message::Other(wire.kind))
 }
 
+/// The line with null for `NaN` and the infinities, which Python writes and JSON does not know; `None` if it has none.
+pub fn without_nan(line: &str) -> Option<String> {
+    const NO_NUMBERS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
+    let mut mended = String::new();
+    let (mut copied, mut at, mut is_text) = (0, 0, false);
+    let bytes = line.as_bytes();
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => is_text = !is_text,
+            b'\\' if is_text => at += 1,
+            b'N' | b'I' | b'-' if !is_text => {
+                if let Some(found) = NO_NUMBERS.into_iter().find(|found| bytes[at..].starts_with(found.as_bytes())) {
+                    mended.push_str(&line[copied..at]);
+                    mended.push_str("null");
+                    copied = at + found.len();
+                    at = copied;
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    (copied > 0).then(|| mended + &line[copied..])
+}
+
 /// An object's members in order, the values as they are written.
 pub struct Members<'a>(pub Vec<(Cow<'a, str>, &'a str)>);
 
@@ -210,6 +236,16 @@ mod tests {
             read(r#"{"type":"ACTIVATE_VERSION","stream":"a","version":1.7e12}"#),
             Ok(Message::ActivateVersion { version: 1_700_000_000_000, .. })
         ));
+    }
+
+    #[test]
+    fn what_python_writes_for_no_number_is_null() {
+        let line = r#"{"a":NaN,"NaN":"NaN \" NaN","b":[-Infinity,Infinity],"c":-1,"d":"é"}"#;
+        let mended = r#"{"a":null,"NaN":"NaN \" NaN","b":[null,null],"c":-1,"d":"é"}"#;
+        assert_eq!(without_nan(line).as_deref(), Some(mended));
+        assert_eq!(without_nan(mended), None);
+        assert_eq!(without_nan("INFO: NaNé").as_deref(), Some("INFO: nullé"));
+        assert_eq!(without_nan("\"\\"), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One run of a tap: from its STATE, into the tables.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use deadpool_postgres::{ClientWrapper, Object, Transaction};
 use tokio::time::timeout;
 
 use super::SingerError;
-use super::config::TapConfig;
+use super::config::{TapConfig, TapConfigError};
 use super::load::{Loaded, Loader};
 use super::store::Run;
 use super::tap::{Running, Tap};
@@ -28,12 +28,9 @@ pub async fn run(database: &Database, name: &str, schema: &str, settings: &Singe
     if settings.tap.is_empty() {
         return Err(SingerError::Tap(format!("[sync.{name}] has no tap: rows come by `weir sync load {name}`")));
     }
-    let config_file = tap.file("config.json");
-    let config = TapConfig::read(&config_file, |variable| std::env::var(variable).ok());
-    let config = Arc::new(config.map_err(|error| SingerError::Tap(error.to_string()))?);
     let mut holder = Object::take(database.client().await?);
     let alone = alone(&mut holder, name).await?;
-    let result = run_tap(database, name, schema, settings, &tap, &config).await;
+    let result = run_tap(database, name, schema, settings, &tap).await;
     release(alone).await;
     result
 }
@@ -44,17 +41,31 @@ async fn run_tap(
     schema: &str,
     settings: &Singer,
     tap: &Tap,
-    config: &Arc<TapConfig>,
 ) -> Result<Loaded, SingerError> {
+    // Before anything that may fail: so that sync.runs tells of it, and it is not tried again at once.
     let (run, state) = Run::start(database, name, schema, settings.on_delete).await?;
-    let (result, log) = match start(tap, config, state.as_deref()) {
+    let files = match RunFiles::of(tap) {
+        Ok(files) => files,
+        Err(error) => {
+            let error = SingerError::Tap(error.to_string());
+            run.finish(database, Some(&error.to_string()), None, false).await?;
+            return Err(error);
+        }
+    };
+    let config = Arc::clone(&files.config);
+    let (mut result, log) = match start(tap, &config, state.as_deref()) {
         Ok(running) => follow(database, &run, running, settings).await,
         Err(error) => {
             let reason = format!("{} does not start: {error}", tap.program().display());
             (Err(SingerError::Tap(reason)), String::new())
         }
     };
-    forget(tap);
+    // Without it, a tap whose token was replaced could not log in any more.
+    if let Err(error) = files.keep() {
+        result =
+            result.and(Err(SingerError::Tap(format!("what the tap has changed in its settings is lost: {error}"))));
+    }
+    drop(files);
     let told = result.as_ref().err().map(|error| config.hide(&error.to_string()));
     let has_no_state = result.as_ref().is_ok_and(|loaded| loaded.states == 0);
     run.finish(database, told.as_deref(), Some(&log), has_no_state).await?;
@@ -121,6 +132,11 @@ fn start(tap: &Tap, config: &Arc<TapConfig>, state: Option<&str>) -> Result<Runn
     if catalog.is_file() {
         arguments.push(("--catalog", &catalog));
     }
+    // What `--catalog` was called before; some know only that.
+    let properties = tap.file("properties.json");
+    if properties.is_file() {
+        arguments.push(("--properties", &properties));
+    }
     if let Some(state) = state {
         write_private(&state_file, state.as_bytes()).map_err(|error| failed(&error))?;
         arguments.push(("--state", &state_file));
@@ -128,11 +144,38 @@ fn start(tap: &Tap, config: &Arc<TapConfig>, state: Option<&str>) -> Result<Runn
     tap.start(&arguments, Arc::clone(config)).map_err(|error| failed(&error))
 }
 
-/// Nothing secret stays longer than it is needed.
-fn forget(tap: &Tap) {
-    for file in [RUN_CONFIG, RUN_STATE] {
-        // There may be none.
-        let _ = std::fs::remove_file(tap.file(file));
+/// What a tap is given for one run. Nothing secret stays longer than it is needed, also where the run is cut off.
+struct RunFiles {
+    config: Arc<TapConfig>,
+    config_file: PathBuf,
+    given: PathBuf,
+    state: PathBuf,
+}
+
+impl RunFiles {
+    fn of(tap: &Tap) -> Result<Self, TapConfigError> {
+        let (config_file, given, state) = (tap.file("config.json"), tap.file(RUN_CONFIG), tap.file(RUN_STATE));
+        if given.is_file() {
+            TapConfig::keep_of_lost_run(&config_file, &given)?;
+        }
+        let config = Arc::new(TapConfig::read(&config_file, |variable| std::env::var(variable).ok())?);
+        Ok(Self { config, config_file, given, state })
+    }
+
+    /// What the tap has changed in its settings.
+    fn keep(&self) -> Result<bool, TapConfigError> {
+        self.config.keep(&self.config_file, &self.given)
+    }
+}
+
+impl Drop for RunFiles {
+    fn drop(&mut self) {
+        // Once more, for a run that was cut off; nobody is there to hear of a failure.
+        let _ = self.keep();
+        for file in [&self.given, &self.state] {
+            // There may be none.
+            let _ = std::fs::remove_file(file);
+        }
     }
 }
 

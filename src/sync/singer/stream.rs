@@ -13,6 +13,8 @@ use super::value::{self, Misfit, NULL};
 const KEY_BYTES_MAX: usize = 2_000;
 /// So much of a value is told in a reason.
 const VALUE_CHARS_MAX: usize = 80;
+/// JSON's text of nothing.
+const EMPTY: &str = "\"\"";
 
 /// A column of a stream's table that a property goes to.
 #[derive(Debug, Clone)]
@@ -254,10 +256,14 @@ impl Stream {
     /// What becomes of a value that its column cannot hold: `Ok` if it goes to `_extra`.
     fn settle(&self, column: &Column, value: &str, misfit: &Misfit) -> Result<(), Unfit> {
         let Some(declared) = column.declared else { return Ok(()) };
+        let at = self.table.columns.iter().position(|other| other.name == column.name).unwrap_or_default();
+        // How many services write that there is no time or number. It must not cost the record, nor the column its type.
+        if value == EMPTY && !self.table.key.contains(&at) {
+            return Ok(());
+        }
         // A time where dates were promised loses nothing by a column of times.
         let is_time = column.kind == ColumnType::Date && misfit.needs == ColumnType::Timestamptz;
         if declared.allows(misfit.given) || is_time {
-            let at = self.table.columns.iter().position(|other| other.name == column.name).unwrap_or_default();
             return Err(Unfit::Narrow(at, misfit.needs));
         }
         let shown: String = value.chars().take(VALUE_CHARS_MAX).collect();
@@ -384,6 +390,22 @@ mod tests {
         assert_eq!(stream.encode(usize::MAX, &HashMap::new()).expect_err("too narrow"), [(1, ColumnType::Timestamptz)]);
         stream.table.columns[1].kind = ColumnType::Timestamptz;
         assert_eq!(stream.encode(usize::MAX, &HashMap::new()).expect_err("too narrow"), [(2, ColumnType::Numeric)]);
+    }
+
+    #[test]
+    fn an_empty_text_in_place_of_a_time_is_none() {
+        let time = json!({"anyOf": [{"type": "string", "format": "date-time"}, {"type": ["string", "null"]}]});
+        let properties =
+            json!({"id": {"type": "integer"}, "n": {"type": "number"}, "at": time, "text": {"type": "string"}});
+        let mut stream = stream(&properties, &["id"]);
+        stream.push(r#"{"id":1,"n":"","at":"","text":""}"#, None, None);
+        stream.push(r#"{"id":"","n":1}"#, None, None);
+        let rows = stream.encode(usize::MAX, &HashMap::new()).expect("nothing is too narrow");
+        assert_eq!(
+            String::from_utf8(rows.bytes).expect("text"),
+            "0\t1\t\\N\t\\N\t\t{\"at\":\"\",\"n\":\"\"}\t\\N\t\\N\n"
+        );
+        assert_eq!(rows.rejects, [(1, "id is \"\", which its schema does not allow (bigint)".to_owned())]);
     }
 
     #[test]

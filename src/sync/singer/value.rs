@@ -6,8 +6,10 @@
 use std::borrow::Cow;
 use std::io::Write;
 
+use jiff::Timestamp;
 use jiff::civil;
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::fmt::temporal::Pieces;
+use jiff::tz::{Offset, TimeZone};
 use memchr::memchr;
 
 use super::types::{ColumnType, Given};
@@ -65,9 +67,14 @@ pub fn append(row: &mut Vec<u8>, json: &str, column: ColumnType) -> Result<(), M
             _ => Err(misfit(json)),
         },
         ColumnType::Timestamptz => {
-            let time = text_of(json).and_then(|text| time_of(&text)).ok_or_else(|| misfit(json))?;
+            let text = text_of(json).ok_or_else(|| misfit(json))?;
             // Writing to memory does not fail.
-            let _ = write!(row, "{time}");
+            if let Some(time) = time_of(&text) {
+                let _ = write!(row, "{time}");
+            } else {
+                let (time, offset) = last_of_9999(&text).ok_or_else(|| misfit(json))?;
+                let _ = write!(row, "{time}{offset}");
+            }
             Ok(())
         }
         ColumnType::Date => append_date(row, json),
@@ -95,7 +102,10 @@ fn append_date(row: &mut Vec<u8>, json: &str) -> Result<(), Misfit> {
         // The parser also takes dates with a time behind.
         Ok(date) if text.len() <= "2026-11-26".len() => Some(date),
         _ => {
-            let time = time_of(&text).ok_or_else(|| misfit(json))?.to_zoned(TimeZone::UTC);
+            let time = match time_of(&text) {
+                Some(time) => time.to_zoned(TimeZone::UTC).datetime(),
+                None => last_of_9999(&text).filter(|(_, at)| *at == Offset::UTC).ok_or_else(|| misfit(json))?.0,
+            };
             if time.time() != civil::Time::midnight() {
                 return Err(Misfit { given: Given::Text, needs: ColumnType::Timestamptz });
             }
@@ -118,6 +128,14 @@ pub fn time_of(text: &str) -> Option<Timestamp> {
         Err(_) => text.parse::<civil::DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
     };
     YEARS.contains(&time.to_zoned(TimeZone::UTC).year()).then_some(time)
+}
+
+/// The end of the year 9999, by which databases say "for ever" and which a `Timestamp` does not reach.
+fn last_of_9999(text: &str) -> Option<(civil::DateTime, Offset)> {
+    let pieces = Pieces::parse(text).ok()?;
+    let time = pieces.time().unwrap_or_else(civil::Time::midnight);
+    (pieces.date().year() == *YEARS.end())
+        .then(|| (pieces.date().to_datetime(time), pieces.to_numeric_offset().unwrap_or(Offset::UTC)))
 }
 
 fn misfit(json: &str) -> Misfit {
@@ -199,6 +217,11 @@ mod tests {
             (r#""2017-01-01T00:00:00.000+0000""#, ColumnType::Timestamptz, "2017-01-01T00:00:00Z"),
             (r#""2026-01-01 10:00:00""#, ColumnType::Timestamptz, "2026-01-01T10:00:00Z"),
             (r#""2026-01-01""#, ColumnType::Timestamptz, "2026-01-01T00:00:00Z"),
+            (r#""9999-12-31T23:59:59.999999+00:00""#, ColumnType::Timestamptz, "9999-12-31T23:59:59.999999+00"),
+            (r#""9999-12-31 23:59:59""#, ColumnType::Timestamptz, "9999-12-31T23:59:59+00"),
+            (r#""9999-12-31T00:00:00-05:30""#, ColumnType::Timestamptz, "9999-12-31T00:00:00-05:30"),
+            (r#""9999-12-31T00:00:00Z""#, ColumnType::Date, "9999-12-31"),
+            (r#""9999-12-31""#, ColumnType::Date, "9999-12-31"),
             (r#""2026-01-01""#, ColumnType::Date, "2026-01-01"),
             (r#""2026-01-01T00:00:00Z""#, ColumnType::Date, "2026-01-01"),
             (r#""2026-01-01T00:00:00""#, ColumnType::Date, "2026-01-01"),

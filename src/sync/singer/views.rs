@@ -34,8 +34,11 @@ pub fn of(table: &Table, schema: &Schema) -> BTreeMap<String, String> {
         let declared = schema.properties.iter().find(|(property, _)| *property == column.property);
         let nested = declared.filter(|_| column.kind == ColumnType::Jsonb);
         let quoted_name = quoted(&column.name);
-        if let Some(properties) = nested.and_then(|(_, schema)| properties(schema)) {
+        if let Some((schema, properties)) = nested.and_then(|(_, schema)| Some((schema, properties(schema)?))) {
             is_flat = true;
+            if !is_only_object(schema) {
+                flat.push(&column.name, quoted_name.clone());
+            }
             flat.add(&column.name, &quoted_name, &mut Vec::new(), properties, 1);
         } else {
             flat.push(&column.name, quoted_name.clone());
@@ -137,6 +140,17 @@ fn properties(schema: &Value) -> Option<&serde_json::Map<String, Value>> {
     let branches = ["anyOf", "oneOf"].into_iter().filter_map(|of| schema.get(of)?.as_array()).flatten();
     let schema = std::iter::once(schema).chain(branches).find(|schema| object(schema))?;
     schema.get("properties")?.as_object().filter(|properties| !properties.is_empty())
+}
+
+/// Whether it cannot be a list, say, of which the members would show nothing.
+fn is_only_object(schema: &Value) -> bool {
+    let is_object = |schema: &Value| match schema.get("type") {
+        Some(Value::Array(kinds)) => kinds.iter().all(|kind| kind == "object" || kind == "null"),
+        Some(kind) => kind == "object" || kind == "null",
+        None => true,
+    };
+    let branches = ["anyOf", "oneOf"].into_iter().filter_map(|of| schema.get(of)?.as_array()).flatten();
+    std::iter::once(schema).chain(branches).all(is_object)
 }
 
 /// The schema of a list's items.

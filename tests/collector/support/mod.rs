@@ -11,6 +11,7 @@ pub mod record;
 pub mod rollups;
 pub mod server;
 pub mod small_disk;
+pub mod taps;
 
 use std::future::Future;
 use std::net::SocketAddr;
