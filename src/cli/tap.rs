@@ -32,7 +32,10 @@ pub fn add(config: &Config, settings_file: &Path, dir: PathBuf, args: &AddArgs) 
         ..Singer::default()
     };
     ensure!(!config.sync.contains_key(name), "[sync.{name}] is in the settings already");
-    settings::check(&[(name.clone(), Source::Singer(singer.clone()))].into())?;
+    // Beside those that are there: two sources may not have one schema.
+    let mut sources = config.sync.clone();
+    sources.insert(name.clone(), Source::Singer(singer.clone()));
+    settings::check(&sources)?;
     let dir = std::path::absolute(args.dir.clone().unwrap_or(dir))?;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
     made.with_context(|| dir.display().to_string())?;
@@ -44,7 +47,15 @@ pub fn add(config: &Config, settings_file: &Path, dir: PathBuf, args: &AddArgs) 
         let text = fs::read(file).with_context(|| file.display().to_string())?;
         write_private(&tap.file("config.json"), &text)?;
     }
-    let discovered = discover(&tap)?;
+    let config_file = tap.file("config.json");
+    if !config_file.is_file() {
+        write_private(&config_file, b"{}")?;
+    }
+    let missing = catalog::missing_of_about(&about(&tap)?, &fs::read_to_string(&config_file)?);
+    if !missing.is_empty() {
+        ask(&config_file, &tap.name, &missing)?;
+    }
+    let discovered = discover(&tap, &config_file)?;
     let (selected_catalog, names) = catalog::select(&discovered, &args.stream)?;
     write_private(&tap.file("catalog.json"), selected_catalog.as_bytes())?;
     name_properties(&tap)?;
@@ -104,7 +115,7 @@ fn end_of(said: &[u8]) -> String {
 /// singer-python's taps know a catalog by two options, and some of them, Salesforce's and Front's, look at the older one only.
 fn name_properties(tap: &Tap) -> anyhow::Result<()> {
     let link = tap.file("properties.json");
-    let output = Command::new(tap.program()).arg("--help").current_dir(&tap.dir).stdin(Stdio::null()).output();
+    let output = tap.command().arg("--help").output();
     let knows = output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("--properties"));
     if knows && !link.exists() {
         std::os::unix::fs::symlink("catalog.json", &link).with_context(|| link.display().to_string())?;
@@ -112,23 +123,21 @@ fn name_properties(tap: &Tap) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a tap of Meltano's SDK says of itself; others know no such option, and say nothing that is JSON.
+fn about(tap: &Tap) -> anyhow::Result<String> {
+    let output = tap.command().args(["--about", "--format=json"]).output();
+    let output = output.with_context(|| tap.program().display().to_string())?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Asks for what the tap says is missing, until it discovers its streams.
-fn discover(tap: &Tap) -> anyhow::Result<String> {
-    let file = tap.file("config.json");
+fn discover(tap: &Tap, file: &Path) -> anyhow::Result<String> {
     for _ in 0..QUESTIONS_MAX {
-        let config = if file.is_file() {
-            TapConfig::read(&file, |variable| std::env::var(variable).ok())?
-        } else {
-            TapConfig::empty()
-        };
+        let config = TapConfig::read(file, |variable| std::env::var(variable).ok())?;
         let run_config = tap.file("run-config.json");
         config.write(&run_config)?;
-        let mut command = Command::new(tap.program());
-        command.arg("--config").arg(&run_config).arg("--discover").current_dir(&tap.dir).stdin(Stdio::null());
-        let output = command.output();
-        if file.is_file() {
-            config.keep(&file, &run_config)?;
-        }
+        let output = tap.command().arg("--config").arg(&run_config).arg("--discover").output();
+        config.keep(file, &run_config)?;
         fs::remove_file(&run_config)?;
         let Output { status, stdout, stderr } = output.with_context(|| tap.program().display().to_string())?;
         if status.success() {
@@ -137,14 +146,13 @@ fn discover(tap: &Tap) -> anyhow::Result<String> {
         let said = config.hide(&String::from_utf8_lossy(&stderr));
         let missing = catalog::missing_keys(&said);
         ensure!(!missing.is_empty(), "{} cannot discover its streams:\n{}", tap.name, end_of(said.as_bytes()));
-        ask(&file, &tap.name, &missing)?;
+        ask(file, &tap.name, &missing)?;
     }
     bail!("{} asks for ever more settings", tap.name)
 }
 
 fn ask(file: &Path, tap: &str, missing: &[String]) -> anyhow::Result<()> {
-    let mut settings: Map<String, Value> =
-        if file.is_file() { serde_json::from_slice(&fs::read(file)?)? } else { Map::new() };
+    let mut settings: Map<String, Value> = serde_json::from_slice(&fs::read(file)?)?;
     let keys = missing.join(", ");
     ensure!(io::stdin().is_terminal(), "{tap} needs {keys}: name a file with them by --tap-config");
     println!("{tap} needs {keys}. \"${{NAME}}\" takes a value from the environment at each run.");
@@ -153,8 +161,8 @@ fn ask(file: &Path, tap: &str, missing: &[String]) -> anyhow::Result<()> {
         io::stdout().flush()?;
         let answer = unseen_line()?;
         println!();
-        // Numbers and lists are meant as such.
-        let value = serde_json::from_str(&answer).ok().filter(|value: &Value| !value.is_null());
+        // Lists and objects are meant as such; a number may be somebody's password.
+        let value = serde_json::from_str(&answer).ok().filter(|value: &Value| value.is_array() || value.is_object());
         settings.insert(key.clone(), value.unwrap_or(Value::String(answer)));
     }
     Ok(write_private(file, Value::Object(settings).to_string().as_bytes())?)

@@ -88,6 +88,14 @@ pub fn missing_keys(said: &str) -> Vec<String> {
     list.split(',').map(|key| key.trim().trim_matches(['\'', '"']).to_owned()).filter(|key| !key.is_empty()).collect()
 }
 
+/// The settings that a tap of Meltano's SDK needs and `config`, a JSON object, has not, by what it says of itself.
+pub fn missing_of_about(about: &str, config: &str) -> Vec<String> {
+    let [about, config] = [about, config].map(|text| serde_json::from_str::<Value>(text).unwrap_or_default());
+    let required = about.pointer("/settings/required").and_then(Value::as_array);
+    let names = required.into_iter().flatten().filter_map(Value::as_str);
+    names.filter(|name| config.get(name).is_none()).map(str::to_owned).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +143,13 @@ mod tests {
             (&json!("FULL_TABLE"), &json!(null))
         );
         assert_eq!((&facts[2]["replication-method"], &facts[2]["replication-key"]), (&json!(null), &json!(null)));
+    }
+
+    #[test]
+    fn what_a_tap_says_of_itself_names_what_it_needs() {
+        let about = r#"{"name":"tap-x","settings":{"type":"object","properties":{},"required":["path","key"]}}"#;
+        assert_eq!(missing_of_about(about, r#"{"key":"k"}"#), ["path"]);
+        assert!(missing_of_about("usage: tap-stripe", "{}").is_empty());
     }
 
     #[test]

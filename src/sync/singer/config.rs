@@ -60,11 +60,6 @@ impl TapConfig {
         Ok(Self { value, secrets })
     }
 
-    /// Nothing is set.
-    pub fn empty() -> Self {
-        Self { value: Value::Object(serde_json::Map::new()), secrets: Vec::new() }
-    }
-
     /// Writes them for a tap to read.
     pub fn write(&self, file: &Path) -> Result<(), TapConfigError> {
         write_private(file, self.value.to_string().as_bytes())
