@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Object, Transaction};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::SingerError;
 use super::config::TapConfig;
@@ -19,6 +19,9 @@ use crate::sync::settings::Singer;
 
 /// What the advisory locks of sources begin with: "sync" in ASCII.
 const SOURCE_LOCKS: i64 = 0x7379_6e63 << 32;
+/// So long PostgreSQL may take to notice that a process is gone which had the lock.
+const LOCK_GRACE: Duration = Duration::from_secs(3);
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs the tap once.
 pub async fn run(database: &Database, name: &str, schema: &str, settings: &Singer) -> Result<Loaded, SingerError> {
@@ -29,7 +32,7 @@ pub async fn run(database: &Database, name: &str, schema: &str, settings: &Singe
         return Err(SingerError::Tap(format!("[sync.{name}] has no tap: rows come by `weir sync load {name}`")));
     }
     let mut holder = Object::take(database.client().await?);
-    let _alone = alone(&mut holder, name).await?;
+    let alone = alone(&mut holder, name).await?;
     let (config_file, run_config) = (tap.file("config.json"), tap.file(RUN_CONFIG));
     if run_config.is_file() {
         TapConfig::keep_of_lost_run(&config_file, &run_config).map_err(|error| SingerError::Tap(error.to_string()))?;
@@ -52,6 +55,8 @@ pub async fn run(database: &Database, name: &str, schema: &str, settings: &Singe
     forget(&tap);
     let told = result.as_ref().err().map(|error| config.hide(&error.to_string()));
     run.finish(database, told.as_deref(), Some(&log)).await?;
+    // The next run need not wait for it. Lost with its connection, the lock is free, too.
+    let _ = alone.rollback().await;
     result.map_err(|error| match (error, told) {
         (SingerError::Tap(_), Some(told)) => SingerError::Tap(told),
         (error, _) => error,
@@ -68,11 +73,12 @@ pub async fn load(
     committed: impl FnMut(&str) -> io::Result<()>,
 ) -> Result<Loaded, SingerError> {
     let mut holder = Object::take(database.client().await?);
-    let _alone = alone(&mut holder, name).await?;
+    let alone = alone(&mut holder, name).await?;
     let (run, _) = Run::start(database, name, schema, settings.on_delete).await?;
     let result = Loader::new(database.clone(), run.clone(), settings.batch_bytes_max).load(input, committed).await;
     let told = result.as_ref().err().map(ToString::to_string);
     run.finish(database, told.as_deref(), None).await?;
+    let _ = alone.rollback().await;
     result
 }
 
@@ -80,7 +86,15 @@ pub async fn load(
 /// lock goes with it.
 async fn alone<'a>(holder: &'a mut ClientWrapper, name: &str) -> Result<Transaction<'a>, SingerError> {
     let lock = SOURCE_LOCKS | i64::from(crc32c::crc32c(name.as_bytes()));
-    advisory::elect(holder, lock).await?.ok_or_else(|| SingerError::Busy(name.to_owned()))
+    let transaction = advisory::holder(holder).await?;
+    let until = Instant::now() + LOCK_GRACE;
+    while !advisory::try_take(&transaction, lock).await? {
+        if Instant::now() >= until {
+            return Err(SingerError::Busy(name.to_owned()));
+        }
+        sleep(LOCK_PAUSE).await;
+    }
+    Ok(transaction)
 }
 
 /// The files of one run, beside the tap's own.
