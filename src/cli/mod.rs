@@ -276,9 +276,10 @@ struct AddArgs {
     /// The tap's program, as tap-stripe; with a / it is a path, and nothing is installed.
     #[arg(long)]
     tap: String,
-    /// The package on `PyPI`, where that has another name, or with a version: tap-stripe==3.3.0.
+    /// The package on PyPI, where that has another name, or with a version: tap-stripe==3.3.0; repeated for what it needs
+    /// besides, and does not say.
     #[arg(long)]
-    package: Option<String>,
+    package: Vec<String>,
     /// The tap's settings, a JSON file; without it what is missing is asked for.
     #[arg(long, value_name = "FILE")]
     tap_config: Option<PathBuf>,

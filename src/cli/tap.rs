@@ -71,7 +71,8 @@ fn install(tap: &Tap, args: &AddArgs) -> anyhow::Result<()> {
     if venv.join("bin").join(&tap.name).is_file() {
         return Ok(());
     }
-    let package = args.package.as_deref().unwrap_or(&tap.name);
+    let packages = if args.package.is_empty() { std::slice::from_ref(&tap.name) } else { &args.package[..] };
+    let package = packages.join(", ");
     println!("installing {package} from PyPI into {}", venv.display());
     let python = args.python.clone().unwrap_or_else(|| PathBuf::from("python3"));
     let interpreter = venv.join("bin/python");
@@ -89,7 +90,7 @@ fn install(tap: &Tap, args: &AddArgs) -> anyhow::Result<()> {
         pip.args(["-m", "pip", "--python"]).arg(&interpreter);
         pip
     };
-    run(pip.args(["install", "--quiet", "--disable-pip-version-check"]).arg(package))
+    run(pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(packages))
         .with_context(|| format!("{package} cannot be installed"))?;
     let program = venv.join("bin").join(&tap.name);
     ensure!(

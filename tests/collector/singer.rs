@@ -15,7 +15,7 @@ use weir::sync::singer::load::Loaded;
 use weir::sync::singer::run;
 
 use crate::split_mix::SplitMix64;
-use crate::support::{TestDatabase, connect, superuser_url};
+use crate::support::{TestDatabase, connect, eventually, superuser_url};
 
 /// A source of the name `crm`.
 struct Target {
@@ -501,7 +501,11 @@ async fn killed_at_any_moment_it_ends_as_if_it_had_not_been() {
     let mut random = SplitMix64::new(8);
     let at = "select coalesce((select (state->>'at')::bigint from sync.sources), 0)";
     let (mut kills, mut moved, mut left) = (0, 0, 0);
+    let busy = "select count(*) from pg_stat_activity
+                 where datname = current_database() and backend_type = 'client backend' and state <> 'idle' and pid <> pg_backend_pid()";
     loop {
+        // A commit that was under way when its process was killed still moves the STATE.
+        eventually("the sessions of the killed one are over", async || target.database.number(busy).await == 0).await;
         let from = target.database.number(at).await as u64;
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command

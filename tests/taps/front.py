@@ -3,7 +3,6 @@
 import hashlib
 import json
 
-
 TEAMS = [{"id": "tim_1", "name": "Support"}, {"id": "tim_2", "name": "Größere Kunden"}]
 
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Object, Transaction};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::SingerError;
 use super::config::{TapConfig, TapConfigError};
@@ -19,6 +19,9 @@ use crate::sync::settings::Singer;
 
 /// What the advisory locks of sources begin with: "sync" in ASCII.
 const SOURCE_LOCKS: i64 = 0x7379_6e63 << 32;
+/// So long PostgreSQL may take to notice that a process is gone which had the lock.
+const LOCK_GRACE: Duration = Duration::from_secs(3);
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Runs the tap once.
 pub async fn run(database: &Database, name: &str, schema: &str, settings: &Singer) -> Result<Loaded, SingerError> {
@@ -111,7 +114,15 @@ async fn load_alone(
 /// lock goes with it.
 async fn alone<'a>(holder: &'a mut ClientWrapper, name: &str) -> Result<Transaction<'a>, SingerError> {
     let lock = SOURCE_LOCKS | i64::from(crc32c::crc32c(name.as_bytes()));
-    advisory::elect(holder, lock).await?.ok_or_else(|| SingerError::Busy(name.to_owned()))
+    let transaction = advisory::holder(holder).await?;
+    let until = Instant::now() + LOCK_GRACE;
+    while !advisory::try_take(&transaction, lock).await? {
+        if Instant::now() >= until {
+            return Err(SingerError::Busy(name.to_owned()));
+        }
+        sleep(LOCK_PAUSE).await;
+    }
+    Ok(transaction)
 }
 
 /// Before the caller goes on: of a connection that is dropped, PostgreSQL hears some moments later.

@@ -55,7 +55,7 @@ impl Schema {
         let schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let properties: Vec<(String, Value)> = match schema.get("properties") {
             Some(Value::Object(properties)) => {
-                properties.iter().map(|(name, schema)| (name.clone(), schema.clone())).collect()
+                properties.iter().map(|(name, property)| (name.clone(), referred(&schema, property))).collect()
             }
             _ => Vec::new(),
         };
@@ -67,6 +67,13 @@ impl Schema {
         }
         Ok(Self { text: text.to_owned(), key, properties })
     }
+}
+
+/// What a property's schema refers to within the whole (`{"$ref": "#/definitions/money"}`); others stay as they are. References
+/// within that are not followed: what they name is JSON to weir.
+fn referred(whole: &Value, property: &Value) -> Value {
+    let place = property.get("$ref").and_then(Value::as_str).and_then(|reference| reference.strip_prefix('#'));
+    place.and_then(|place| whole.pointer(place)).unwrap_or(property).clone()
 }
 
 /// A record that waits.
@@ -358,7 +365,7 @@ mod tests {
     fn what_the_schema_forbids_costs_only_its_own_record() {
         let mut stream = stream(&json!({"n": {"type": "integer"}, "id": {"type": ["null", "string"]}}), &["id"]);
         let long = format!(r#"{{"id":"{}","n":1}}"#, "x".repeat(3_000));
-        for record in [r#"{"id":"a","n":"1"}"#, r#"{"id":"b","n":1}"#, r#"{"n":1}"#, r#"{"id":null}"#, &long] {
+        for record in [r#"{"id":"a","n":"one"}"#, r#"{"id":"b","n":1}"#, r#"{"n":1}"#, r#"{"id":null}"#, &long] {
             stream.push(record, None, None);
         }
         let rows =
@@ -367,7 +374,7 @@ mod tests {
         assert_eq!(
             reasons,
             [
-                (0, r#"n is "1", which its schema does not allow (bigint)"#),
+                (0, r#"n is "one", which its schema does not allow (bigint)"#),
                 (1, "refused"),
                 (2, "its key, id, is null"),
                 (3, "its key, id, is null"),
@@ -437,6 +444,15 @@ mod tests {
         assert_eq!(part, Part { records: 2, activated: Some(9) });
         stream.drop_part(part);
         assert!(stream.part(false).is_empty());
+    }
+
+    #[test]
+    fn a_reference_within_the_schema_is_followed() {
+        let text = r##"{"definitions":{"at":{"type":"string","format":"date-time"}},
+            "properties":{"a":{"$ref":"#/definitions/at"},"b":{"$ref":"#/none"},"c":{"$ref":"other.json"}}}"##;
+        let schema = Schema::read(text, Vec::new()).expect("a schema");
+        let columns: Vec<_> = schema.properties.iter().map(|(_, schema)| Declared::of(schema).column()).collect();
+        assert_eq!(columns, [Some(ColumnType::Timestamptz), Some(ColumnType::Jsonb), Some(ColumnType::Jsonb)]);
     }
 
     #[test]

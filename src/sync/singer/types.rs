@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `boolean` | `boolean` |
 //! | `integer`; beyond 64 bits | `bigint`; `numeric` |
-//! | `number` | `numeric`: all digits are kept |
+//! | `number`; `string` of format `singer.decimal` | `numeric`: all digits are kept |
 //! | `string` of format `date-time`; `date`; any other | `timestamptz`; `date`; `text` |
 //! | `object`, `array`, several kinds, or nothing said | `jsonb` |
 //! | only `null` | none yet |
@@ -119,6 +119,7 @@ impl Declared {
     fn add(&mut self, schema: &Value, depth: usize) {
         /// Deeper ones are not meant for people either.
         const DEPTH_MAX: usize = 8;
+        const NAMES_KINDS: [&str; 6] = ["type", "enum", "anyOf", "oneOf", "allOf", "$ref"];
         let Some(schema) = schema.as_object().filter(|_| depth < DEPTH_MAX) else {
             self.any = true;
             return;
@@ -126,6 +127,10 @@ impl Declared {
         let mut is_said = false;
         for kinds in ["anyOf", "oneOf", "allOf"] {
             for branch in schema.get(kinds).and_then(Value::as_array).into_iter().flatten() {
+                // One that all have to agree with may be about something else, as a length.
+                if kinds == "allOf" && !NAMES_KINDS.iter().any(|name| branch.get(name).is_some()) {
+                    continue;
+                }
                 is_said = true;
                 self.add(branch, depth + 1);
             }
@@ -157,6 +162,8 @@ impl Declared {
             "string" => match schema.get("format").and_then(Value::as_str) {
                 Some("date-time") => self.time = true,
                 Some("date") => self.date = true,
+                // A number as text, so that no parser rounds it: PipelineWise's taps and the Meltano SDK.
+                Some("singer.decimal" | "x-singer.decimal") => self.number = true,
                 _ => self.text = true,
             },
             "object" | "array" => self.nested = true,
@@ -220,6 +227,9 @@ mod tests {
             (json!({}), Some(ColumnType::Jsonb)),
             (json!(true), Some(ColumnType::Jsonb)),
             (json!({"type": "null"}), None),
+            (json!({"type": ["null", "string"], "format": "singer.decimal"}), Some(ColumnType::Numeric)),
+            (json!({"allOf": [{"type": "string"}, {"maxLength": 5}]}), Some(ColumnType::Text)),
+            (json!({"allOf": [{"$ref": "#/a"}]}), Some(ColumnType::Jsonb)),
             (json!({"enum": ["a", null]}), Some(ColumnType::Text)),
             (
                 json!({"anyOf": [{"type": "string", "format": "date-time"}, {"type": ["string", "null"]}]}),

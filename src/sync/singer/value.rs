@@ -64,7 +64,10 @@ pub fn append(row: &mut Vec<u8>, json: &str, column: ColumnType) -> Result<(), M
                 row.extend_from_slice(json.as_bytes());
                 Ok(())
             }
-            _ => Err(misfit(json)),
+            _ => match number_of(json) {
+                Some(number) => append(row, number, column),
+                None => Err(misfit(json)),
+            },
         },
         ColumnType::Timestamptz => {
             let text = text_of(json).ok_or_else(|| misfit(json))?;
@@ -91,7 +94,7 @@ fn append_integer(row: &mut Vec<u8>, json: &str) -> Result<(), Misfit> {
             let _ = write!(row, "{}", whole as i64);
         }
         Given::Integer => return Err(Misfit { given: Given::Integer, needs: ColumnType::Numeric }),
-        _ => return Err(misfit(json)),
+        _ => return number_of(json).map_or(Err(misfit(json)), |number| append_integer(row, number)),
     }
     Ok(())
 }
@@ -170,6 +173,14 @@ pub fn text_of(json: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str(json).ok().map(Cow::Owned)
 }
 
+/// The number that a JSON string holds as JSON writes it: what is more than a number, as the zip code 01234, is none.
+fn number_of(json: &str) -> Option<&str> {
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    let is_trimmed = inner.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+        && inner.ends_with(|last: char| last.is_ascii_digit());
+    (is_trimmed && serde_json::from_str::<serde_json::Number>(inner).is_ok()).then_some(inner)
+}
+
 /// Appends text with COPY's escapes.
 pub fn escape(row: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
@@ -205,6 +216,9 @@ mod tests {
             ("1e3", ColumnType::Bigint, "1000"),
             ("0.10000000000000000000000001", ColumnType::Numeric, "0.10000000000000000000000001"),
             ("18446744073709551616", ColumnType::Numeric, "18446744073709551616"),
+            (r#""-12.50""#, ColumnType::Numeric, "-12.50"),
+            (r#""12345678901234567890.123456789""#, ColumnType::Numeric, "12345678901234567890.123456789"),
+            (r#""7""#, ColumnType::Bigint, "7"),
             ("true", ColumnType::Boolean, "true"),
             (r#""a\tb\\c\nd""#, ColumnType::Text, r"a\tb\\c\nd"),
             (r#""\\N""#, ColumnType::Text, r"\\N"),
@@ -235,7 +249,11 @@ mod tests {
         for (json, column, given, needs) in [
             ("9223372036854775808", ColumnType::Bigint, Given::Integer, ColumnType::Numeric),
             ("1.5", ColumnType::Bigint, Given::Number, ColumnType::Numeric),
-            (r#""1""#, ColumnType::Bigint, Given::Text, ColumnType::Text),
+            (r#""01""#, ColumnType::Bigint, Given::Text, ColumnType::Text),
+            (r#""1 ""#, ColumnType::Bigint, Given::Text, ColumnType::Text),
+            (r#""+1""#, ColumnType::Numeric, Given::Text, ColumnType::Text),
+            (r#""1.""#, ColumnType::Numeric, Given::Text, ColumnType::Text),
+            (r#""9223372036854775808""#, ColumnType::Bigint, Given::Integer, ColumnType::Numeric),
             ("1", ColumnType::Boolean, Given::Integer, ColumnType::Bigint),
             ("[1]", ColumnType::Timestamptz, Given::Nested, ColumnType::Jsonb),
             (r#""0000-00-00 00:00:00""#, ColumnType::Timestamptz, Given::Text, ColumnType::Text),
