@@ -274,9 +274,17 @@ async fn versions_that_are_over_are_marked_or_deleted() {
     // One that comes back is there again.
     target.load(&[keyed.clone(), versioned("keyed", 1, 2)]).await;
     assert_eq!(target.rows(sql).await, ["1|2|f", "2|2|f"]);
+    // Said at the beginning, it is said again at the end, or the tap has not come so far.
+    target.load(&[keyed.clone(), over("keyed", 3), state(1), versioned("keyed", 1, 3)]).await;
+    assert_eq!(target.rows(sql).await, ["1|3|f", "2|2|f"]);
+    target.load(&[keyed.clone(), over("keyed", 3), versioned("keyed", 1, 3), over("keyed", 3)]).await;
+    assert_eq!(target.rows(sql).await, ["1|3|f", "2|2|t"]);
+    // Also where there is no row any more.
+    target.load(&[keyed.clone(), over("keyed", 4), over("keyed", 4)]).await;
+    assert_eq!(target.rows(sql).await, ["1|3|t", "2|2|t"]);
     let deletes = Singer { on_delete: OnDelete::Delete, ..Singer::default() };
-    target.try_load(&[keyed, versioned("keyed", 2, 3), over("keyed", 3)], &deletes).await.0.expect("loaded");
-    assert_eq!(target.rows(sql).await, ["2|3|f"]);
+    target.try_load(&[keyed, versioned("keyed", 2, 5), over("keyed", 5)], &deletes).await.0.expect("loaded");
+    assert_eq!(target.rows(sql).await, ["2|5|f"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -131,6 +131,24 @@ async fn a_tap_is_ended_with_all_that_it_started() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_said_at_the_beginning_counts_once_the_tap_has_ended_well() {
+    let (database, pool) = database().await;
+    let script = |version: u32, id: u32, end: &str| {
+        format!(
+            r#"echo '{{"type":"ACTIVATE_VERSION","stream":"t","version":{version}}}'
+               echo '{{"type":"RECORD","stream":"t","record":{{"id":{id}}},"version":{version}}}'
+               {end}"#
+        )
+    };
+    let sql = "select id, _deleted_at is not null from crm.t order by id";
+    Tap::new(&script(1, 1, "exit 0")).run(&pool).await.expect("run");
+    Tap::new(&script(2, 2, "exit 1")).run(&pool).await.expect_err("fails");
+    assert_eq!(database.rows(sql).await, ["1|f", "2|f"]);
+    Tap::new(&script(3, 2, "exit 0")).run(&pool).await.expect("run");
+    assert_eq!(database.rows(sql).await, ["1|t", "2|f"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn settings_that_others_can_read_are_refused() {
     let (_database, pool) = database().await;
     let tap = Tap::new("");

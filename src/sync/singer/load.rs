@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::SingerError;
 use super::message::{self, Message, Unreadable};
 use super::store::{Batch, Flushed, Obstacle, Run};
-use super::stream::{Schema, Stream};
+use super::stream::{Schema, Stream, Table};
 use crate::database::Database;
 use crate::decode::json::mend_escapes;
 
@@ -41,6 +41,13 @@ pub struct Loaded {
     /// All messages, and those that carried a STATE.
     pub messages: u64,
     pub states: u64,
+}
+
+/// Rows of versions before this are gone, if the tap has ended well.
+#[derive(Debug)]
+pub struct Held {
+    pub table: Table,
+    pub version: i64,
 }
 
 /// See the module.
@@ -80,12 +87,12 @@ impl Loader {
         }
     }
 
-    /// Reads to the end; each STATE is handed to `committed` once it is written, with all rows before it.
+    /// Reads to the end, and returns what counts only if the tap has ended well, too; each STATE is handed to `committed` once it is written, with all rows before it.
     pub async fn load(
         mut self,
         mut input: impl AsyncBufRead + Unpin,
         mut committed: impl FnMut(&str) -> io::Result<()>,
-    ) -> Result<Loaded, SingerError> {
+    ) -> Result<(Loaded, Vec<Held>), SingerError> {
         let mut line = Vec::new();
         loop {
             let mut read = (&mut input).take((MESSAGE_BYTES_MAX + 1 - line.len()) as u64);
@@ -122,7 +129,11 @@ impl Loader {
             }
         }
         self.drain(&mut committed).await?;
-        Ok(self.loaded)
+        let held = self.streams.into_values().filter_map(|stream| {
+            let version = stream.held()?;
+            Some(Held { table: stream.table, version })
+        });
+        Ok((self.loaded, held.collect()))
     }
 
     async fn take(
@@ -211,7 +222,11 @@ impl Loader {
             }
         };
         // A tap may say it again after an ACTIVATE_VERSION, which has been flushed.
-        self.streams.insert(name.to_owned(), Stream::new(schema, table));
+        let mut stream = Stream::new(schema, table);
+        if let Some(before) = self.streams.get(name) {
+            stream.follow(before);
+        }
+        self.streams.insert(name.to_owned(), stream);
         Ok(())
     }
 

@@ -104,6 +104,8 @@ async fn load_alone(
 ) -> Result<Loaded, SingerError> {
     let (run, _) = Run::start(database, name, schema, settings.on_delete).await?;
     let result = Loader::new(database.clone(), run.clone(), settings.batch_bytes_max).load(input, committed).await;
+    // Whether the tap has ended well, only the shell knows.
+    let result = result.map(|(loaded, _)| loaded);
     let told = result.as_ref().err().map(ToString::to_string);
     let has_no_state = result.as_ref().is_ok_and(|loaded| loaded.states == 0);
     run.finish(database, told.as_deref(), None, has_no_state).await?;
@@ -211,20 +213,21 @@ async fn follow(
         Ok(result) => result,
         Err(_) => Err(SingerError::Tap(format!("it took longer than timeout_s, {} s", settings.timeout_s))),
     };
-    if result.is_err() {
-        running.end().await;
-        return (result, running.log());
-    }
+    let (counts, held) = match result {
+        Ok(done) => done,
+        Err(error) => {
+            running.end().await;
+            return (Err(error), running.log());
+        }
+    };
     let status = running.ended().await;
     let log = running.log();
     let result = match status {
-        Ok(status) if status.success() => result.and_then(|loaded| match loaded.messages {
-            0 => {
-                let reason = format!("{} has written nothing: are its streams selected in catalog.json?", settings.tap);
-                Err(SingerError::Tap(reason))
-            }
-            _ => Ok(loaded),
-        }),
+        Ok(status) if status.success() && counts.messages == 0 => {
+            let reason = format!("{} has written nothing: are its streams selected in catalog.json?", settings.tap);
+            Err(SingerError::Tap(reason))
+        }
+        Ok(status) if status.success() => run.activate_held(database, &held).await.map(|()| counts),
         Ok(status) => {
             let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
             Err(SingerError::Tap(format!("{} ended with {status}: {last}", settings.tap)))

@@ -21,6 +21,7 @@ use futures_util::SinkExt;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::SingerError;
+use super::load::Held;
 use super::stream::{Rows, Stream, Table, Wider};
 use super::table::{self, quoted};
 use crate::database::Database;
@@ -301,6 +302,21 @@ impl Run {
             transaction.execute_typed(sql, &parameters).await?;
         }
         Ok(())
+    }
+
+    /// What counts once the tap has ended well.
+    pub async fn activate_held(&self, database: &Database, held: &[Held]) -> Result<(), SingerError> {
+        if held.is_empty() {
+            return Ok(());
+        }
+        let mut client = database.client().await?;
+        let transaction = client.transaction().await?;
+        begin(&transaction).await?;
+        self.fence(&transaction).await?;
+        for Held { table, version } in held {
+            self.activate(&transaction, table, *version).await?;
+        }
+        Ok(transaction.commit().await?)
     }
 
     /// Makes or changes a stream's table, in a transaction of its own.

@@ -97,6 +97,10 @@ pub struct Stream {
     covered: usize,
     /// Versions before this are gone; and whether that was said before the last STATE.
     activated: Option<(i64, bool)>,
+    /// Of this run's records.
+    newest_version: Option<i64>,
+    /// Versions before this are gone once the tap has ended well: it said so before any record of that version.
+    held: Option<i64>,
 }
 
 /// The first records of a stream, and what comes after them.
@@ -128,19 +132,45 @@ pub type Wider = Vec<(usize, ColumnType)>;
 
 impl Stream {
     pub fn new(schema: Schema, table: Table) -> Self {
-        Self { schema, table, texts: String::new(), entries: Vec::new(), covered: 0, activated: None }
+        Self {
+            schema,
+            table,
+            texts: String::new(),
+            entries: Vec::new(),
+            covered: 0,
+            activated: None,
+            newest_version: None,
+            held: None,
+        }
     }
 
     /// Keeps a record until the next flush.
     pub fn push(&mut self, record: &str, version: Option<i64>, extracted: Option<&str>) {
         self.texts.push_str(record);
+        self.newest_version = self.newest_version.max(version);
         let extracted = extracted.and_then(value::time_of);
         self.entries.push(Entry { end: self.texts.len(), version, extracted });
     }
 
-    /// Rows of versions before this one are gone, once all records before are written.
+    /// Rows of versions before this one are gone, once all records before are written. Some taps say so at the beginning, too,
+    /// when the rows of that version are yet to come: what they do not say again counts at their end.
     pub fn activate(&mut self, version: i64) {
-        self.activated = Some((version, false));
+        if self.newest_version >= Some(version) || self.held == Some(version) {
+            self.activated = Some((version, false));
+            self.held = None;
+        } else {
+            self.held = Some(version);
+        }
+    }
+
+    /// The version that counts once the tap has ended well.
+    pub fn held(&self) -> Option<i64> {
+        self.held
+    }
+
+    /// Goes on for `before`, of which all is written, by another schema.
+    pub fn follow(&mut self, before: &Self) {
+        (self.newest_version, self.held) = (before.newest_version, before.held);
     }
 
     /// A STATE has come: it covers all that is here.
@@ -433,15 +463,16 @@ mod tests {
                 stream.cover();
             }
         }
+        stream.push(r#"{"n":5}"#, Some(9), None);
         stream.activate(9);
         let part = stream.part(true);
         assert_eq!(part, Part { records: 3, activated: None });
         assert_eq!(stream.encode(part.records, &HashMap::new()).expect("fits").rows.len(), 3);
         assert_eq!(stream.drop_part(part), 3 * r#"{"n":0}"#.len());
-        assert_eq!((stream.text(0), stream.text(1)), (r#"{"n":3}"#, r#"{"n":4}"#));
+        assert_eq!((stream.text(0), stream.text(2)), (r#"{"n":3}"#, r#"{"n":5}"#));
         assert_eq!(stream.part(true), Part { records: 0, activated: None });
         let part = stream.part(false);
-        assert_eq!(part, Part { records: 2, activated: Some(9) });
+        assert_eq!(part, Part { records: 3, activated: Some(9) });
         stream.drop_part(part);
         assert!(stream.part(false).is_empty());
     }
