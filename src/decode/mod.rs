@@ -13,6 +13,7 @@ pub mod object;
 pub mod pixel;
 pub mod plausible;
 pub mod posthog;
+pub mod raw;
 pub mod reload;
 pub mod segment;
 pub mod snowplow;

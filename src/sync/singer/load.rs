@@ -9,7 +9,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::SingerError;
 use super::message::{self, Message, Unreadable};
-use super::store::{Batch, Flushed, Obstacle, Run};
+use super::registry::Run;
+use super::store::{Batch, Flushed, Obstacle};
 use super::stream::{Schema, Stream, Table};
 use crate::database::Database;
 use crate::decode::json::mend_escapes;

@@ -12,6 +12,7 @@ pub mod config;
 pub mod load;
 pub mod message;
 pub mod names;
+pub mod registry;
 pub mod run;
 pub mod store;
 pub mod stream;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::SingerError;
 use super::config::{TapConfig, TapConfigError};
 use super::load::{Loaded, Loader};
-use super::store::Run;
+use super::registry::Run;
 use super::tap::{Running, Tap};
 use crate::database::{Database, advisory};
 use crate::disk::write_private;
