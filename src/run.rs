@@ -43,6 +43,7 @@ use crate::retention::task::Retention;
 use crate::rollup::library::Library;
 use crate::rollup::runner::Runner;
 use crate::sources::WriteKeys;
+use crate::sync::postgres::runner::Runner as Replication;
 
 /// After the requests: what is left in the journal may take this long to reach the database. The rest stays there.
 const FLUSH_DRAIN: Duration = Duration::from_secs(10);
@@ -121,6 +122,7 @@ pub struct Running {
     housekeeping: Task,
     retention: Task,
     rollups: Task,
+    replication: Task,
     flush_thread: JoinHandle<()>,
     /// Cancelled when the lanes' thread ends, however it ends.
     flush_ended: CancellationToken,
@@ -278,6 +280,7 @@ impl Running {
         let retention = spawn_retention(&config, &world, &core.shared, &core.partitions, &metrics);
 
         let rollups = spawn_rollups(&config, &core.shared, &metrics)?;
+        let replication = spawn_replication(&config, &core.shared, &metrics);
 
         let memory = MemoryBudget::new(config.receive.memory_bytes_max);
         let operator = Arc::new(Operator {
@@ -322,6 +325,7 @@ impl Running {
             housekeeping,
             retention,
             rollups,
+            replication,
             flush_thread,
             flush_ended,
             flush_abort,
@@ -343,6 +347,7 @@ impl Running {
             () = self.housekeeping.ended() => Err(RunError::Thread("housekeeping")),
             () = self.retention.ended() => Err(RunError::Thread("retention")),
             () = self.rollups.ended() => Err(RunError::Thread("the rollups' runner")),
+            () = self.replication.ended() => Err(RunError::Thread("replication")),
         };
         self.stop(result).await
     }
@@ -354,6 +359,7 @@ impl Running {
         self.retention.stop().await;
         // A run that is cut off leaves everything as it was.
         self.rollups.stop().await;
+        self.replication.stop().await;
         self.public_server.stop().await;
         self.journal.close();
         if !self.journal_ended.is_terminated() {
@@ -421,6 +427,17 @@ fn spawn_rollups(config: &Config, shared: &Shared, metrics: &Arc<Metrics>) -> Re
         metrics: Arc::clone(metrics),
     };
     Ok(Task::spawn(|stop| runner.run(stop)))
+}
+
+/// Each source has connections of its own.
+fn spawn_replication(config: &Config, shared: &Shared, metrics: &Arc<Metrics>) -> Task {
+    let runner = Replication {
+        settings: config.database.clone(),
+        sources: Replication::sources(&config.sync),
+        prepared: shared.prepared.clone(),
+        metrics: Arc::clone(metrics),
+    };
+    Task::spawn(|stop| runner.run(stop))
 }
 
 fn open_certificates(receive: &config::Receive) -> Result<Option<Arc<Certificates>>, RunError> {

@@ -5,6 +5,7 @@ mod geo;
 mod journal;
 mod operate;
 mod partitions;
+mod replication;
 mod rollup;
 mod start;
 mod sync;
@@ -226,6 +227,8 @@ enum SyncCommand {
         /// The source's name; where the settings have no such source, it gets a schema of that name.
         name: String,
     },
+    #[command(flatten)]
+    Replication(replication::ReplicationCommand),
 }
 
 #[derive(Debug, Subcommand)]

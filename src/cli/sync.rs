@@ -4,10 +4,11 @@ use super::SyncCommand;
 use crate::config::Config;
 use crate::database::Database;
 
-pub async fn sync(_database: &Database, _config: &Config, command: SyncCommand) -> anyhow::Result<()> {
+pub async fn sync(database: &Database, config: &Config, command: SyncCommand) -> anyhow::Result<()> {
     match command {
         SyncCommand::Load { name } => {
             anyhow::bail!("{name}");
         }
+        SyncCommand::Replication(command) => super::replication::replication(database, config, command).await,
     }
 }

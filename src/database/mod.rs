@@ -6,7 +6,7 @@
 pub mod advisory;
 pub mod dependents;
 pub mod migrate;
-mod tls;
+pub(crate) mod tls;
 
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ const CONNECTIONS_MIN: usize = 2;
 pub struct Database {
     pool: Pool,
     statement_timeout: Duration,
+    url: String,
 }
 
 /// The database cannot be used, or said no.
@@ -105,7 +106,11 @@ impl Database {
             .timeouts(Timeouts { wait: Some(wait), create: Some(wait), recycle: Some(wait) })
             .build()
             .map_err(|error| DatabaseError::BadUrl(error.to_string()))?;
-        Ok(Self { pool, statement_timeout: Duration::from_secs(settings.statement_timeout_s) })
+        Ok(Self {
+            pool,
+            statement_timeout: Duration::from_secs(settings.statement_timeout_s),
+            url: settings.url.clone(),
+        })
     }
 
     /// A connection, new or used before.
@@ -116,6 +121,11 @@ impl Database {
     /// The longest that a statement may run.
     pub fn statement_timeout(&self) -> Duration {
         self.statement_timeout
+    }
+
+    /// Where it is, with the password.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Closes all connections as they come back.

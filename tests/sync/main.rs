@@ -9,3 +9,5 @@ mod split_mix;
 mod support;
 
 mod dependents;
+mod pair;
+mod replication;

@@ -1,0 +1,458 @@
+//! The tables here follow the publisher's catalog. Nothing is dropped, but what is no longer to come here.
+
+use std::collections::{BTreeMap, HashSet};
+
+use deadpool_postgres::Transaction;
+
+use super::known::{self, ColumnState, Known, KnownColumn, KnownTable, State};
+use super::lsn::Lsn;
+use super::publisher::{RemoteColumn, RemoteTable};
+use super::settings::Postgres;
+use super::{ReplicationError, literal, quoted, types};
+use crate::database::dependents::with_dependents;
+
+/// PostgreSQL's longest name.
+const NAME_BYTES_MAX: usize = 63;
+
+/// A source, as its settings say.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub name: String,
+    /// Here.
+    pub schema: String,
+    pub settings: Postgres,
+}
+
+impl Source {
+    pub fn slot(&self) -> String {
+        self.settings.slot(&self.name)
+    }
+
+    pub fn takes(&self, table: &RemoteTable) -> bool {
+        self.settings.takes(&table.schema, &table.name)
+    }
+
+    fn takes_column(&self, table: &RemoteTable, column: &RemoteColumn) -> bool {
+        self.settings.takes_column(&table.schema, &table.name, &column.name)
+    }
+
+    /// Why a table that is asked for cannot be taken.
+    pub fn objection(&self, table: &RemoteTable, version: i32) -> Option<String> {
+        if let Some(objection) = table.objection(version) {
+            return Some(objection.to_owned());
+        }
+        let is_left_out = |column: &&RemoteColumn| {
+            table.key.contains(&column.attnum) && (column.is_generated || !self.takes_column(table, column))
+        };
+        let left_out = table.columns.iter().find(is_left_out)?;
+        Some(format!("{} is left out, and without it rows cannot be told apart", left_out.name))
+    }
+}
+
+/// The name here of a table there.
+pub fn local_name(table: &RemoteTable) -> String {
+    if table.schema == "public" { table.name.clone() } else { format!("{}_{}", table.schema, table.name) }
+}
+
+/// The columns that a table here gets.
+pub fn wanted<'a>(source: &'a Source, table: &'a RemoteTable) -> impl Iterator<Item = &'a RemoteColumn> {
+    table.columns.iter().filter(|column| !column.is_gone && !column.is_generated && source.takes_column(table, column))
+}
+
+/// The statement that makes a table here.
+pub fn create_table_sql(source: &Source, relation: &str, table: &RemoteTable) -> String {
+    let column = |column: &RemoteColumn| format!("{} {}", quoted(&column.name), types::local(column.type_oid));
+    let columns: Vec<String> = wanted(source, table).map(column).collect();
+    format!("create table {}.{} ({})", quoted(&source.schema), quoted(relation), columns.join(", "))
+}
+
+/// Brings tables and what is known of them to what the publisher has, as of `at`; returns whether anything changed.
+pub async fn follow(
+    transaction: &Transaction<'_>,
+    source: &Source,
+    known: &mut Known,
+    remotes: &[RemoteTable],
+    version: i32,
+    at: Lsn,
+) -> Result<bool, ReplicationError> {
+    let mut tables = known.tables.clone();
+    adopt(transaction, source, &mut tables, remotes).await?;
+    for remote in remotes.iter().filter(|remote| source.takes(remote)) {
+        let objection = match source.objection(remote, version) {
+            None if !remote.is_published => Some("its publication does not have it: see `weir sync check`".to_owned()),
+            objection => objection,
+        };
+        let names: HashSet<String> =
+            tables.values().filter(|table| table.relid != remote.relid).map(|table| table.relation.clone()).collect();
+        let follower = Follower { transaction, source, remote, at, names };
+        let table = match (tables.get(&remote.relid), objection) {
+            (None, Some(reason)) => follower.left_out(reason),
+            (None, None) => follower.make().await?,
+            (Some(table), objection) => follower.change(table.clone(), objection).await?,
+        };
+        tables.insert(remote.relid, table);
+    }
+    for table in tables.values_mut().filter(|table| table.state != State::Gone) {
+        let remote = remotes.iter().find(|remote| remote.relid == table.relid);
+        if remote.is_none_or(|remote| !source.takes(remote)) {
+            let reason = if remote.is_none() { "it was dropped there" } else { "the settings leave it out" };
+            known::note(transaction, &source.name, &table.relation, &format!("gone: {reason}"), None).await?;
+            (table.state, table.reason) = (State::Gone, Some(reason.to_owned()));
+        }
+    }
+    let mut is_changed = false;
+    for (relid, table) in &tables {
+        if known.tables.get(relid) != Some(table) {
+            is_changed = true;
+            known::write(transaction, &source.name, table).await?;
+        }
+    }
+    known.tables = tables;
+    Ok(is_changed)
+}
+
+/// A table that was dropped there and made again under its name goes on in the same table here, so that views stay.
+async fn adopt(
+    transaction: &Transaction<'_>,
+    source: &Source,
+    tables: &mut BTreeMap<u32, KnownTable>,
+    remotes: &[RemoteTable],
+) -> Result<(), ReplicationError> {
+    for remote in remotes.iter().filter(|remote| source.takes(remote)) {
+        let name = remote.full_name();
+        let is_heir = |table: &&KnownTable| {
+            table.remote == name && !table.columns.is_empty() && !remotes.iter().any(|other| other.relid == table.relid)
+        };
+        let Some(old) = tables.values().find(is_heir).map(|table| table.relid) else { continue };
+        if tables.contains_key(&remote.relid) {
+            continue;
+        }
+        let Some(mut table) = tables.remove(&old) else { continue };
+        let sql = "update sync.tables set relid = $3 where source = $1 and relid = $2";
+        let values: [(&(dyn tokio_postgres::types::ToSql + Sync), tokio_postgres::types::Type); 3] = [
+            (&source.name, tokio_postgres::types::Type::TEXT),
+            (&i64::from(old), tokio_postgres::types::Type::INT8),
+            (&i64::from(remote.relid), tokio_postgres::types::Type::INT8),
+        ];
+        transaction.execute_typed(sql, &values).await?;
+        table.relid = remote.relid;
+        // Numbers of gone columns are never those of others.
+        let mut gone = table.columns.iter().map(|column| column.attnum).min().unwrap_or(0).min(0);
+        for column in &mut table.columns {
+            let heir = remote.columns.iter().find(|new| !new.is_gone && new.name == column.name);
+            if let (Some(new), true) = (heir, column.state == ColumnState::Live) {
+                column.attnum = new.attnum;
+            } else {
+                gone -= 1;
+                (column.attnum, column.state) = (gone, ColumnState::Gone);
+            }
+        }
+        table.state = State::Gone;
+        tables.insert(remote.relid, table);
+    }
+    Ok(())
+}
+
+/// One table, and what is there.
+struct Follower<'a> {
+    transaction: &'a Transaction<'a>,
+    source: &'a Source,
+    remote: &'a RemoteTable,
+    at: Lsn,
+    /// Taken here by others.
+    names: HashSet<String>,
+}
+
+impl Follower<'_> {
+    fn left_out(&self, reason: String) -> KnownTable {
+        KnownTable {
+            relid: self.remote.relid,
+            remote: self.remote.full_name(),
+            relation: self.free_name(),
+            state: State::LeftOut,
+            reason: Some(reason),
+            key: Vec::new(),
+            filenode: self.remote.filenode,
+            wait: None,
+            copied_rows: None,
+            columns: Vec::new(),
+        }
+    }
+
+    /// Its name here, or another one where two there would have the same.
+    fn free_name(&self) -> String {
+        let name = local_name(self.remote);
+        let is_free = name.len() <= NAME_BYTES_MAX && !self.names.contains(&name);
+        if is_free { name } else { format!("table_{}", self.remote.relid) }
+    }
+
+    async fn make(&self) -> Result<KnownTable, ReplicationError> {
+        let relation = self.free_name();
+        let exists = "select to_regclass($1) is not null";
+        let full = format!("{}.{}", quoted(&self.source.schema), quoted(&relation));
+        let values = [(&full as &(dyn tokio_postgres::types::ToSql + Sync), tokio_postgres::types::Type::TEXT)];
+        if self.transaction.query_typed_one(exists, &values).await?.try_get(0)? {
+            let reason = format!("{full} is here already, and not of this source: rename it");
+            return Ok(self.left_out(reason));
+        }
+        let sql = create_table_sql(self.source, &relation, self.remote);
+        self.transaction.batch_execute(&sql).await?;
+        let column = |column: &RemoteColumn| {
+            let is_wanted = self.source.takes_column(self.remote, column);
+            known_column(column, if is_wanted { ColumnState::Live } else { ColumnState::LeftOut })
+        };
+        let columns = self.remote.columns.iter().filter(|column| !column.is_gone && !column.is_generated);
+        let table = KnownTable {
+            relation,
+            state: State::Copy,
+            reason: Some("it is new".to_owned()),
+            key: self.remote.key.clone(),
+            wait: Some(self.at),
+            columns: columns.map(column).collect(),
+            ..self.left_out(String::new())
+        };
+        known::note(self.transaction, &self.source.name, &table.relation, "a table is added", Some(&sql)).await?;
+        Ok(table)
+    }
+
+    async fn change(&self, mut table: KnownTable, objection: Option<String>) -> Result<KnownTable, ReplicationError> {
+        if let Some(reason) = objection {
+            if table.state != State::LeftOut {
+                let change = format!("left out from now on: {reason}");
+                known::note(self.transaction, &self.source.name, &table.relation, &change, None).await?;
+            }
+            (table.state, table.reason) = (State::LeftOut, Some(reason));
+            return Ok(table);
+        }
+        if table.columns.is_empty() {
+            return self.make().await;
+        }
+        if matches!(table.state, State::LeftOut | State::Gone) {
+            self.copy_anew(&mut table, "it was away");
+        }
+        self.rename_table(&mut table).await?;
+        let is_rewritten = table.filenode != self.remote.filenode;
+        let newest = table.columns.iter().map(|column| column.attnum).max().unwrap_or(0);
+        self.let_go(&mut table).await?;
+        self.rename_columns(&mut table).await?;
+        for column in self.remote.columns.iter().filter(|column| !column.is_gone && !column.is_generated) {
+            let is_wanted = self.source.takes_column(self.remote, column);
+            let Some(index) = table.columns.iter().position(|known| known.attnum == column.attnum) else {
+                if is_wanted {
+                    let is_filled = column.missing.is_some() || (!is_rewritten && column.attnum > newest);
+                    self.add_column(&mut table, column, is_filled).await?;
+                } else {
+                    table.columns.push(known_column(column, ColumnState::LeftOut));
+                }
+                continue;
+            };
+            match (table.columns[index].state, is_wanted) {
+                (ColumnState::LeftOut, true) => {
+                    table.columns.remove(index);
+                    self.add_column(&mut table, column, false).await?;
+                }
+                (ColumnState::Live, true) => self.change_type(&mut table, index, column, is_rewritten).await?,
+                _ => {}
+            }
+        }
+        if table.key != self.remote.key {
+            table.key.clone_from(&self.remote.key);
+            self.copy_anew(&mut table, "its key changed");
+        }
+        table.filenode = self.remote.filenode;
+        table.columns.sort_by_key(|column| column.attnum);
+        Ok(table)
+    }
+
+    fn copy_anew(&self, table: &mut KnownTable, reason: &str) {
+        if table.state != State::Copy {
+            tracing::info!(source = self.source.name, table = table.relation, reason, "a table is to be copied anew");
+        }
+        (table.state, table.reason, table.wait) = (State::Copy, Some(reason.to_owned()), Some(self.at));
+    }
+
+    fn table(&self, table: &KnownTable) -> String {
+        table.sql_name(&self.source.schema)
+    }
+
+    async fn run(&self, table: &KnownTable, change: &str, sql: &str) -> Result<(), ReplicationError> {
+        self.transaction.batch_execute(sql).await?;
+        known::note(self.transaction, &self.source.name, &table.relation, change, Some(sql)).await
+    }
+
+    async fn rename_table(&self, table: &mut KnownTable) -> Result<(), ReplicationError> {
+        let name = self.remote.full_name();
+        if table.remote == name {
+            return Ok(());
+        }
+        let to = self.free_name();
+        if to != table.relation {
+            let sql = format!("alter table {} rename to {}", self.table(table), quoted(&to));
+            self.run(table, &format!("renamed to {to}"), &sql).await?;
+            table.relation = to;
+        }
+        table.remote = name;
+        Ok(())
+    }
+
+    /// Columns that are gone there keep their values; those that are not to come here any more lose theirs.
+    async fn let_go(&self, table: &mut KnownTable) -> Result<(), ReplicationError> {
+        for index in 0..table.columns.len() {
+            let column = &table.columns[index];
+            let there = self.remote.columns.iter().find(|there| there.attnum == column.attnum && !there.is_gone);
+            match (there, column.state) {
+                (None, ColumnState::Live) => {
+                    let change = format!("{} was dropped there; its values stay", column.name);
+                    known::note(self.transaction, &self.source.name, &table.relation, &change, None).await?;
+                    table.columns[index].state = ColumnState::Gone;
+                }
+                (None, ColumnState::LeftOut) => table.columns[index].state = ColumnState::Gone,
+                (Some(there), ColumnState::Live) if !self.source.takes_column(self.remote, there) => {
+                    let sql = format!("alter table {} drop column {}", self.table(table), quoted(&column.name));
+                    with_dependents(self.transaction, &self.table(table), std::slice::from_ref(&sql)).await?;
+                    let change = format!("{} is left out by the settings, and dropped", column.name);
+                    known::note(self.transaction, &self.source.name, &table.relation, &change, Some(&sql)).await?;
+                    table.columns[index].state = ColumnState::LeftOut;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn rename_columns(&self, table: &mut KnownTable) -> Result<(), ReplicationError> {
+        let mut renamed = Vec::new();
+        for (index, column) in table.columns.iter().enumerate() {
+            let there = self.remote.columns.iter().find(|there| there.attnum == column.attnum && !there.is_gone);
+            if let Some(there) = there.filter(|there| there.name != column.name) {
+                if column.state == ColumnState::Live {
+                    renamed.push((index, there.name.clone()));
+                }
+            }
+        }
+        // Two may exchange their names.
+        let is_taken = |table: &KnownTable, name: &String| table.live().any(|column| column.name == *name);
+        if renamed.iter().any(|(_, name)| is_taken(table, name)) {
+            for (index, _) in &renamed {
+                let between = format!("weir_between_{}", table.columns[*index].attnum);
+                self.rename_column(table, *index, &between).await?;
+            }
+        }
+        for (index, name) in &renamed {
+            self.make_room(table, name).await?;
+            self.rename_column(table, *index, name).await?;
+        }
+        // What is not here has its name there only.
+        for column in &mut table.columns {
+            let there = self.remote.columns.iter().find(|there| there.attnum == column.attnum && !there.is_gone);
+            if let (Some(there), ColumnState::LeftOut) = (there, column.state) {
+                column.name.clone_from(&there.name);
+            }
+        }
+        Ok(())
+    }
+
+    async fn rename_column(&self, table: &mut KnownTable, index: usize, to: &str) -> Result<(), ReplicationError> {
+        let from = table.columns[index].name.clone();
+        let sql = format!("alter table {} rename column {} to {}", self.table(table), quoted(&from), quoted(to));
+        self.run(table, &format!("{from} is renamed to {to}"), &sql).await?;
+        to.clone_into(&mut table.columns[index].name);
+        Ok(())
+    }
+
+    /// A column that is gone gives up its name.
+    async fn make_room(&self, table: &mut KnownTable, name: &str) -> Result<(), ReplicationError> {
+        let is_old = |column: &KnownColumn| column.state == ColumnState::Gone && column.name == name;
+        let Some(index) = table.columns.iter().position(is_old) else { return Ok(()) };
+        let column = &table.columns[index];
+        // One that was left out has no place here.
+        let exists = "select exists (select from pg_attribute where attrelid = $1::text::regclass and attname = $2
+                                        and not attisdropped)";
+        let full = self.table(table);
+        let values: [(&(dyn tokio_postgres::types::ToSql + Sync), tokio_postgres::types::Type); 2] =
+            [(&full, tokio_postgres::types::Type::TEXT), (&name, tokio_postgres::types::Type::TEXT)];
+        if self.transaction.query_typed_one(exists, &values).await?.try_get(0)? {
+            let aside = format!("weir_gone_{}_{}", column.attnum.unsigned_abs(), self.remote.relid);
+            self.rename_column(table, index, &aside).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_column(
+        &self,
+        table: &mut KnownTable,
+        column: &RemoteColumn,
+        is_filled: bool,
+    ) -> Result<(), ReplicationError> {
+        self.make_room(table, &column.name).await?;
+        let (full, name, type_) = (self.table(table), quoted(&column.name), types::local(column.type_oid));
+        let sql = match &column.missing {
+            Some(value) => format!(
+                // It stays: the stream may still bring rows from before the column was there.
+                "alter table {full} add column {name} {type_} default {}::{type_}",
+                literal(value)
+            ),
+            None => format!("alter table {full} add column {name} {type_}"),
+        };
+        self.run(table, &format!("{} is added", column.name), &sql).await?;
+        table.columns.push(known_column(column, ColumnState::Live));
+        if !is_filled {
+            self.copy_anew(table, &format!("{} has values that do not come by the stream", column.name));
+        }
+        Ok(())
+    }
+
+    async fn change_type(
+        &self,
+        table: &mut KnownTable,
+        index: usize,
+        column: &RemoteColumn,
+        is_rewritten: bool,
+    ) -> Result<(), ReplicationError> {
+        let (old, new) = (table.columns[index].clone(), types::local(column.type_oid));
+        if (old.type_oid, old.type_mod) == (column.type_oid, column.type_mod) && old.type_ == new {
+            return Ok(());
+        }
+        let is_widened = types::widens(&old.type_, &new);
+        if old.type_ != new {
+            self.convert(table, &column.name, &new).await?;
+        }
+        if is_rewritten && !is_widened {
+            self.copy_anew(table, &format!("{} was converted", column.name));
+        }
+        let known = &mut table.columns[index];
+        (known.type_oid, known.type_mod, known.type_) = (column.type_oid, column.type_mod, new);
+        Ok(())
+    }
+
+    async fn convert(&self, table: &KnownTable, name: &str, type_: &str) -> Result<(), ReplicationError> {
+        let (full, column) = (self.table(table), quoted(name));
+        let sql = format!("alter table {full} alter column {column} type {type_} using {column}::text::{type_}");
+        self.transaction.batch_execute("savepoint weir_convert").await?;
+        match with_dependents(self.transaction, &full, std::slice::from_ref(&sql)).await {
+            Ok(_) => self.transaction.batch_execute("release savepoint weir_convert").await?,
+            // Values that do not fit: the copy brings others.
+            Err(crate::database::dependents::DependentsError::Query(error))
+                if error.code().is_some_and(|code| code.code().starts_with("22")) =>
+            {
+                self.transaction.batch_execute("rollback to savepoint weir_convert").await?;
+                let emptied = [format!("truncate {full}"), sql.clone()];
+                with_dependents(self.transaction, &full, &emptied).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let change = format!("{name} is {type_} now");
+        known::note(self.transaction, &self.source.name, &table.relation, &change, Some(&sql)).await
+    }
+}
+
+fn known_column(column: &RemoteColumn, state: ColumnState) -> KnownColumn {
+    KnownColumn {
+        attnum: column.attnum,
+        name: column.name.clone(),
+        type_oid: column.type_oid,
+        type_mod: column.type_mod,
+        type_: types::local(column.type_oid),
+        state,
+    }
+}
