@@ -9,5 +9,6 @@ mod split_mix;
 mod support;
 
 mod dependents;
+mod migrations;
 mod pair;
 mod replication;

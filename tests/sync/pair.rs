@@ -8,7 +8,6 @@ use weir::config::Config;
 use weir::database::{Database, migrate};
 use weir::metrics::Metrics;
 use weir::sync::postgres::engine::Engine;
-use weir::sync::postgres::publisher::Publisher;
 use weir::sync::postgres::settings::Postgres;
 use weir::sync::postgres::{runner, setup};
 
@@ -53,14 +52,6 @@ impl Pair {
         runner::engine(&own, "shop", &self.settings, &self.metrics).expect("good settings")
     }
 
-    pub fn local(&self) -> Database {
-        self.engine().local
-    }
-
-    pub fn publisher(&self) -> Publisher {
-        self.engine().publisher
-    }
-
     /// `weir sync start`, and a collector.
     pub async fn start(&mut self) {
         let engine = self.engine();
@@ -73,6 +64,13 @@ impl Pair {
         let stop = CancellationToken::new();
         let task = tokio::spawn(self.engine().run(stop.clone()));
         self.running = Some((stop, task));
+    }
+
+    /// The collector is gone in the midst of whatever it does.
+    pub async fn kill(&mut self) {
+        let (_, task) = self.running.take().expect("it runs");
+        task.abort();
+        let _ = task.await;
     }
 
     pub async fn halt(&mut self) {
