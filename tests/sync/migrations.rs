@@ -236,3 +236,48 @@ async fn a_collector_that_dies_anywhere_loses_nothing() {
     pair.until_same(4).await;
     pair.halt().await;
 }
+
+/// A few of the application's statements.
+async fn write_some(pair: &Pair, round: usize) {
+    for (number, sql) in WRITES.iter().enumerate() {
+        pair.do_there(&sql.replace("$1", &(round + number).to_string())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_each_migration_all_is_the_same() {
+    let mut pair = Pair::new(TABLES).await;
+    pair.start().await;
+    let mut tables = 3;
+    pair.until_same(tables).await;
+    for (round, migration) in MIGRATIONS.iter().enumerate() {
+        write_some(&pair, round).await;
+        migrate(&pair, migration).await;
+        write_some(&pair, round).await;
+        tables +=
+            i64::from(migration.starts_with("create table coupons") || migration.starts_with("create table events"));
+        pair.until_same(tables).await;
+    }
+    pair.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_was_away_for_all_of_them_finds_its_way() {
+    let mut pair = Pair::new(TABLES).await;
+    pair.start().await;
+    pair.until_same(3).await;
+    for half in MIGRATIONS.chunks(20) {
+        pair.halt().await;
+        for (round, migration) in half.iter().enumerate() {
+            write_some(&pair, round).await;
+            migrate(&pair, migration).await;
+            write_some(&pair, round).await;
+        }
+        pair.run();
+        let tables = pair.app.number("select count(*) from pg_publication_tables").await;
+        assert!(tables >= 3);
+        super::support::eventually("all is the same", async || pair.differences().await.is_empty()).await;
+    }
+    pair.until_same(5).await;
+    pair.halt().await;
+}

@@ -3,7 +3,11 @@
 use weir::sync::postgres::check::{Level, check};
 use weir::sync::postgres::setup;
 
+use std::time::Instant;
+
 use super::pair::Pair;
+use super::support::server::End;
+use super::support::{PATIENCE, TestDatabase, eventually};
 
 const SHOP: &str = "
     create type plan as enum ('free', 'pro');
@@ -87,7 +91,7 @@ async fn rows_are_copied_and_then_follow() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_hurt_is_told_with_its_cure() {
-    let pair = Pair::with(SHOP, "wal_level = replica\n", super::support::TestDatabase::new().await).await;
+    let pair = Pair::with(SHOP, "wal_level = replica\n", TestDatabase::new().await).await;
     pair.server.admin().await.batch_execute("alter role weir noreplication").await.expect("changed");
     let engine = pair.engine();
     let checked = check(&engine.source, &engine.publisher, &engine.local).await.expect("checked");
@@ -109,4 +113,133 @@ async fn what_would_hurt_is_told_with_its_cure() {
     // Nothing was begun.
     assert_eq!(pair.app.number("select count(*) from pg_publication").await, 0);
     assert_eq!(pair.here.number("select count(*) from sync.sources").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_is_lost_is_told_and_made_anew() {
+    let limits = "max_slot_wal_keep_size = 32MB\nmax_wal_size = 32MB\nmin_wal_size = 32MB\n";
+    let mut pair = Pair::with(SHOP, limits, TestDatabase::new().await).await;
+    pair.start().await;
+    pair.until_same(3).await;
+    pair.halt().await;
+
+    // More WAL than may be kept, while no collector runs: the application goes on.
+    let much = "insert into orders (shop, number, note) select 100, i, repeat(md5(i::text), 30) from generate_series(1, 20000) i";
+    let admin = pair.server.admin().await;
+    for _ in 0..6 {
+        pair.do_there(&format!("{much}; delete from orders where shop = 100")).await;
+        admin.batch_execute("select pg_switch_wal(); checkpoint").await.expect("done");
+    }
+    let state = "select count(*) from pg_replication_slots where wal_status = 'lost'";
+    assert_eq!(pair.app.number(state).await, 1);
+    pair.run();
+    let told = "select count(*) from sync.replications where error like '%is lost%weir sync resync shop%'";
+    pair.here.until(told, 1).await;
+
+    let engine = pair.engine();
+    setup::resync(&engine.source, &engine.publisher, &engine.local).await.expect("a new slot");
+    pair.do_there("insert into full_log values (4711, 'after')").await;
+    pair.until_same(3).await;
+    assert_eq!(pair.here.number("select count(*) from shop.full_log where id = 4711").await, 1);
+    pair.here.until("select count(*) from sync.replications where error is null", 1).await;
+    pair.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_forgot_commits_notices_what_it_lacks() {
+    let mut pair = Pair::new(SHOP).await;
+    pair.start().await;
+    pair.until_same(3).await;
+    let before = pair.here.rows("select applied_lsn from sync.replications").await;
+    pair.do_there("insert into full_log values (4711, 'forgotten')").await;
+    pair.until_same(3).await;
+    let confirmed = format!("select count(*) from pg_replication_slots where confirmed_flush_lsn > '{}'", before[0]);
+    pair.app.until(&confirmed, 1).await;
+    pair.halt().await;
+    // As a database that was restored from a copy of before.
+    let forget = format!(
+        "delete from shop.full_log where id = 4711; update sync.replications set applied_lsn = '{}'",
+        before[0]
+    );
+    pair.here.client.batch_execute(&forget).await.expect("forgotten");
+    pair.run();
+    pair.here.until("select count(*) from sync.replications where error like '%was confirmed up to%'", 1).await;
+    let engine = pair.engine();
+    setup::resync(&engine.source, &engine.publisher, &engine.local).await.expect("a new slot");
+    pair.until_same(3).await;
+    pair.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_table_is_copied_anew_when_asked_and_views_on_it_stay() {
+    let mut pair = Pair::new(SHOP).await;
+    pair.start().await;
+    pair.until_same(3).await;
+    let harm =
+        "create view shop.paying as select * from shop.users where plan = 'pro'; delete from shop.users where id < 500";
+    pair.here.client.batch_execute(harm).await.expect("harmed");
+    let engine = pair.engine();
+    setup::resync_table(&engine.source, &engine.local, "public.users").await.expect("asked for");
+    assert!(setup::resync_table(&engine.source, &engine.local, "public.nothing").await.is_err());
+    pair.until_same(3).await;
+    assert_eq!(pair.here.number("select count(*) from shop.paying").await, 333);
+    pair.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_that_is_away_is_let_go_with_what_is_to_be_run_there() {
+    let mut pair = Pair::new(SHOP).await;
+    pair.start().await;
+    pair.until_same(3).await;
+    pair.server.end(End::Kill);
+    let engine = pair.engine();
+    let stopped = setup::stop(&engine.source, &engine.publisher, &engine.local, true).await.expect("stopped");
+    assert!(stopped.error.is_some());
+    assert_eq!(pair.here.number("select count(*) from pg_namespace where nspname = 'shop'").await, 0);
+    pair.server.start().await;
+    pair.app = pair.server.database().await;
+    for statement in &stopped.left {
+        pair.do_there(statement).await;
+    }
+    let left = "select (select count(*) from pg_replication_slots) + (select count(*) from pg_publication)";
+    assert_eq!(pair.app.number(left).await, 0);
+    pair.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_loses_its_key_is_published_no_more() {
+    let mut pair = Pair::new(SHOP).await;
+    pair.start().await;
+    pair.until_same(3).await;
+    pair.do_there("alter table orders drop constraint orders_pkey").await;
+    // Nobody's fault but the migration's, until it is seen.
+    eventually("the application can update it", async || {
+        pair.app.client.batch_execute("update orders set total = 5 where number = 1").await.is_ok()
+    })
+    .await;
+    pair.here.until("select count(*) from sync.tables where remote = 'public.orders' and state = 'left out'", 1).await;
+    pair.do_there("delete from orders where number = 2; alter table orders add primary key (number, shop)").await;
+    pair.until_same(3).await;
+    pair.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_committed_row_is_here_soon() {
+    const ROWS: usize = 300;
+    let mut pair = Pair::new("create table facts (id int primary key, line text)").await;
+    pair.start().await;
+    pair.until_same(1).await;
+    let mut waits = Vec::new();
+    for id in 0..ROWS {
+        pair.do_there(&format!("insert into facts values ({id}, 'x')")).await;
+        let began = Instant::now();
+        while pair.here.number(&format!("select count(*) from shop.facts where id = {id}")).await == 0 {
+            assert!(began.elapsed() < PATIENCE, "row {id} does not come");
+            tokio::time::sleep(std::time::Duration::from_micros(200)).await;
+        }
+        waits.push(began.elapsed());
+    }
+    waits.sort();
+    println!("a committed row is here after: p50 {:?}, p99 {:?}", waits[ROWS / 2], waits[ROWS * 99 / 100]);
+    pair.halt().await;
 }

@@ -413,7 +413,8 @@ impl Follower<'_> {
         if (old.type_oid, old.type_mod) == (column.type_oid, column.type_mod) && old.type_ == new {
             return Ok(());
         }
-        let is_widened = types::widens(&old.type_, &new);
+        // To numeric(14,2), say, values get places that they do not have here.
+        let is_widened = types::widens(&old.type_, &new) && column.type_mod == -1;
         if old.type_ != new {
             self.convert(table, &column.name, &new).await?;
         }

@@ -139,9 +139,10 @@ impl Publisher {
 
     pub async fn tables(&self, publication: &str) -> Result<Vec<RemoteTable>, ReplicationError> {
         // Of one array of the column's type: as text, each value is as it would be sent.
-        let missing =
-            if self.version().await? >= 110_000 { "(a.attmissingval::text::text[])[1]" } else { "null::text" };
-        let sql = TABLES.replace("MISSING", missing);
+        let version = self.version().await?;
+        let missing = if version >= 110_000 { "(a.attmissingval::text::text[])[1]" } else { "null::text" };
+        let generated = if version >= 120_000 { "a.attgenerated <> ''" } else { "false" };
+        let sql = TABLES.replace("MISSING", missing).replace("GENERATED", generated);
         let client = self.client().await?;
         let rows = client.query_typed(&sql, &[(&publication, Type::TEXT)]).await.map_err(there)?;
         rows.iter().map(read_table).collect::<Result<_, _>>().map_err(there)

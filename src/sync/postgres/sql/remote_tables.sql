@@ -1,5 +1,6 @@
 -- Every table of the publisher that could be taken, with its columns in order, also those that are gone, and what is known of
--- each row's identity. Runs on the publisher, PostgreSQL 10 and later. MISSING is replaced, since 10 has nothing of it.
+-- each row's identity. Runs on the publisher, PostgreSQL 10 and later; two words are replaced, since
+-- the oldest have nothing of what they stand for. Takes no locks on tables: what is altered there just then is not waited for.
 select c.oid::bigint as relid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
        c.relreplident::text as identity, pg_relation_filenode(c.oid)::bigint as filenode,
        coalesce((select array_agg(k.attnum order by k.place)
@@ -11,14 +12,14 @@ select c.oid::bigint as relid, n.nspname as schema, c.relname as name, c.relkind
        exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
                 where p.pubname = $1::text and r.prrelid = c.oid) as is_published,
        pg_has_role(c.relowner, 'usage') as is_owned, has_table_privilege(c.oid, 'select') as is_readable,
-       c.reltuples::bigint as tuples, pg_table_size(c.oid) as bytes,
+       c.reltuples::bigint as tuples, c.relpages::bigint * current_setting('block_size')::bigint as bytes,
        array_agg(a.attnum order by a.attnum) as attnums,
        array_agg(a.attname::text order by a.attnum) as names,
        array_agg(a.atttypid::bigint order by a.attnum) as types,
        array_agg(a.atttypmod order by a.attnum) as mods,
        array_agg(a.attisdropped order by a.attnum) as dropped,
        array_agg(MISSING order by a.attnum) as missing,
-       array_agg(coalesce(to_jsonb(a) ->> 'attgenerated', '') <> '' order by a.attnum) as generated
+       array_agg(GENERATED order by a.attnum) as generated
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
   join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
