@@ -256,6 +256,7 @@ async fn after_each_migration_all_is_the_same() {
         write_some(&pair, round).await;
         tables +=
             i64::from(migration.starts_with("create table coupons") || migration.starts_with("create table events"));
+        println!("{migration}");
         pair.until_same(tables).await;
     }
     pair.halt().await;

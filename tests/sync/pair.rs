@@ -1,5 +1,6 @@
 //! An application's PostgreSQL, weir's, and what replicates between them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
@@ -113,7 +114,18 @@ impl Pair {
             };
             let (there, here) = (text(there), text(here));
             if there != here || there.contains("Error") {
-                differences.push(format!("{remote}: {there} there, {here} here"));
+                let rows = |table: &str| format!("select t::text from (select {columns} from {table}) t order by 1");
+                let (there_rows, here_rows) = (
+                    self.app.client.query(&rows(&remote), &[]).await.unwrap_or_default(),
+                    self.here.client.query(&rows(&format!("shop.{relation}")), &[]).await.unwrap_or_default(),
+                );
+                let text =
+                    |rows: &[tokio_postgres::Row]| -> BTreeSet<String> { rows.iter().map(|row| row.get(0)).collect() };
+                let (there_rows, here_rows) = (text(&there_rows), text(&here_rows));
+                let only_there: Vec<_> = there_rows.difference(&here_rows).take(3).collect();
+                let only_here: Vec<_> = here_rows.difference(&there_rows).take(3).collect();
+                differences
+                    .push(format!("{remote} ({columns}): {there} there, {here} here; {only_there:?} {only_here:?}"));
             }
         }
         differences

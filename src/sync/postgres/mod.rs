@@ -25,7 +25,7 @@
 //! The publisher's catalog knows columns by numbers that stay when names change; it is looked at every few seconds, and
 //! whenever the stream shows a table that is not as known. Columns here follow it: they are added, renamed, widened; none is
 //! dropped. The stream may be behind the catalog: [`align`] finds for each of its columns the number that it had. Where rows
-//! may have changed without a word in the stream (a column whose default is computed, a type that is converted), the table is
+//! may have changed without a word in the stream (a column whose default is computed, a type that another one replaced), the table is
 //! copied anew; until then its changes are skipped, since the copy has them.
 
 pub mod align;

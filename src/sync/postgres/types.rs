@@ -41,16 +41,6 @@ pub fn local(oid: u32) -> String {
     "text".to_owned()
 }
 
-/// Whether PostgreSQL converts all values without loss, as the application's own `alter table` does.
-pub fn widens(from: &str, to: &str) -> bool {
-    const LADDERS: [&[&str]; 2] = [&["smallint", "integer", "bigint", "numeric"], &["real", "double precision"]];
-    let climbs = |ladder: &&[&str]| {
-        let place = |name| ladder.iter().position(|step| *step == name);
-        place(from).zip(place(to)).is_some_and(|(from, to)| from < to)
-    };
-    LADDERS.iter().any(climbs)
-}
-
 /// Whether two of its texts that differ are never equal as values: then changes of rows can be told apart by their texts.
 pub fn is_exact(name: &str) -> bool {
     matches!(
@@ -85,11 +75,5 @@ mod tests {
         ] {
             assert_eq!(local(oid), name, "{oid}");
         }
-    }
-
-    #[test]
-    fn only_ladders_up_widen() {
-        assert!(widens("integer", "bigint") && widens("smallint", "numeric"));
-        assert!(!widens("bigint", "integer") && !widens("integer", "text") && !widens("integer", "integer"));
     }
 }
