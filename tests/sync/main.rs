@@ -8,7 +8,9 @@ mod split_mix;
 #[allow(dead_code)]
 mod support;
 
+mod commands;
 mod dependents;
 mod migrations;
 mod pair;
 mod replication;
+mod versions;

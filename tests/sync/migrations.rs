@@ -10,7 +10,7 @@ use tokio_postgres::NoTls;
 use super::pair::Pair;
 use super::support::server::{End, Server};
 
-const TABLES: &str = "
+pub const TABLES: &str = "
     create type plan as enum ('free', 'pro');
     create table users (id bigserial primary key, name varchar(20), plan plan default 'free', score int default 1, junk text);
     create table orders (id serial primary key, user_id bigint, total int, note text);
@@ -20,7 +20,7 @@ const TABLES: &str = "
     insert into items select i, i % 5, 'sku ' || i from generate_series(1, 3000) i;";
 
 /// Forty migrations as applications make them: each is one statement or transaction.
-const MIGRATIONS: [&str; 40] = [
+pub const MIGRATIONS: [&str; 40] = [
     "alter table users add column country text",
     "alter table users add column active boolean not null default true",
     "alter table users add column token uuid default gen_random_uuid()",
@@ -126,7 +126,7 @@ impl Application {
 }
 
 /// Runs a migration as a tool does: again, if its server was away.
-async fn migrate(pair: &Pair, sql: &str) {
+pub async fn migrate(pair: &Pair, sql: &str) {
     // `alter type add value` and `vacuum` stand alone; the others are in order.
     if sql.starts_with("begin") || sql.contains("vacuum") || sql.contains("add value") {
         pair.do_there(sql).await;
@@ -238,7 +238,7 @@ async fn a_collector_that_dies_anywhere_loses_nothing() {
 }
 
 /// A few of the application's statements.
-async fn write_some(pair: &Pair, round: usize) {
+pub async fn write_some(pair: &Pair, round: usize) {
     for (number, sql) in WRITES.iter().enumerate() {
         pair.do_there(&sql.replace("$1", &(round + number).to_string())).await;
     }

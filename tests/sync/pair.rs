@@ -37,6 +37,10 @@ impl Pair {
 
     pub async fn with(sql: &str, server_settings: &str, here: TestDatabase) -> Self {
         let server = Server::start_with(&format!("{LOGICAL}{server_settings}")).await;
+        Self::on(server, sql, here).await
+    }
+
+    pub async fn on(server: Server, sql: &str, here: TestDatabase) -> Self {
         let app = server.make_database(None).await;
         server.admin().await.batch_execute("alter role weir replication").await.expect("allowed");
         app.client.batch_execute(sql).await.expect("the application's tables");

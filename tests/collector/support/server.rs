@@ -62,6 +62,16 @@ impl Server {
         Self::start_with("").await
     }
 
+    /// As [`Self::start_with`], of another version.
+    pub async fn start_from(programs: PathBuf, settings: &str) -> Self {
+        let mut server = Self::unmade();
+        server.programs = programs;
+        server.run("initdb", &["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"]);
+        server.configure(&format!("{SETTINGS}{settings}"));
+        server.start().await;
+        server
+    }
+
     /// A copy that follows this server, some moments behind.
     pub async fn standby(&self) -> Self {
         let mut standby = Self::unmade();
