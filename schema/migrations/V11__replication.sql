@@ -68,3 +68,7 @@ select r.source, s.schema, r.slot_state, r.slot_bytes, r.lag_s, r.applied_at, r.
   left join sync.tables t using (source)
  group by r.source, s.schema;
 comment on view sync.replication_status is 'One row for each application''s PostgreSQL: how it is.';
+
+-- A type that is not built in: postgres_fdw sends no condition on it, where another server would not know what to do with it.
+create domain sync.foreign_text as text;
+comment on domain sync.foreign_text is 'Values of a type of the application''s, as text, in foreign tables.';

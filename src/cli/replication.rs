@@ -9,6 +9,7 @@ use tokio_postgres::types::Type;
 use crate::config::Config;
 use crate::database::Database;
 use crate::metrics::Metrics;
+use crate::sync::foreign::Bridge;
 use crate::sync::postgres::check::{Checked, check};
 use crate::sync::postgres::engine::Engine;
 use crate::sync::postgres::known::{self, State};
@@ -63,12 +64,15 @@ pub async fn replication(database: &Database, config: &Config, command: Replicat
     let engine = match config.sync.get(name) {
         Some(Settings::Postgres(settings)) => {
             let mut own = config.database.clone();
-            if own.url.is_empty() {
-                database.url().clone_into(&mut own.url);
-            }
+            database.url().clone_into(&mut own.url);
             runner::engine(&own, name, settings, &Arc::new(Metrics::new()))?
         }
-        Some(_) => bail!("[sync.{name}] is not of kind = \"postgres\""),
+        Some(Settings::Foreign(settings)) => {
+            let mut own = config.database.clone();
+            database.url().clone_into(&mut own.url);
+            return foreign(&Bridge::new(&own, name, settings)?, &command).await;
+        }
+        Some(Settings::Singer(_)) => bail!("[sync.{name}] is a tap: this is for kind = \"postgres\" and \"foreign\""),
         None => bail!("the settings have no [sync.{name}]"),
     };
     let Engine { source, local, publisher, .. } = &engine;
@@ -112,6 +116,53 @@ pub async fn replication(database: &Database, config: &Config, command: Replicat
             }
             println!("{name} is stopped");
         }
+    }
+    Ok(())
+}
+
+async fn foreign(bridge: &Bridge, command: &ReplicationCommand) -> anyhow::Result<()> {
+    match command {
+        ReplicationCommand::Check { .. } | ReplicationCommand::Plan { .. } => {
+            bail!("nothing is changed on the application's server by kind = \"foreign\": there is nothing to plan")
+        }
+        ReplicationCommand::Start { name } => {
+            let refreshed = bridge.start().await?;
+            println!("{name}: {} foreign tables", refreshed.tables);
+        }
+        ReplicationCommand::Resync { name, .. } => {
+            if let Some(refreshed) = bridge.refresh().await? {
+                println!("{name}: {} foreign tables were made anew", refreshed.tables);
+                refreshed.broken.iter().for_each(|view| println!("broken view {}: {}", view.name, view.reason));
+            }
+            if bridge.settings.snapshot {
+                println!("{name}: {} rows were copied", bridge.snapshot().await?);
+            }
+        }
+        ReplicationCommand::Status { name } => {
+            let sql = "select run_id, outcome, rows, started_at::timestamptz(0)::text, error from sync.runs
+                        where source = $1 order by run_id desc limit $2";
+            let client = bridge.local.client().await?;
+            let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+                [(name, Type::TEXT), (&CHANGES_SHOWN, Type::INT8)];
+            for row in client.query_typed(sql, &values).await? {
+                let (outcome, rows, at): (String, i64, String) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+                let error: Option<String> = row.try_get(4)?;
+                println!("{at}  {outcome}, {rows} rows {}", error.unwrap_or_default());
+            }
+            broken_views(&client).await?;
+        }
+        ReplicationCommand::Stop { name, drop_data } => {
+            bridge.stop(*drop_data).await?.iter().for_each(|kept| println!("kept: {kept}"));
+            println!("{name} is stopped");
+        }
+    }
+    Ok(())
+}
+
+async fn broken_views(client: &tokio_postgres::Client) -> anyhow::Result<()> {
+    for row in client.query_typed("select name, reason from sync.broken_views order by name", &[]).await? {
+        let (view, reason): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        println!("broken view {view}: {reason}");
     }
     Ok(())
 }
@@ -166,9 +217,5 @@ async fn status(engine: &Engine) -> anyhow::Result<()> {
         let (at, relation, change): (String, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         println!("  {at}  {relation}: {change}");
     }
-    for row in client.query_typed("select name, reason from sync.broken_views order by name", &[]).await? {
-        let (view, reason): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-        println!("broken view {view}: {reason}");
-    }
-    Ok(())
+    broken_views(&client).await
 }

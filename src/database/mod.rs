@@ -80,6 +80,16 @@ impl Database {
     ///
     /// A connection is driven by the runtime that asked for it first, so runtimes do not share a pool.
     pub fn new(settings: &config::Database, connections: usize) -> Result<Self, DatabaseError> {
+        // After a failover the old primary may still answer: rows must never go to it.
+        Self::with(settings, connections, TargetSessionAttrs::ReadWrite)
+    }
+
+    /// As [`Self::new`], of a database that is only read: a standby will do.
+    pub fn reading(settings: &config::Database, connections: usize) -> Result<Self, DatabaseError> {
+        Self::with(settings, connections, TargetSessionAttrs::Any)
+    }
+
+    fn with(settings: &config::Database, connections: usize, to: TargetSessionAttrs) -> Result<Self, DatabaseError> {
         if settings.url.trim().is_empty() {
             return Err(DatabaseError::NoUrl);
         }
@@ -87,8 +97,7 @@ impl Database {
         let mut config: tokio_postgres::Config =
             url.parse().map_err(|error: tokio_postgres::Error| DatabaseError::BadUrl(chain(&error)))?;
         config.connect_timeout(Duration::from_secs(settings.connect_timeout_s));
-        // After a failover the old primary may still answer: rows must never go to it.
-        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        config.target_session_attrs(to);
         // A host that vanished without a word must not hold a connection for the kernel's quarter of an hour.
         config
             .tcp_user_timeout(NETWORK_TIMEOUT)

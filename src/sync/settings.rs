@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
 use crate::schedule::Schedule;
+pub use crate::sync::foreign::settings::Foreign;
 pub use crate::sync::postgres::settings::Postgres;
 
 /// As a schema, a name stands in every query.
@@ -52,7 +53,7 @@ impl Source {
         match self {
             Self::Singer(singer) => singer.check(),
             Self::Postgres(postgres) => postgres.check(),
-            Self::Foreign(_) => Ok(()),
+            Self::Foreign(foreign) => foreign.check(),
         }
     }
 }
@@ -151,14 +152,4 @@ impl Default for Singer {
             on_delete: OnDelete::Mark,
         }
     }
-}
-
-/// A PostgreSQL that is only looked into, and what of it is taken.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Foreign {
-    /// The schema of its tables; empty: the source's name.
-    pub schema: String,
-    /// How to reach it: a PostgreSQL URL, best set as `WEIR_SYNC__NAME__URL`.
-    pub url: String,
 }

@@ -10,6 +10,7 @@ mod support;
 
 mod commands;
 mod dependents;
+mod foreign;
 mod migrations;
 mod pair;
 mod replication;

@@ -153,3 +153,15 @@ impl Pair {
         }
     }
 }
+
+/// Settings of a server that wants a password of everyone but its superuser and `weir`.
+pub fn password_file(role: &str) -> (String, tempfile::TempDir) {
+    use std::os::unix::fs::PermissionsExt;
+    let mut builder = tempfile::Builder::new();
+    // Not $TMPDIR: it may be private to root.
+    let dir = builder.permissions(PermissionsExt::from_mode(0o755)).tempdir_in("/tmp").expect("a directory");
+    let file = dir.path().join("pg_hba.conf");
+    let lines = format!("host all {role} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n");
+    std::fs::write(&file, lines).expect("written");
+    (format!("hba_file = '{}'\n", file.display()), dir)
+}

@@ -5,7 +5,7 @@ use weir::sync::postgres::setup;
 
 use std::time::Instant;
 
-use super::pair::Pair;
+use super::pair::{Pair, password_file};
 use super::support::server::End;
 use super::support::{PATIENCE, TestDatabase, eventually};
 
@@ -87,6 +87,19 @@ async fn rows_are_copied_and_then_follow() {
     let left = "select (select count(*) from pg_replication_slots) + (select count(*) from pg_publication)";
     assert_eq!(pair.app.number(left).await, 0);
     assert!(pair.here.number("select count(*) from shop.users").await > 0, "what came stays");
+
+    // Started again, it goes on in the same tables, whatever happened to those there.
+    let view = "create view shop.pros as select id, balance from shop.users where plan = 'pro'";
+    pair.here.client.batch_execute(view).await.expect("made");
+    let meanwhile = "alter table users drop column extra; alter table users add column age int default 3;
+        alter table users alter column balance type float8; delete from users where id < 100";
+    pair.do_there(meanwhile).await;
+    pair.start().await;
+    pair.until_same(4).await;
+    let count = "select count(*) from users where plan = 'pro'";
+    assert_eq!(pair.here.number("select count(*) from shop.pros").await, pair.app.number(count).await);
+    assert_eq!(pair.here.rows("select pg_typeof(balance) from shop.pros limit 1").await, ["double precision"]);
+    pair.halt().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,5 +254,33 @@ async fn a_committed_row_is_here_soon() {
     }
     waits.sort();
     println!("a committed row is here after: p50 {:?}, p99 {:?}", waits[ROWS / 2], waits[ROWS * 99 / 100]);
+    pair.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_of_its_own_logs_in_with_a_password_and_asks_for_what_it_may_not() {
+    let (hba, _dir) = password_file("reader");
+    let mut pair = Pair::with(SHOP, &hba, TestDatabase::new().await).await;
+    let role = "create role reader login replication password 'it''s \u{fc}nusual';
+        grant select on all tables in schema public to reader";
+    pair.server.admin().await.batch_execute(role).await.expect("role made");
+    pair.do_there("grant select on all tables in schema public to reader").await;
+    pair.settings.url = pair.app.url.replace("weir@", "reader:it's%20%C3%BCnusual@");
+    let engine = pair.engine();
+    let checked = check(&engine.source, &engine.publisher, &engine.local).await.expect("checked");
+    let told: Vec<String> = checked.findings.iter().map(ToString::to_string).collect();
+    assert!(told.join("\n").contains("BAD     the role reader may not make the publication"), "{told:?}");
+
+    // The owner does it.
+    let plan = setup::plan(&engine.source, &checked);
+    let publication = plan.there.iter().find(|statement| statement.starts_with("create publication"));
+    pair.do_there(publication.expect("in the plan")).await;
+    pair.start().await;
+    pair.until_same(3).await;
+    pair.do_there("create table later (id int primary key); grant select on later to reader").await;
+    let told = "select count(*) from sync.tables where remote = 'public.later' and state = 'left out'";
+    pair.here.until(told, 1).await;
+    pair.do_there("alter publication weir_shop add table later; insert into later values (1)").await;
+    pair.until_same(4).await;
     pair.halt().await;
 }

@@ -78,7 +78,8 @@ impl Engine {
                     wait = RETRY_MAX;
                 }
                 Err(error) => {
-                    if began.elapsed() > RETRY_MAX {
+                    // It went well for a while.
+                    if began.elapsed() > wait {
                         wait = RETRY_FIRST;
                     }
                     self.tell(&error, &mut told).await;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use deadpool_postgres::Transaction;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::known::{self, ColumnState, Known, KnownColumn, KnownTable, State};
 use super::lsn::Lsn;
@@ -10,6 +11,8 @@ use super::publisher::{RemoteColumn, RemoteTable};
 use super::settings::Postgres;
 use super::{ReplicationError, literal, quoted, types};
 use crate::database::dependents::with_dependents;
+
+type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// PostgreSQL's longest name.
 const NAME_BYTES_MAX: usize = 63;
@@ -29,11 +32,11 @@ impl Source {
     }
 
     pub fn takes(&self, table: &RemoteTable) -> bool {
-        self.settings.takes(&table.schema, &table.name)
+        self.settings.chosen().takes(&table.schema, &table.name)
     }
 
     fn takes_column(&self, table: &RemoteTable, column: &RemoteColumn) -> bool {
-        self.settings.takes_column(&table.schema, &table.name, &column.name)
+        self.settings.chosen().takes_column(&table.schema, &table.name, &column.name)
     }
 
     /// Why a table that is asked for cannot be taken.
@@ -129,11 +132,8 @@ async fn adopt(
         }
         let Some(mut table) = tables.remove(&old) else { continue };
         let sql = "update sync.tables set relid = $3 where source = $1 and relid = $2";
-        let values: [(&(dyn tokio_postgres::types::ToSql + Sync), tokio_postgres::types::Type); 3] = [
-            (&source.name, tokio_postgres::types::Type::TEXT),
-            (&i64::from(old), tokio_postgres::types::Type::INT8),
-            (&i64::from(remote.relid), tokio_postgres::types::Type::INT8),
-        ];
+        let values: [Parameter<'_>; 3] =
+            [(&source.name, Type::TEXT), (&i64::from(old), Type::INT8), (&i64::from(remote.relid), Type::INT8)];
         transaction.execute_typed(sql, &values).await?;
         table.relid = remote.relid;
         // Numbers of gone columns are never those of others.
@@ -188,15 +188,22 @@ impl Follower<'_> {
 
     async fn make(&self) -> Result<KnownTable, ReplicationError> {
         let relation = self.free_name();
-        let exists = "select to_regclass($1) is not null";
         let full = format!("{}.{}", quoted(&self.source.schema), quoted(&relation));
-        let values = [(&full as &(dyn tokio_postgres::types::ToSql + Sync), tokio_postgres::types::Type::TEXT)];
-        if self.transaction.query_typed_one(exists, &values).await?.try_get(0)? {
-            let reason = format!("{full} is here already, and not of this source: rename it");
-            return Ok(self.left_out(reason));
+        let mark = mark(self.source, self.remote);
+        let sql = "select coalesce(obj_description(to_regclass($1), 'pg_class') = $2, false)
+                    where to_regclass($1) is not null";
+        let values: [Parameter<'_>; 2] = [(&full, Type::TEXT), (&mark, Type::TEXT)];
+        match self.transaction.query_typed(sql, &values).await?.first() {
+            Some(row) if row.try_get(0)? => return self.take_over(relation).await,
+            Some(_) => {
+                let reason = format!("{full} is here already, and not of this source: rename it");
+                return Ok(self.left_out(reason));
+            }
+            None => {}
         }
         let sql = create_table_sql(self.source, &relation, self.remote);
-        self.transaction.batch_execute(&sql).await?;
+        let comment = format!("comment on table {full} is {}", literal(&mark));
+        self.transaction.batch_execute(&format!("{sql}; {comment}")).await?;
         let column = |column: &RemoteColumn| {
             let is_wanted = self.source.takes_column(self.remote, column);
             known_column(column, if is_wanted { ColumnState::Live } else { ColumnState::LeftOut })
@@ -215,6 +222,30 @@ impl Follower<'_> {
         Ok(table)
     }
 
+    /// A table that came when the source was started before goes on, so that views stay.
+    async fn take_over(&self, relation: String) -> Result<KnownTable, ReplicationError> {
+        let sql = "select attname::text, format_type(atttypid, null) from pg_attribute
+                    where attrelid = $1::text::regclass and attnum > 0 and not attisdropped order by attnum";
+        let full = format!("{}.{}", quoted(&self.source.schema), quoted(&relation));
+        let mut columns = Vec::new();
+        for (place, row) in self.transaction.query_typed(sql, &[(&full, Type::TEXT)]).await?.iter().enumerate() {
+            let (name, type_): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let heir = wanted(self.source, self.remote).find(|there| there.name == name);
+            columns.push(KnownColumn {
+                // Numbers of gone columns are never those of others.
+                attnum: heir.map_or(-1 - place as i16, |heir| heir.attnum),
+                name,
+                // What it was is forgotten: it is as it is here, and is made what it has to be.
+                type_oid: 0,
+                type_mod: -1,
+                type_,
+                state: if heir.is_some() { ColumnState::Live } else { ColumnState::Gone },
+            });
+        }
+        let table = KnownTable { relation, columns, ..self.left_out(String::new()) };
+        self.change_known(table).await
+    }
+
     async fn change(&self, mut table: KnownTable, objection: Option<String>) -> Result<KnownTable, ReplicationError> {
         if let Some(reason) = objection {
             if table.state != State::LeftOut {
@@ -227,6 +258,10 @@ impl Follower<'_> {
         if table.columns.is_empty() {
             return self.make().await;
         }
+        self.change_known(table).await
+    }
+
+    async fn change_known(&self, mut table: KnownTable) -> Result<KnownTable, ReplicationError> {
         if matches!(table.state, State::LeftOut | State::Gone) {
             self.copy_anew(&mut table, "it was away");
         }
@@ -292,6 +327,8 @@ impl Follower<'_> {
             table.relation = to;
         }
         table.remote = name;
+        let comment = format!("comment on table {} is {}", self.table(table), literal(&mark(self.source, self.remote)));
+        self.transaction.batch_execute(&comment).await?;
         Ok(())
     }
 
@@ -369,8 +406,7 @@ impl Follower<'_> {
         let exists = "select exists (select from pg_attribute where attrelid = $1::text::regclass and attname = $2
                                         and not attisdropped)";
         let full = self.table(table);
-        let values: [(&(dyn tokio_postgres::types::ToSql + Sync), tokio_postgres::types::Type); 2] =
-            [(&full, tokio_postgres::types::Type::TEXT), (&name, tokio_postgres::types::Type::TEXT)];
+        let values: [Parameter<'_>; 2] = [(&full, Type::TEXT), (&name, Type::TEXT)];
         if self.transaction.query_typed_one(exists, &values).await?.try_get(0)? {
             let aside = format!("weir_gone_{}_{}", column.attnum.unsigned_abs(), self.remote.relid);
             self.rename_column(table, index, &aside).await?;
@@ -413,7 +449,7 @@ impl Follower<'_> {
         if (old.type_oid, old.type_mod) == (column.type_oid, column.type_mod) && old.type_ == new {
             return Ok(());
         }
-        if old.type_ != new {
+        if !is_same_type(&old.type_, &new) {
             self.convert(table, &column.name, &new).await?;
         }
         // Also where it only widens: what `using` made of the values, nobody tells.
@@ -444,6 +480,25 @@ impl Follower<'_> {
         let change = format!("{name} is {type_} now");
         known::note(self.transaction, &self.source.name, &table.relation, &change, Some(&sql)).await
     }
+}
+
+/// PostgreSQL shows some types by longer names.
+fn is_same_type(shown: &str, name: &str) -> bool {
+    let long = match name.trim_end_matches("[]") {
+        "timestamptz" => "timestamp with time zone",
+        "timestamp" => "timestamp without time zone",
+        "timetz" => "time with time zone",
+        "time" => "time without time zone",
+        "bpchar" => "character",
+        "varbit" => "bit varying",
+        same => same,
+    };
+    shown == name || (shown.trim_end_matches("[]") == long && shown.ends_with("[]") == name.ends_with("[]"))
+}
+
+/// By which a table here is known to be the source's.
+fn mark(source: &Source, remote: &RemoteTable) -> String {
+    format!("weir sync {}: {}", source.name, remote.full_name())
 }
 
 fn known_column(column: &RemoteColumn, state: ColumnState) -> KnownColumn {

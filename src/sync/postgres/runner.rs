@@ -17,6 +17,7 @@ use super::settings::Postgres;
 use crate::config;
 use crate::database::{Database, DatabaseError, advisory};
 use crate::metrics::Metrics;
+use crate::sync::foreign::Bridge;
 use crate::sync::settings::Source as Settings;
 
 /// Who does not replicate asks again whether it should.
@@ -33,20 +34,20 @@ const CONNECTIONS: usize = 3;
 /// See the module.
 pub struct Runner {
     pub settings: config::Database,
-    pub sources: BTreeMap<String, Postgres>,
+    pub sources: BTreeMap<String, Settings>,
     /// Set once the database has weir's schema.
     pub prepared: CancellationToken,
     pub metrics: Arc<Metrics>,
 }
 
 impl Runner {
-    /// Of the settings' sources, those that are replicated.
-    pub fn sources(all: &BTreeMap<String, Settings>) -> BTreeMap<String, Postgres> {
-        let postgres = |(name, source): (&String, &Settings)| match source {
-            Settings::Postgres(settings) => Some((name.clone(), settings.clone())),
-            _ => None,
-        };
-        all.iter().filter_map(postgres).collect()
+    /// Of the settings' sources, those that are a PostgreSQL.
+    pub fn sources(all: &BTreeMap<String, Settings>) -> BTreeMap<String, Settings> {
+        let is_postgres = |source: &Settings| matches!(source, Settings::Postgres(_) | Settings::Foreign(_));
+        all.iter()
+            .filter(|(_, source)| is_postgres(source))
+            .map(|(name, source)| (name.clone(), source.clone()))
+            .collect()
     }
 
     /// Works until `stop`.
@@ -78,9 +79,18 @@ impl Runner {
         let ended = stop.child_token();
         let mut engines = JoinSet::new();
         for (name, settings) in &self.sources {
-            match engine(&self.settings, name, settings, &self.metrics) {
-                Ok(engine) => drop(engines.spawn(engine.run(ended.clone()))),
-                Err(error) => tracing::error!(source = name, %error, "a source cannot be replicated"),
+            let ended = ended.clone();
+            let result = match settings {
+                Settings::Postgres(settings) => engine(&self.settings, name, settings, &self.metrics)
+                    .map(|engine| drop(engines.spawn(engine.run(ended))))
+                    .map_err(|error| error.to_string()),
+                Settings::Foreign(settings) => Bridge::new(&self.settings, name, settings)
+                    .map(|bridge| drop(engines.spawn(bridge.run(ended))))
+                    .map_err(|error| error.to_string()),
+                Settings::Singer(_) => Ok(()),
+            };
+            if let Err(error) = result {
+                tracing::error!(source = name, error, "a source cannot be replicated");
             }
         }
         let mut ticks = interval(TICK);

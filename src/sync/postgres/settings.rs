@@ -59,19 +59,7 @@ impl Default for Postgres {
 
 impl Postgres {
     pub(crate) fn check(&self) -> Result<(), String> {
-        for (setting, patterns, parts) in
-            [("tables", &self.tables, 2), ("exclude", &self.exclude, 2), ("exclude_columns", &self.exclude_columns, 3)]
-        {
-            if patterns.len() > PATTERNS_MAX {
-                return Err(format!("{setting} has {} patterns; {PATTERNS_MAX} at most", patterns.len()));
-            }
-            for pattern in patterns {
-                Pattern::parse(pattern, parts).map_err(|error| format!("{setting}: {error}"))?;
-            }
-        }
-        if self.tables.is_empty() {
-            return Err("tables is empty: nothing would be taken".to_owned());
-        }
+        self.chosen().check()?;
         let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         if self.slot.len() > SLOT_CHARS_MAX || !self.slot.bytes().all(is_plain) {
             return Err(format!("slot = {:?}: {SLOT_CHARS_MAX} lower-case letters, digits, and _", self.slot));
@@ -95,12 +83,43 @@ impl Postgres {
         read_url(name, &self.url, &self.url_file)
     }
 
+    pub fn chosen(&self) -> Chosen<'_> {
+        Chosen { tables: &self.tables, exclude: &self.exclude, exclude_columns: &self.exclude_columns }
+    }
+}
+
+/// Which tables and columns are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen<'a> {
+    pub tables: &'a [String],
+    pub exclude: &'a [String],
+    pub exclude_columns: &'a [String],
+}
+
+impl Chosen<'_> {
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for (setting, patterns, parts) in
+            [("tables", self.tables, 2), ("exclude", self.exclude, 2), ("exclude_columns", self.exclude_columns, 3)]
+        {
+            if patterns.len() > PATTERNS_MAX {
+                return Err(format!("{setting} has {} patterns; {PATTERNS_MAX} at most", patterns.len()));
+            }
+            for pattern in patterns {
+                Pattern::parse(pattern, parts).map_err(|error| format!("{setting}: {error}"))?;
+            }
+        }
+        if self.tables.is_empty() {
+            return Err("tables is empty: nothing would be taken".to_owned());
+        }
+        Ok(())
+    }
+
     /// Whether a table is asked for.
     pub fn takes(&self, schema: &str, table: &str) -> bool {
         let any = |patterns: &[String]| {
             patterns.iter().any(|text| Pattern::parse(text, 2).is_ok_and(|pattern| pattern.matches(&[schema, table])))
         };
-        any(&self.tables) && !any(&self.exclude)
+        any(self.tables) && !any(self.exclude)
     }
 
     /// Whether a column of such a table is.

@@ -41,6 +41,11 @@ pub fn local(oid: u32) -> String {
     "text".to_owned()
 }
 
+/// Whether it is a text there, too.
+pub fn is_text(oid: u32) -> bool {
+    TEXTS.iter().any(|(element, _)| *element == oid)
+}
+
 /// Whether two of its texts that differ are never equal as values: then changes of rows can be told apart by their texts.
 pub fn is_exact(name: &str) -> bool {
     matches!(
