@@ -126,10 +126,9 @@ impl Pair {
                 let text =
                     |rows: &[tokio_postgres::Row]| -> BTreeSet<String> { rows.iter().map(|row| row.get(0)).collect() };
                 let (there_rows, here_rows) = (text(&there_rows), text(&here_rows));
-                let only_there: Vec<_> = there_rows.difference(&here_rows).take(3).collect();
-                let only_here: Vec<_> = here_rows.difference(&there_rows).take(3).collect();
-                differences
-                    .push(format!("{remote} ({columns}): {there} there, {here} here; {only_there:?} {only_here:?}"));
+                let missing: Vec<_> = there_rows.difference(&here_rows).take(3).collect();
+                let surplus: Vec<_> = here_rows.difference(&there_rows).take(3).collect();
+                differences.push(format!("{remote} ({columns}): {there} there, {here} here; {missing:?} {surplus:?}"));
             }
         }
         differences

@@ -8,7 +8,7 @@
 //! Its catalog is looked at every minute. When its tables have changed, all foreign tables are made anew in one transaction,
 //! with their grants, and so are all views above them; what cannot be made again is in `sync.broken_views`.
 //!
-//! Columns of types that are not PostgreSQL's own are of the domain `sync.foreign_text`. postgres_fdw sends no condition on a
+//! Columns of types that are not PostgreSQL's own are of the domain `sync.foreign_text`. `postgres_fdw` sends no condition on a
 //! type that is not built in, and that is what it is for: `enum = text` would be refused there.
 
 mod refresh;

@@ -9,7 +9,7 @@ use crate::database::dependents::{capture, make_again, take_away};
 use crate::sync::postgres::{literal, quoted, types};
 
 const COLUMNS: &str = include_str!("sql/remote_columns.sql");
-/// Rows that are brought at once; 100 are postgres_fdw's own default.
+/// Rows that are brought at once; 100 are `postgres_fdw`'s own default.
 const FETCH_ROWS: u32 = 10_000;
 
 /// A table there.

@@ -9,8 +9,12 @@ use crate::sync::postgres::quoted;
 impl Bridge {
     /// Copies all tables, each in a transaction of its own; one that fails costs no other. Returns how many rows.
     pub async fn snapshot(&self) -> Result<u64, ForeignError> {
-        let sql = "insert into sync.runs (source) values ($1) returning run_id";
         let client = self.local.client().await?;
+        // Only one runs at a time: what still runs was cut off.
+        let lost = "update sync.runs set outcome = 'lost', finished_at = clock_timestamp()
+                     where source = $1 and outcome = 'running'";
+        client.execute_typed(lost, &[(&self.name, Type::TEXT)]).await?;
+        let sql = "insert into sync.runs (source) values ($1) returning run_id";
         let run: i64 = client.query_typed_one(sql, &[(&self.name, Type::TEXT)]).await?.try_get(0)?;
         drop(client);
         let (mut rows, mut failed) = (0, Vec::new());
@@ -66,7 +70,7 @@ impl Bridge {
             transaction.batch_execute(&format!("delete from {kept}")).await?;
             transaction.execute_typed(&insert, &[]).await?
         } else {
-            let captured = capture(&transaction, &[kept.clone()], false, "").await?;
+            let captured = capture(&transaction, std::slice::from_ref(&kept), false, "").await?;
             let (below, views): (Vec<_>, Vec<_>) = captured.into_iter().partition(|relation| relation.depth == 0);
             take_away(&transaction, &views).await?;
             transaction.batch_execute(&format!("drop table {kept}")).await?;

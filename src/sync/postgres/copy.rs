@@ -40,12 +40,12 @@ pub async fn copy(engine: &Engine, known: &mut Known, relid: u32) -> Result<(), 
     if table.state != State::Copy || remote.sql_name() != name {
         return Ok(());
     }
-    let began = Instant::now();
+    let started = Instant::now();
     let mut table = table.clone();
     let rows = load(engine, known, &source, &table, remote).await?;
     source.commit().await.map_err(there)?;
     (table.state, table.reason, table.wait, table.copied_rows) = (State::Live, None, None, Some(rows));
-    let ms = began.elapsed().as_millis() as u64;
+    let ms = started.elapsed().as_millis() as u64;
     tracing::info!(source = engine.source.name, table = table.relation, rows, ms, "a table was copied");
     let analyze = format!("analyze {}", table.sql_name(&engine.source.schema));
     known.tables.insert(relid, table);
@@ -100,11 +100,11 @@ async fn load(
             Some((quoted(&there.name), quoted(&column.name)))
         })
         .collect();
-    let names_there: Vec<&str> = pairs.iter().map(|(there, _)| there.as_str()).collect();
-    let names_here: Vec<&str> = pairs.iter().map(|(_, here)| here.as_str()).collect();
+    let columns_there: Vec<&str> = pairs.iter().map(|(there, _)| there.as_str()).collect();
+    let columns: Vec<&str> = pairs.iter().map(|(_, here)| here.as_str()).collect();
     let only = if remote.is_partitioned { "" } else { "only " };
-    let out_sql = format!("copy (select {} from {only}{}) to stdout", names_there.join(", "), remote.sql_name());
-    let in_sql = format!("copy {full} ({}) from stdin", names_here.join(", "));
+    let out_sql = format!("copy (select {} from {only}{}) to stdout", columns_there.join(", "), remote.sql_name());
+    let in_sql = format!("copy {full} ({}) from stdin", columns.join(", "));
     let rows = pipe(engine, from, &transaction, table, &out_sql, &in_sql).await?;
     if !keeps_key {
         let names: Vec<String> = key_names.iter().map(|name| quoted(name)).collect();

@@ -361,10 +361,10 @@ impl Follower<'_> {
         let mut renamed = Vec::new();
         for (index, column) in table.columns.iter().enumerate() {
             let there = self.remote.columns.iter().find(|there| there.attnum == column.attnum && !there.is_gone);
-            if let Some(there) = there.filter(|there| there.name != column.name) {
-                if column.state == ColumnState::Live {
-                    renamed.push((index, there.name.clone()));
-                }
+            if let Some(there) = there.filter(|there| there.name != column.name)
+                && column.state == ColumnState::Live
+            {
+                renamed.push((index, there.name.clone()));
             }
         }
         // Two may exchange their names.

@@ -115,13 +115,12 @@ pub fn parse(mut data: Bytes) -> Result<Message, Malformed> {
         }
         b'U' => {
             let relid = u32(data)?;
-            let old = match tagged(data, b"KON")? {
-                b'N' => None,
-                _ => {
-                    let old = Old(tuple(data)?);
-                    tagged(data, b"N")?;
-                    Some(old)
-                }
+            let old = if tagged(data, b"KON")? == b'N' {
+                None
+            } else {
+                let old = Old(tuple(data)?);
+                tagged(data, b"N")?;
+                Some(old)
             };
             Message::Update { relid, old, new: tuple(data)? }
         }

@@ -121,13 +121,13 @@ impl Publisher {
     /// As a number, as 150004.
     pub async fn version(&self) -> Result<i32, ReplicationError> {
         let sql = "select current_setting('server_version_num')::int";
-        Ok(self.client().await?.query_typed_one(sql, &[]).await.map_err(there)?.try_get(0).map_err(there)?)
+        self.client().await?.query_typed_one(sql, &[]).await.map_err(there)?.try_get(0).map_err(there)
     }
 
     /// Which cluster it is.
     pub async fn system_id(&self) -> Result<String, ReplicationError> {
         let sql = "select system_identifier::text from pg_control_system()";
-        Ok(self.client().await?.query_typed_one(sql, &[]).await.map_err(there)?.try_get(0).map_err(there)?)
+        self.client().await?.query_typed_one(sql, &[]).await.map_err(there)?.try_get(0).map_err(there)
     }
 
     /// Where its WAL ends now.

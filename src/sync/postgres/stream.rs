@@ -174,13 +174,10 @@ impl Stream {
                 self.fill().await?;
             }
             if self.read[0] != b'W' {
-                match self.message_or_more()? {
-                    true => continue,
-                    false => {
-                        self.fill().await?;
-                        continue;
-                    }
+                if !self.message_or_more()? {
+                    self.fill().await?;
                 }
+                continue;
             }
             let length = u32::from_be_bytes([self.read[1], self.read[2], self.read[3], self.read[4]]) as usize;
             if length > READ_BYTES {
