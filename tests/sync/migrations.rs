@@ -282,3 +282,24 @@ async fn a_collector_that_was_away_for_all_of_them_finds_its_way() {
     pair.until_same(5).await;
     pair.halt().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weirs_database_is_behind_pgbouncer_in_transaction_mode() {
+    let Some(program) = super::support::tool("WEIR_TEST_PGBOUNCER") else { return };
+    let mut here = super::support::TestDatabase::new().await;
+    let bouncer = super::support::bouncer::Bouncer::start(&program, &here).await;
+    here.url.clone_from(&bouncer.url);
+    let mut pair = Pair::with(TABLES, "", here).await;
+    pair.start().await;
+    pair.until_same(3).await;
+    let application = Application::start(pair.app.url.clone());
+    for migration in MIGRATIONS {
+        migrate(&pair, migration).await;
+    }
+    let (_, failures) = application.stop().await;
+    assert_eq!(failures, Vec::<String>::new());
+    pair.until_same(5).await;
+    assert_eq!(pair.here.rows("select errors, error from sync.replications").await, ["0|"]);
+    pair.halt().await;
+    bouncer.end().await;
+}
