@@ -284,3 +284,105 @@ async fn a_role_of_its_own_logs_in_with_a_password_and_asks_for_what_it_may_not(
     pair.until_same(4).await;
     pair.halt().await;
 }
+
+/// Lets a server speak TLS, with a certificate that nobody knows.
+async fn speak_tls(pair: &Pair, directory: &tempfile::TempDir) {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("valid").self_signed(&key);
+    let admin = pair.server.admin().await;
+    let data: String = admin.query_one("show data_directory", &[]).await.expect("asked").get(0);
+    let owner = std::fs::metadata(&data).expect("root, or the server's user");
+    for (name, text) in [("s.crt", certificate.expect("signed").pem()), ("s.key", key.serialize_pem())] {
+        let file = directory.path().join(name);
+        std::fs::write(&file, text).expect("written");
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("private");
+        chown(&file, Some(owner.uid()), Some(owner.gid())).expect("given to the server");
+        let setting = if name == "s.crt" { "ssl_cert_file" } else { "ssl_key_file" };
+        let sql = format!("alter system set {setting} = '{}'", file.display());
+        admin.batch_execute(&sql).await.expect("set");
+    }
+    admin.batch_execute("alter system set ssl = on").await.expect("set");
+    admin.batch_execute("select pg_reload_conf()").await.expect("reloaded");
+    eventually("the server speaks TLS", async || {
+        let client = pair.server.admin().await;
+        client.query_one("show ssl", &[]).await.expect("asked").get::<_, String>(0) == "on"
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_is_encrypted_where_the_url_asks_for_it() {
+    use std::os::unix::fs::PermissionsExt;
+    // Where the server finds it.
+    let mut builder = tempfile::Builder::new();
+    let directory = builder.permissions(PermissionsExt::from_mode(0o755)).tempdir_in("/tmp").expect("a directory");
+    let mut pair = Pair::new("create table facts (id int primary key)").await;
+    let url = pair.settings.url.clone();
+    pair.settings.url = format!("{url}?sslmode=require");
+    let engine = pair.engine();
+    assert!(setup::start(&engine.source, &engine.publisher, &engine.local).await.is_err(), "it has no TLS yet");
+    speak_tls(&pair, &directory).await;
+    pair.start().await;
+    pair.do_there("insert into facts values (1)").await;
+    pair.until_same(1).await;
+    let encrypted = "select count(*) from pg_stat_ssl join pg_stat_replication using (pid) where ssl";
+    let admin = pair.server.admin().await;
+    eventually("the stream is encrypted", async || {
+        admin.query_one(encrypted, &[]).await.expect("asked").get::<_, i64>(0) == 1
+    })
+    .await;
+    pair.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_query_here_delays_a_change_and_loses_nothing() {
+    let mut pair = Pair::new(SHOP).await;
+    pair.start().await;
+    pair.until_same(3).await;
+    let long = "begin; select count(*) from shop.orders";
+    pair.here.client.batch_execute(long).await.expect("begun");
+    pair.do_there("alter table orders add column weight int default 4; insert into orders values (1, 2000)").await;
+    let other = super::support::connect(&pair.here.url).await;
+    eventually("it is told what is waited for", async || {
+        let sql = "select count(*) from sync.replications where error like '%lock timeout%'";
+        other.query_one(sql, &[]).await.expect("asked").get::<_, i64>(0) == 1
+    })
+    .await;
+    pair.here.client.batch_execute("commit").await.expect("ended");
+    pair.until_same(3).await;
+    assert_eq!(pair.here.number("select sum(weight) from shop.orders").await, 4 * 1001);
+    pair.halt().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partitioned_table_is_one_table_here() {
+    let sql = "create table facts (id int, day date, line text, primary key (id, day)) partition by range (day);
+        create table facts_1 partition of facts for values from ('2026-01-01') to ('2026-02-01');
+        create table facts_2 partition of facts for values from ('2026-02-01') to ('2026-03-01');
+        insert into facts select i, date '2026-01-01' + i % 50, 'x' from generate_series(1, 1000) i;
+        create table parent (id int primary key, a int); create table child (b int, primary key (id)) inherits (parent);
+        insert into parent values (1, 1); insert into child values (2, 2, 2)";
+    let mut pair = Pair::new(sql).await;
+    pair.start().await;
+    let same = async || {
+        let digest = |table: &str| {
+            format!("select count(*) || ' ' || sum(hashtext(t::text)) from (select id, day, line from {table}) t")
+        };
+        pair.app.rows(&digest("facts")).await == pair.here.rows(&digest("shop.facts")).await
+    };
+    pair.here.until("select count(*) from sync.tables where state = 'live'", 3).await;
+    eventually("the copy", same).await;
+    pair.do_there("create table facts_3 partition of facts for values from ('2026-03-01') to ('2026-04-01')").await;
+    for sql in [
+        "insert into facts select i, '2026-03-07', 'new' from generate_series(1, 10) i",
+        "update facts set line = 'y' where id < 20",
+        "update facts set day = '2026-03-09' where id = 500",
+        "delete from facts where id = 600",
+    ] {
+        pair.do_there(sql).await;
+    }
+    eventually("the changes", same).await;
+    assert_eq!(pair.here.number("select count(*) from shop.parent").await, 1, "not its children's rows");
+    pair.halt().await;
+}

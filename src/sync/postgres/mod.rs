@@ -34,6 +34,7 @@ pub mod check;
 pub mod copy;
 pub mod engine;
 pub mod follow;
+mod follower;
 pub mod known;
 pub mod lsn;
 pub mod pattern;
