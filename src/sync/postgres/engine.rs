@@ -70,8 +70,8 @@ impl Engine {
         let mut wait = RETRY_FIRST;
         let mut told = String::new();
         while !stop.is_cancelled() {
-            let began = Instant::now();
-            match self.session(&stop).await {
+            let (began, mut has_applied) = (Instant::now(), false);
+            match self.session(&stop, &mut has_applied).await {
                 Ok(()) => break,
                 Err(ReplicationError::NotStarted(name)) => {
                     tracing::debug!(name, "a source is not started");
@@ -79,7 +79,7 @@ impl Engine {
                 }
                 Err(error) => {
                     // It went well for a while.
-                    if began.elapsed() > wait {
+                    if has_applied || began.elapsed() > wait {
                         wait = RETRY_FIRST;
                     }
                     self.tell(&error, &mut told).await;
@@ -109,7 +109,7 @@ impl Engine {
     }
 
     /// Reads what is known, and works until `stop` or an error.
-    async fn session(&self, stop: &CancellationToken) -> Result<(), ReplicationError> {
+    async fn session(&self, stop: &CancellationToken, has_applied: &mut bool) -> Result<(), ReplicationError> {
         let name = &self.source.name;
         let known = known::read(&**self.local.client().await?, name).await?;
         let mut known = known.ok_or_else(|| ReplicationError::NotStarted(name.clone()))?;
@@ -136,7 +136,7 @@ impl Engine {
                         () = stop.cancelled() => return Ok(()),
                     }
                 }
-                None => self.stream(&mut known, stop).await?,
+                None => self.stream(&mut known, stop, has_applied).await?,
             }
         }
         Ok(())
@@ -197,9 +197,14 @@ impl Engine {
     }
 
     /// Applies what comes until a table is to be copied, or `stop`.
-    async fn stream(&self, known: &mut Known, stop: &CancellationToken) -> Result<(), ReplicationError> {
+    async fn stream(
+        &self,
+        known: &mut Known,
+        stop: &CancellationToken,
+        has_applied: &mut bool,
+    ) -> Result<(), ReplicationError> {
         let mut stream = Stream::start(&self.publisher.url, &known.slot, &known.slot, known.stored).await?;
-        let result = self.read(known, &mut stream, stop).await;
+        let result = self.read(known, &mut stream, stop, has_applied).await;
         stream.close().await;
         result
     }
@@ -209,6 +214,7 @@ impl Engine {
         known: &mut Known,
         stream: &mut Stream,
         stop: &CancellationToken,
+        has_applied: &mut bool,
     ) -> Result<(), ReplicationError> {
         let mut looks = interval(Duration::from_secs(self.source.settings.poll_s));
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -229,6 +235,7 @@ impl Engine {
                     }
                     Event::Data(data) => if let Message::Begin { .. } = parse(data)? {
                         lag_s = self.batch(known, &mut relations, stream, &mut client).await?;
+                        *has_applied = true;
                     }
                 },
                 _ = confirms.tick() => stream.confirm(known.stored).await?,
