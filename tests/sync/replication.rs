@@ -386,3 +386,18 @@ async fn a_partitioned_table_is_one_table_here() {
     assert_eq!(pair.here.number("select count(*) from shop.parent").await, 1, "not its children's rows");
     pair.halt().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_can_be_stopped_in_the_midst_of_a_copy() {
+    let sql = "create table facts (id int primary key, line text);
+        insert into facts select i, md5(i::text) from generate_series(1, 1500000) i";
+    let mut pair = Pair::new(sql).await;
+    pair.start().await;
+    pair.here.until("select count(*) from sync.tables where state = 'copy' and copied_rows > 0", 1).await;
+    let engine = pair.engine();
+    let stopped = setup::stop(&engine.source, &engine.publisher, &engine.local, true).await.expect("stopped");
+    assert!(stopped.error.is_none() && stopped.kept.is_empty(), "{stopped:?}");
+    assert_eq!(pair.app.number("select count(*) from pg_replication_slots").await, 0);
+    assert_eq!(pair.here.number("select count(*) from pg_namespace where nspname = 'shop'").await, 0);
+    pair.halt().await;
+}

@@ -6,6 +6,9 @@ use super::{Bridge, ForeignError, Parameter, begin, told};
 use crate::database::dependents::{capture, make_again, take_away};
 use crate::sync::postgres::quoted;
 
+/// Of each source.
+const RUNS_KEPT: i64 = 200;
+
 impl Bridge {
     /// Copies all tables, each in a transaction of its own; one that fails costs no other. Returns how many rows.
     pub async fn snapshot(&self) -> Result<u64, ForeignError> {
@@ -38,6 +41,10 @@ impl Bridge {
         let values: [Parameter<'_>; 4] =
             [(&run, Type::INT8), (&outcome, Type::TEXT), (&(rows as i64), Type::INT8), (&error, Type::TEXT)];
         self.local.client().await?.execute_typed(sql, &values).await?;
+        let prune = "delete from sync.runs where source = $1 and run_id <=
+                         (select run_id from sync.runs where source = $1 order by run_id desc offset $2 limit 1)";
+        let values: [Parameter<'_>; 2] = [(&self.name, Type::TEXT), (&RUNS_KEPT, Type::INT8)];
+        self.local.client().await?.execute_typed(prune, &values).await?;
         match error {
             Some(error) => Err(ForeignError::Settings(error)),
             None => Ok(rows),

@@ -76,7 +76,6 @@ async fn load(
          set local idle_in_transaction_session_timeout = 0"
     );
     transaction.batch_execute(&settings).await?;
-    known::claim(&transaction, &engine.source.name, known.stored).await?;
     let key_names: Vec<String> =
         table.key.iter().filter_map(|attnum| table.column(*attnum)).map(|column| column.name.clone()).collect();
     let old_key = primary_key(&transaction, &full).await?;
@@ -111,6 +110,8 @@ async fn load(
         let sql = format!("alter table {full} add primary key ({})", names.join(", "));
         transaction.batch_execute(&sql).await?;
     }
+    // Not before: `weir sync stop` does not wait for a copy.
+    known::claim(&transaction, &engine.source.name, known.stored).await?;
     let mut copied = table.clone();
     (copied.state, copied.reason, copied.wait, copied.copied_rows) = (State::Live, None, None, Some(rows));
     known::write(&transaction, &engine.source.name, &copied).await?;
@@ -145,13 +146,15 @@ async fn pipe(
     Ok(sink.as_mut().finish().await? as i64)
 }
 
-/// On a connection of its own: others see it at once.
+/// On a connection of its own: others see it at once. A source that was stopped meanwhile is copied no further.
 async fn progress(engine: &Engine, table: &KnownTable, rows: i64) -> Result<(), ReplicationError> {
     let sql = "update sync.tables set copied_rows = $3 where source = $1 and relid = $2";
     let values: [(&(dyn ToSql + Sync), Type); 3] =
         [(&engine.source.name, Type::TEXT), (&i64::from(table.relid), Type::INT8), (&rows, Type::INT8)];
-    engine.local.client().await?.execute_typed(sql, &values).await?;
-    Ok(())
+    match engine.local.client().await?.execute_typed(sql, &values).await? {
+        0 => Err(ReplicationError::NotStarted(engine.source.name.clone())),
+        _ => Ok(()),
+    }
 }
 
 /// The constraint of the primary key here, and its columns.

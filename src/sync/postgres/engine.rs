@@ -28,6 +28,8 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 const CONFIRM: Duration = Duration::from_secs(1);
 /// A transaction that is read waits for more of itself, and the publisher sends it as fast as it can.
 const IDLE_TIMEOUT_MS: u32 = 600_000;
+/// Transactions that wait become one here, but not for longer: nobody sees them until it is over.
+const BATCH_MAX: Duration = Duration::from_secs(1);
 /// The catalog may be a moment behind the stream, where commits wait for standbys.
 const CATALOG_TRIES: u32 = 20;
 const CATALOG_WAIT: Duration = Duration::from_millis(250);
@@ -266,13 +268,14 @@ impl Engine {
             known.reached = known.reached.max(end);
             return Ok(0.0);
         }
+        let began = Instant::now();
         let transaction = client.transaction().await?;
         begin(&transaction, self.local.statement_timeout()).await?;
         known::claim(&transaction, &self.source.name, known.stored).await?;
         let mut batch = Batch { engine: self, transaction, known, relations, pending: Pending::default() };
         let (end, at_us) = loop {
             if let Message::Commit { end, at_us } = message {
-                let is_over = batch.pending.is_full() || !self.goes_on(stream, batch.known.stored).await?;
+                let is_over = began.elapsed() > BATCH_MAX || !self.goes_on(stream, batch.known.stored).await?;
                 if is_over {
                     break (end, at_us);
                 }
