@@ -23,7 +23,7 @@ pub const TABLES: &str = "
 pub const MIGRATIONS: [&str; 40] = [
     "alter table users add column country text",
     "alter table users add column active boolean not null default true",
-    "alter table users add column token uuid default gen_random_uuid()",
+    "alter table users add column token uuid default md5(random()::text)::uuid",
     "alter table orders rename column note to remark",
     "alter table orders alter column total type bigint",
     "alter table users alter column name type varchar(80)",

@@ -23,7 +23,8 @@ async fn all_migrations(pair: &mut Pair) {
     println!("PostgreSQL {there} to {here}");
     pair.start().await;
     pair.until_same(3).await;
-    for (round, migration) in MIGRATIONS.iter().enumerate() {
+    let can = |migration: &&&str| there >= 12 || !migration.contains("generated always as (");
+    for (round, migration) in MIGRATIONS.iter().filter(can).enumerate() {
         write_some(pair, round).await;
         migrate(pair, migration).await;
         write_some(pair, round).await;

@@ -87,7 +87,7 @@ pub async fn follow(
         };
         let names: HashSet<String> =
             tables.values().filter(|table| table.relid != remote.relid).map(|table| table.relation.clone()).collect();
-        let follower = Follower { transaction, source, remote, at, names };
+        let follower = Follower { transaction, source, remote, version, at, names };
         let table = match (tables.get(&remote.relid), objection) {
             (None, Some(reason)) => follower.left_out(reason),
             (None, None) => follower.make().await?,

@@ -12,11 +12,16 @@ use super::publisher::{RemoteColumn, RemoteTable};
 use super::{ReplicationError, literal, quoted, types};
 use crate::database::dependents::with_dependents;
 
+/// Before it, the stream does not tell that a table was truncated.
+const TRUNCATES_VERSION: i32 = 110_000;
+
 /// One table, and what is there.
 pub(super) struct Follower<'a> {
     pub transaction: &'a Transaction<'a>,
     pub source: &'a Source,
     pub remote: &'a RemoteTable,
+    /// Of the publisher.
+    pub version: i32,
     pub at: Lsn,
     /// Taken here by others.
     pub names: HashSet<String>,
@@ -130,6 +135,9 @@ impl Follower<'_> {
         }
         self.rename_table(&mut table).await?;
         let is_rewritten = table.filenode != self.remote.filenode;
+        if is_rewritten && self.version < TRUNCATES_VERSION {
+            self.copy_anew(&mut table, "it was truncated or rewritten");
+        }
         let newest = table.columns.iter().map(|column| column.attnum).max().unwrap_or(0);
         self.let_go(&mut table).await?;
         self.rename_columns(&mut table).await?;

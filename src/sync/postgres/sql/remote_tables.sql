@@ -13,17 +13,19 @@ select c.oid::bigint as relid, n.nspname as schema, c.relname as name, c.relkind
                 where p.pubname = $1::text and r.prrelid = c.oid) as is_published,
        pg_has_role(c.relowner, 'usage') as is_owned, has_table_privilege(c.oid, 'select') as is_readable,
        c.reltuples::bigint as tuples, c.relpages::bigint * current_setting('block_size')::bigint as bytes,
-       array_agg(a.attnum order by a.attnum) as attnums,
-       array_agg(a.attname::text order by a.attnum) as names,
-       array_agg(a.atttypid::bigint order by a.attnum) as types,
-       array_agg(a.atttypmod order by a.attnum) as mods,
-       array_agg(a.attisdropped order by a.attnum) as dropped,
-       array_agg(MISSING order by a.attnum) as missing,
-       array_agg(GENERATED order by a.attnum) as generated
+       a.*
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
-  join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
+  join lateral (
+    select array_agg(a.attnum order by a.attnum) as attnums,
+           array_agg(a.attname::text order by a.attnum) as names,
+           array_agg(a.atttypid::bigint order by a.attnum) as types,
+           array_agg(a.atttypmod order by a.attnum) as mods,
+           array_agg(a.attisdropped order by a.attnum) as dropped,
+           array_agg(MISSING order by a.attnum) as missing,
+           array_agg(GENERATED order by a.attnum) as generated
+      from pg_attribute a where a.attrelid = c.oid and a.attnum > 0
+  ) a on a.attnums is not null
  where c.relkind in ('r', 'p') and c.relpersistence = 'p' and not c.relispartition
    and n.nspname <> 'information_schema' and n.nspname not like 'pg\_%'
- group by c.oid, n.nspname
  order by n.nspname, c.relname
