@@ -1,8 +1,9 @@
 -- Every table of the publisher that could be taken, with its columns in order, also those that are gone, and what is known of
 -- each row's identity. Runs on the publisher, PostgreSQL 10 and later; two words are replaced, since
--- the oldest have nothing of what they stand for. Takes no locks on tables: what is altered there just then is not waited for.
+-- the oldest have nothing of what they stand for. Takes no locks on tables: what is altered there just then is not waited
+-- for. Numbers of files come from the same snapshot as columns do; pg_relation_filenode() may be ahead of it.
 select c.oid::bigint as relid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
-       c.relreplident::text as identity, pg_relation_filenode(c.oid)::bigint as filenode,
+       c.relreplident::text as identity, c.relfilenode::bigint as filenode,
        coalesce((select array_agg(k.attnum order by k.place)
                    from pg_index i, unnest(i.indkey::smallint[]) with ordinality k(attnum, place)
                   where i.indrelid = c.oid and k.place <= coalesce((to_jsonb(i) ->> 'indnkeyatts')::int, i.indnatts)
