@@ -320,12 +320,47 @@ impl Metrics {
         self.set("weir_rollup_leader", help, f64::from(u8::from(is_leader)));
     }
 
+    /// Replication of a source stopped with an error.
+    pub fn replication_failed(&self, source: &str) {
+        let label = vec![Label::new("source", source.to_owned())];
+        let help = "Errors that stopped a source's replication; it is tried again each time.";
+        Register(&self.recorder).counter_with("weir_replication_errors_total", help, label).increment(1);
+        self.set_labelled("weir_replication_up", REPLICATION_UP, "source", source, 0.0);
+    }
+
+    /// How replication of a source is: its lag, the WAL that the publisher keeps for it, whether its slot still is of use, and
+    /// its tables by state.
+    pub fn replication_is(
+        &self,
+        source: &str,
+        lag_s: f64,
+        slot_bytes: i64,
+        is_slot_good: bool,
+        tables: &[(&'static str, usize)],
+    ) {
+        let up = f64::from(u8::from(is_slot_good));
+        self.set_labelled("weir_replication_up", REPLICATION_UP, "source", source, up);
+        let help = "How old the newest change of the application's was when it was applied; 0: nothing waits.";
+        self.set_labelled("weir_replication_lag_seconds", help, "source", source, lag_s);
+        let help = "WAL that the publisher keeps for a source's slot.";
+        self.set_labelled("weir_replication_slot_bytes", help, "source", source, slot_bytes as f64);
+        for (state, count) in tables {
+            let labels = vec![Label::new("source", source.to_owned()), Label::new("state", *state)];
+            let name = KeyName::from_const_str("weir_replication_tables");
+            self.recorder.describe_gauge(name, None, "Tables of a source by their state.".into());
+            let key = Key::from_parts("weir_replication_tables", labels);
+            self.recorder.register_gauge(&key, &METADATA).set(*count as f64);
+        }
+    }
+
     /// The Prometheus text format.
     pub fn render(&self) -> String {
         self.handle.run_upkeep();
         self.handle.render()
     }
 }
+
+const REPLICATION_UP: &str = "Whether a source is replicated: 1 while it is.";
 
 static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 

@@ -43,6 +43,7 @@ use crate::retention::task::Retention;
 use crate::rollup::library::Library;
 use crate::rollup::runner::Runner;
 use crate::sources::WriteKeys;
+use crate::sync::postgres::runner::Runner as Replication;
 use crate::sync::task::Taps;
 
 /// After the requests: what is left in the journal may take this long to reach the database. The rest stays there.
@@ -123,6 +124,7 @@ pub struct Running {
     retention: Task,
     rollups: Task,
     taps: Task,
+    replication: Task,
     flush_thread: JoinHandle<()>,
     /// Cancelled when the lanes' thread ends, however it ends.
     flush_ended: CancellationToken,
@@ -282,6 +284,7 @@ impl Running {
         let rollups = spawn_rollups(&config, &core.shared, &metrics)?;
         let taps = Taps::new(&config, Arc::clone(&world.clock), Arc::clone(&metrics), core.shared.prepared.clone());
         let taps = Task::spawn(|stop| taps.run(stop));
+        let replication = spawn_replication(&config, &core.shared, &metrics);
 
         let memory = MemoryBudget::new(config.receive.memory_bytes_max);
         let operator = Arc::new(Operator {
@@ -327,6 +330,7 @@ impl Running {
             retention,
             rollups,
             taps,
+            replication,
             flush_thread,
             flush_ended,
             flush_abort,
@@ -349,6 +353,7 @@ impl Running {
             () = self.retention.ended() => Err(RunError::Thread("retention")),
             () = self.rollups.ended() => Err(RunError::Thread("the rollups' runner")),
             () = self.taps.ended() => Err(RunError::Thread("the taps' runner")),
+            () = self.replication.ended() => Err(RunError::Thread("replication")),
         };
         self.stop(result).await
     }
@@ -361,6 +366,7 @@ impl Running {
         // A run that is cut off leaves everything as it was.
         self.rollups.stop().await;
         self.taps.stop().await;
+        self.replication.stop().await;
         self.public_server.stop().await;
         self.journal.close();
         if !self.journal_ended.is_terminated() {
@@ -429,6 +435,17 @@ fn spawn_rollups(config: &Config, shared: &Shared, metrics: &Arc<Metrics>) -> Re
         accounting: Arc::clone(&shared.accounting),
     };
     Ok(Task::spawn(|stop| runner.run(stop)))
+}
+
+/// Each source has connections of its own.
+fn spawn_replication(config: &Config, shared: &Shared, metrics: &Arc<Metrics>) -> Task {
+    let runner = Replication {
+        settings: config.database.clone(),
+        sources: Replication::sources(&config.sync),
+        prepared: shared.prepared.clone(),
+        metrics: Arc::clone(metrics),
+    };
+    Task::spawn(|stop| runner.run(stop))
 }
 
 fn open_certificates(receive: &config::Receive) -> Result<Option<Arc<Certificates>>, RunError> {

@@ -5,6 +5,7 @@ mod geo;
 mod journal;
 mod operate;
 mod partitions;
+mod replication;
 mod rollup;
 mod start;
 mod sync;
@@ -265,8 +266,8 @@ enum SyncCommand {
         #[arg(long, default_value_t = 20, value_name = "RECORDS")]
         limit: u32,
     },
-    /// Let a tap read everything again with its next run.
-    Resync { name: String },
+    #[command(flatten)]
+    Replication(replication::ReplicationCommand),
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use tokio::io::BufReader;
 use tokio_postgres::types::Type;
 
-use super::{SyncCommand, tap};
+use super::{SyncCommand, replication, tap};
 use crate::config::{self, Config};
 use crate::database::{Database, migrate};
 use crate::sync::settings::{Singer, Source};
@@ -68,17 +68,7 @@ async fn of_database(database: &Database, config: &Config, command: SyncCommand)
                 println!("{at}  {stream}: {reason}\n    {record}");
             }
         }
-        SyncCommand::Resync { name } => {
-            let sql = "update sync.sources set state = null, run_id = null where source = $1 and kind = 'singer'";
-            let count = database.client().await?.execute_typed(sql, &[(&name, Type::TEXT)]).await?;
-            if count == 0 {
-                bail!("{name} is no source that has been read");
-            }
-            println!(
-                "{name}: the next run reads everything again, and one that is under way is ended. Rows with a key are replaced by it; \
-                 tables without one get all rows again: truncate them first"
-            );
-        }
+        SyncCommand::Replication(command) => return replication::replication(database, config, command).await,
     }
     Ok(())
 }
@@ -95,6 +85,20 @@ fn loaded(config: &Config, name: &str) -> anyhow::Result<(String, Singer)> {
             Ok((name.to_owned(), settings))
         }
     }
+}
+
+/// Lets a tap read everything again.
+pub async fn resync_tap(database: &Database, name: &str) -> anyhow::Result<()> {
+    let sql = "update sync.sources set state = null, run_id = null where source = $1 and kind = 'singer'";
+    let count = database.client().await?.execute_typed(sql, &[(&name, Type::TEXT)]).await?;
+    if count == 0 {
+        bail!("{name} is no source that has been read");
+    }
+    println!(
+        "{name}: the next run reads everything again, and one that is under way is ended. Rows with a key are replaced by it; \
+         tables without one get all rows again: truncate them first"
+    );
+    Ok(())
 }
 
 /// As a target does, so that whoever runs it may keep the state, too.

@@ -6,7 +6,7 @@
 pub mod advisory;
 pub mod dependents;
 pub mod migrate;
-mod tls;
+pub(crate) mod tls;
 
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ const CONNECTIONS_MIN: usize = 2;
 pub struct Database {
     pool: Pool,
     statement_timeout: Duration,
+    url: String,
 }
 
 /// The database cannot be used, or said no.
@@ -79,6 +80,16 @@ impl Database {
     ///
     /// A connection is driven by the runtime that asked for it first, so runtimes do not share a pool.
     pub fn new(settings: &config::Database, connections: usize) -> Result<Self, DatabaseError> {
+        // After a failover the old primary may still answer: rows must never go to it.
+        Self::with(settings, connections, TargetSessionAttrs::ReadWrite)
+    }
+
+    /// As [`Self::new`], of a database that is only read: a standby will do.
+    pub fn reading(settings: &config::Database, connections: usize) -> Result<Self, DatabaseError> {
+        Self::with(settings, connections, TargetSessionAttrs::Any)
+    }
+
+    fn with(settings: &config::Database, connections: usize, to: TargetSessionAttrs) -> Result<Self, DatabaseError> {
         if settings.url.trim().is_empty() {
             return Err(DatabaseError::NoUrl);
         }
@@ -86,8 +97,7 @@ impl Database {
         let mut config: tokio_postgres::Config =
             url.parse().map_err(|error: tokio_postgres::Error| DatabaseError::BadUrl(chain(&error)))?;
         config.connect_timeout(Duration::from_secs(settings.connect_timeout_s));
-        // After a failover the old primary may still answer: rows must never go to it.
-        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        config.target_session_attrs(to);
         // A host that vanished without a word must not hold a connection for the kernel's quarter of an hour.
         config
             .tcp_user_timeout(NETWORK_TIMEOUT)
@@ -105,7 +115,11 @@ impl Database {
             .timeouts(Timeouts { wait: Some(wait), create: Some(wait), recycle: Some(wait) })
             .build()
             .map_err(|error| DatabaseError::BadUrl(error.to_string()))?;
-        Ok(Self { pool, statement_timeout: Duration::from_secs(settings.statement_timeout_s) })
+        Ok(Self {
+            pool,
+            statement_timeout: Duration::from_secs(settings.statement_timeout_s),
+            url: settings.url.clone(),
+        })
     }
 
     /// A connection, new or used before.
@@ -116,6 +130,11 @@ impl Database {
     /// The longest that a statement may run.
     pub fn statement_timeout(&self) -> Duration {
         self.statement_timeout
+    }
+
+    /// Where it is, with the password.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Closes all connections as they come back.

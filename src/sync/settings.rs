@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
 use crate::schedule::Schedule;
+pub use crate::sync::foreign::settings::Foreign;
+pub use crate::sync::postgres::settings::Postgres;
 
 /// As a schema, a name stands in every query.
 const NAME_CHARS_MAX: usize = 40;
@@ -50,7 +52,8 @@ impl Source {
     fn check(&self) -> Result<(), String> {
         match self {
             Self::Singer(singer) => singer.check(),
-            Self::Postgres(_) | Self::Foreign(_) => Ok(()),
+            Self::Postgres(postgres) => postgres.check(),
+            Self::Foreign(foreign) => foreign.check(),
         }
     }
 }
@@ -158,24 +161,4 @@ impl Default for Singer {
             batch_bytes_max: 16 * 1024 * 1024,
         }
     }
-}
-
-/// A PostgreSQL that publishes, and what of it is taken.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Postgres {
-    /// The schema of its tables; empty: the source's name.
-    pub schema: String,
-    /// How to reach it: a PostgreSQL URL, best set as `WEIR_SYNC__NAME__URL`.
-    pub url: String,
-}
-
-/// A PostgreSQL that is only looked into, and what of it is taken.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Foreign {
-    /// The schema of its tables; empty: the source's name.
-    pub schema: String,
-    /// How to reach it: a PostgreSQL URL, best set as `WEIR_SYNC__NAME__URL`.
-    pub url: String,
 }

@@ -1,8 +1,7 @@
 //! The whole way through PgBouncer in transaction mode, which shares server connections between transactions.
 
-use std::process::Stdio;
-
-use crate::support::{TestCollector, TestDatabase, config, eventually, tool};
+use crate::support::bouncer::Bouncer;
+use crate::support::{TestCollector, TestDatabase, config, tool};
 use weir::database::Database;
 use weir::decode::webhook::Service;
 use weir::sources::webhooks;
@@ -13,34 +12,8 @@ async fn pgbouncer_in_transaction_mode() {
         return;
     };
     let database = TestDatabase::new().await;
-    let directory = tempfile::Builder::new()
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .tempdir()
-        .expect("a directory");
-    let port = {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        free.local_addr().expect("bound").port()
-    };
-    let settings = format!(
-        "[databases]\n* = host={} port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-         auth_type = any\npool_mode = transaction\ndefault_pool_size = 3\nmax_client_conn = 50\n",
-        database.address().ip(),
-        database.address().port()
-    );
-    // With `auth_type = any` the connection to the server is made as the user named here.
-    let name = &database.name;
-    let settings = settings.replace("* = host", &format!("{name} = user={name} password=secret host"));
-    let file = directory.path().join("pgbouncer.ini");
-    std::fs::write(&file, settings).expect("written");
-    let mut command = tokio::process::Command::new(program);
-    command.arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    if weir_is_root() {
-        // Like PostgreSQL it refuses to run as root.
-        command.args(["-u", "nobody"]);
-    }
-    let mut bouncer = command.spawn().expect("PgBouncer starts");
-    let url = format!("postgres://{name}:secret@127.0.0.1:{port}/{name}");
-    eventually("PgBouncer answers", async || tokio_postgres::connect(&url, tokio_postgres::NoTls).await.is_ok()).await;
+    let bouncer = Bouncer::start(&program, &database).await;
+    let url = bouncer.url.clone();
 
     let journal = tempfile::tempdir().expect("a directory");
     let mut config = config(&url, journal.path());
@@ -66,10 +39,5 @@ async fn pgbouncer_in_transaction_mode() {
     assert_eq!(database.number("select count(*) from weir.webhook_secrets").await, 1);
     webhooks::remove(&weir, "web", Service::Stripe).await.expect("removed");
     collector.stop().await;
-    bouncer.kill().await.expect("ours to end");
-}
-
-fn weir_is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+    bouncer.end().await;
 }

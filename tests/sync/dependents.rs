@@ -62,6 +62,7 @@ async fn views_keep_everything_when_a_column_under_them_widens() {
         create function work.refuse() returns trigger language plpgsql as 'begin return null; end';
         create trigger no instead of insert on work.top for each row execute function work.refuse();
         create rule nothing as on delete to work.top do instead nothing;
+        grant usage on schema app to alice_{me}; grant select on app.paid, work."By plan" to alice_{me};
         alter default privileges in schema work grant select on tables to public;
         alter view work.top owner to alice_{me};"#
     );

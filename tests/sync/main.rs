@@ -8,4 +8,10 @@ mod split_mix;
 #[allow(dead_code)]
 mod support;
 
+mod commands;
 mod dependents;
+mod foreign;
+mod migrations;
+mod pair;
+mod replication;
+mod versions;

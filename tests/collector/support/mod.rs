@@ -1,6 +1,7 @@
 //! What all integration tests stand on: a database of their own on the server that `scripts/with-postgres` started, a
 //! collector within the test's process, and HTTP in raw bytes.
 
+pub mod bouncer;
 pub mod browser;
 pub mod chance;
 pub mod clients;

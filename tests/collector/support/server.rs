@@ -51,7 +51,14 @@ pub struct Server {
 impl Server {
     /// Makes and starts one, with further lines for `postgresql.conf`.
     pub async fn start_with(settings: &str) -> Self {
+        let programs = std::env::var_os("WEIR_TEST_POSTGRES_BIN").expect("set by scripts/with-postgres");
+        Self::start_from(programs.into(), settings).await
+    }
+
+    /// As [`Self::start_with`], by the programs of another directory.
+    pub async fn start_from(programs: PathBuf, settings: &str) -> Self {
         let mut server = Self::unmade();
+        server.programs = programs;
         server.run("initdb", &["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"]);
         server.configure(&format!("{SETTINGS}{settings}"));
         server.start().await;

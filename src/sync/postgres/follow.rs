@@ -1,0 +1,154 @@
+//! The tables here follow the publisher's catalog. Nothing is dropped, but what is no longer to come here.
+
+use std::collections::{BTreeMap, HashSet};
+
+use deadpool_postgres::Transaction;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::follower::Follower;
+use super::known::{self, ColumnState, Known, KnownTable, State};
+use super::lsn::Lsn;
+use super::publisher::{RemoteColumn, RemoteTable};
+use super::settings::Postgres;
+use super::{ReplicationError, quoted, types};
+
+pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// PostgreSQL's longest name.
+pub(super) const NAME_BYTES_MAX: usize = 63;
+
+/// A source, as its settings say.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub name: String,
+    /// Here.
+    pub schema: String,
+    pub settings: Postgres,
+}
+
+impl Source {
+    pub fn slot(&self) -> String {
+        self.settings.slot(&self.name)
+    }
+
+    pub fn takes(&self, table: &RemoteTable) -> bool {
+        self.settings.chosen().takes(&table.schema, &table.name)
+    }
+
+    pub(super) fn takes_column(&self, table: &RemoteTable, column: &RemoteColumn) -> bool {
+        self.settings.chosen().takes_column(&table.schema, &table.name, &column.name)
+    }
+
+    /// Why a table that is asked for cannot be taken.
+    pub fn objection(&self, table: &RemoteTable, version: i32) -> Option<String> {
+        if let Some(objection) = table.objection(version) {
+            return Some(objection.to_owned());
+        }
+        let is_left_out = |column: &&RemoteColumn| {
+            table.key.contains(&column.attnum) && (column.is_generated || !self.takes_column(table, column))
+        };
+        let left_out = table.columns.iter().find(is_left_out)?;
+        Some(format!("{} is left out, and without it rows cannot be told apart", left_out.name))
+    }
+}
+
+/// The name here of a table there.
+pub fn local_name(table: &RemoteTable) -> String {
+    if table.schema == "public" { table.name.clone() } else { format!("{}_{}", table.schema, table.name) }
+}
+
+/// The columns that a table here gets.
+pub fn wanted<'a>(source: &'a Source, table: &'a RemoteTable) -> impl Iterator<Item = &'a RemoteColumn> {
+    table.columns.iter().filter(|column| !column.is_gone && !column.is_generated && source.takes_column(table, column))
+}
+
+/// The statement that makes a table here.
+pub fn create_table_sql(source: &Source, relation: &str, table: &RemoteTable) -> String {
+    let column = |column: &RemoteColumn| format!("{} {}", quoted(&column.name), types::local(column.type_oid));
+    let columns: Vec<String> = wanted(source, table).map(column).collect();
+    format!("create table {}.{} ({})", quoted(&source.schema), quoted(relation), columns.join(", "))
+}
+
+/// Brings tables and what is known of them to what the publisher has, as of `at`; returns whether anything changed.
+pub async fn follow(
+    transaction: &Transaction<'_>,
+    source: &Source,
+    known: &mut Known,
+    remotes: &[RemoteTable],
+    version: i32,
+    at: Lsn,
+) -> Result<bool, ReplicationError> {
+    let mut tables = known.tables.clone();
+    adopt(transaction, source, &mut tables, remotes).await?;
+    for remote in remotes.iter().filter(|remote| source.takes(remote)) {
+        let objection = match source.objection(remote, version) {
+            None if !remote.is_published => Some("its publication does not have it: see `weir sync check`".to_owned()),
+            objection => objection,
+        };
+        let names: HashSet<String> =
+            tables.values().filter(|table| table.relid != remote.relid).map(|table| table.relation.clone()).collect();
+        let follower = Follower { transaction, source, remote, version, at, names };
+        let table = match (tables.get(&remote.relid), objection) {
+            (None, Some(reason)) => follower.left_out(reason),
+            (None, None) => follower.make().await?,
+            (Some(table), objection) => follower.change(table.clone(), objection).await?,
+        };
+        tables.insert(remote.relid, table);
+    }
+    for table in tables.values_mut().filter(|table| table.state != State::Gone) {
+        let remote = remotes.iter().find(|remote| remote.relid == table.relid);
+        if remote.is_none_or(|remote| !source.takes(remote)) {
+            let reason = if remote.is_none() { "it was dropped there" } else { "the settings leave it out" };
+            known::note(transaction, &source.name, &table.relation, &format!("gone: {reason}"), None).await?;
+            (table.state, table.reason) = (State::Gone, Some(reason.to_owned()));
+        }
+    }
+    let mut is_changed = false;
+    for (relid, table) in &tables {
+        if known.tables.get(relid) != Some(table) {
+            is_changed = true;
+            known::write(transaction, &source.name, table).await?;
+        }
+    }
+    known.tables = tables;
+    Ok(is_changed)
+}
+
+/// A table that was dropped there and made again under its name goes on in the same table here, so that views stay.
+async fn adopt(
+    transaction: &Transaction<'_>,
+    source: &Source,
+    tables: &mut BTreeMap<u32, KnownTable>,
+    remotes: &[RemoteTable],
+) -> Result<(), ReplicationError> {
+    for remote in remotes.iter().filter(|remote| source.takes(remote)) {
+        let name = remote.full_name();
+        let is_heir = |table: &&KnownTable| {
+            table.remote == name && !table.columns.is_empty() && !remotes.iter().any(|other| other.relid == table.relid)
+        };
+        let Some(old) = tables.values().find(is_heir).map(|table| table.relid) else { continue };
+        if tables.contains_key(&remote.relid) {
+            continue;
+        }
+        let Some(mut table) = tables.remove(&old) else { continue };
+        let sql = "update sync.tables set relid = $3 where source = $1 and relid = $2";
+        let values: [Parameter<'_>; 3] =
+            [(&source.name, Type::TEXT), (&i64::from(old), Type::INT8), (&i64::from(remote.relid), Type::INT8)];
+        transaction.execute_typed(sql, &values).await?;
+        table.relid = remote.relid;
+        // Numbers of gone columns are never those of others.
+        let mut gone = table.columns.iter().map(|column| column.attnum).min().unwrap_or(0).min(0);
+        for column in &mut table.columns {
+            let heir = remote.columns.iter().find(|new| !new.is_gone && new.name == column.name);
+            if let (Some(new), true) = (heir, column.state == ColumnState::Live) {
+                column.attnum = new.attnum;
+            } else {
+                gone -= 1;
+                (column.attnum, column.state) = (gone, ColumnState::Gone);
+            }
+        }
+        table.state = State::Gone;
+        tables.insert(remote.relid, table);
+    }
+    Ok(())
+}
