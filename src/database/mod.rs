@@ -17,7 +17,7 @@ use tokio_postgres::error::SqlState;
 use crate::config;
 
 /// What is sent must be confirmed within this.
-const NETWORK_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const NETWORK_TIMEOUT: Duration = Duration::from_secs(30);
 /// One to work with, and one that holds the lock of a migration meanwhile.
 const CONNECTIONS_MIN: usize = 2;
 

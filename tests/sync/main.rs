@@ -12,6 +12,7 @@ mod commands;
 mod dependents;
 mod foreign;
 mod migrations;
+mod oddities;
 mod pair;
 mod replication;
 mod versions;

@@ -1,7 +1,7 @@
 //! A whole table is copied, between two transactions of the stream.
 
 use bytes::Bytes;
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{Object, Transaction};
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::Instant;
 use tokio_postgres::IsolationLevel;
@@ -10,10 +10,11 @@ use tokio_postgres::types::{ToSql, Type};
 use super::engine::Engine;
 use super::known::{self, Known, KnownTable, State};
 use super::publisher::{RemoteTable, there};
-use super::{LOCK_TIMEOUT_MS, ReplicationError, quoted};
+use super::{LOCK_TIMEOUT_MS, ReplicationError, VALUES, quoted};
 
-/// How values are written: as the stream writes them.
-const SETTINGS: &str = "set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0;
+/// How values are written: as the stream writes them. And all rows, or none: a policy that hides some is an error.
+pub const SETTINGS: &str = "set local row_security = off; set local timezone = 'UTC';
+    set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0;
     set local lock_timeout = '2s'; set local datestyle = 'ISO'; set local intervalstyle = 'postgres';
     set local extra_float_digits = 3; set local bytea_output = 'hex'; set local client_encoding = 'UTF8'";
 /// How far it is is told so often.
@@ -25,7 +26,8 @@ pub async fn copy(engine: &Engine, known: &mut Known, relid: u32) -> Result<(), 
         // It is gone: looking at the catalog says so.
         return engine.look(known).await;
     };
-    let mut there_client = engine.publisher.client().await?;
+    // Not the pool's again: where a copy is given up, the rest of it would still come, and its lock would stay as long.
+    let mut there_client = Object::take(engine.publisher.client().await?);
     let begin = there_client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let source = begin.start().await.map_err(there)?;
     source.batch_execute(SETTINGS).await.map_err(there)?;
@@ -73,7 +75,7 @@ async fn load(
     let transaction = client.transaction().await?;
     let settings = format!(
         "set local lock_timeout = {LOCK_TIMEOUT_MS}; set local statement_timeout = 0;
-         set local idle_in_transaction_session_timeout = 0"
+         set local idle_in_transaction_session_timeout = 0; {VALUES}"
     );
     transaction.batch_execute(&settings).await?;
     let key_names: Vec<String> =
@@ -88,6 +90,11 @@ async fn load(
         transaction.batch_execute(&format!("truncate {full}")).await?;
         if let Some((constraint, _)) = &old_key {
             let sql = format!("alter table {full} drop constraint {}", quoted(constraint));
+            transaction.batch_execute(&sql).await?;
+        }
+        // A column of the old key may be null now, or be gone there.
+        for name in old_key.iter().flat_map(|(_, names)| names).filter(|name| !key_names.contains(name)) {
+            let sql = format!("alter table {full} alter column {} drop not null", quoted(name));
             transaction.batch_execute(&sql).await?;
         }
     }

@@ -17,7 +17,7 @@ use super::lsn::Lsn;
 use super::pgoutput::{Message, Relation, parse};
 use super::publisher::{Publisher, RemoteTable, Slot};
 use super::stream::{Event, Stream};
-use super::{LOCK_TIMEOUT_MS, ReplicationError, copy, publish};
+use super::{LOCK_TIMEOUT_MS, ReplicationError, VALUES, copy, publish};
 use crate::database::Database;
 use crate::metrics::Metrics;
 
@@ -98,7 +98,10 @@ impl Engine {
     }
 
     async fn tell(&self, error: &ReplicationError, told: &mut String) {
-        let (name, text) = (&self.source.name, error.to_string());
+        // Details have values of rows in them.
+        let text = error.to_string();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("DETAIL:")).collect();
+        let (name, text) = (&self.source.name, lines.join(" "));
         self.metrics.replication_failed(name);
         if *told != text {
             tracing::warn!(source = name, error = text, "replication stops, and is tried again");
@@ -159,7 +162,7 @@ impl Engine {
         let at = self.publisher.position().await?;
         let mut client = self.local.client().await?;
         let transaction = client.transaction().await?;
-        begin(&transaction, self.local.statement_timeout()).await?;
+        begin(&transaction).await?;
         known::claim(&transaction, &self.source.name, known.stored).await?;
         // Somebody may have asked for a copy.
         let asked = known::read(&*transaction, &self.source.name).await?;
@@ -270,7 +273,7 @@ impl Engine {
         }
         let began = Instant::now();
         let transaction = client.transaction().await?;
-        begin(&transaction, self.local.statement_timeout()).await?;
+        begin(&transaction).await?;
         known::claim(&transaction, &self.source.name, known.stored).await?;
         let mut batch = Batch { engine: self, transaction, known, relations, pending: Pending::default() };
         let (end, at_us) = loop {
@@ -414,12 +417,12 @@ fn due(known: &Known) -> Option<u32> {
     tables.find(|table| is_due(table.state, table.wait)).map(|table| table.relid)
 }
 
-pub async fn begin(transaction: &Transaction<'_>, statement_timeout: Duration) -> Result<(), ReplicationError> {
-    let statement_ms = statement_timeout.as_millis();
+/// Only a wait for a lock is limited: changing a large table takes as long as it takes, and would never succeed otherwise.
+pub async fn begin(transaction: &Transaction<'_>) -> Result<(), ReplicationError> {
     let settings = format!(
         "set transaction isolation level read committed; set local search_path = pg_catalog;
-         set local lock_timeout = {LOCK_TIMEOUT_MS}; set local statement_timeout = {statement_ms};
-         set local idle_in_transaction_session_timeout = {IDLE_TIMEOUT_MS}"
+         set local lock_timeout = {LOCK_TIMEOUT_MS}; set local statement_timeout = 0;
+         set local idle_in_transaction_session_timeout = {IDLE_TIMEOUT_MS}; {VALUES}"
     );
     Ok(transaction.batch_execute(&settings).await?)
 }

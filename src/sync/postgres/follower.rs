@@ -211,6 +211,9 @@ impl Follower<'_> {
             match (there, column.state) {
                 (None, ColumnState::Live) => {
                     let change = format!("{} was dropped there; its values stay", column.name);
+                    let sql =
+                        format!("alter table {} alter column {} drop default", self.table(table), quoted(&column.name));
+                    self.transaction.batch_execute(&sql).await?;
                     known::note(self.transaction, &self.source.name, &table.relation, &change, None).await?;
                     table.columns[index].state = ColumnState::Gone;
                 }

@@ -50,6 +50,9 @@ pub mod types;
 use crate::database::DatabaseError;
 use crate::database::dependents::DependentsError;
 
+/// How values are read here, whatever the database's own settings are: as the stream writes them.
+pub const VALUES: &str =
+    "set local timezone = 'UTC'; set local datestyle = 'ISO, YMD'; set local intervalstyle = 'postgres'";
 /// Longer would make analysts queue behind a change of a table.
 pub const LOCK_TIMEOUT_MS: u32 = 5_000;
 

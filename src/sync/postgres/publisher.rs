@@ -5,6 +5,7 @@ use std::time::Duration;
 use deadpool_postgres::Object;
 use tokio_postgres::types::Type;
 
+use super::copy;
 use super::lsn::Lsn;
 use super::{ReplicationError, quoted};
 use crate::config;
@@ -143,8 +144,12 @@ impl Publisher {
         let missing = if version >= 110_000 { "(a.attmissingval::text::text[])[1]" } else { "null::text" };
         let generated = if version >= 120_000 { "a.attgenerated <> ''" } else { "false" };
         let sql = TABLES.replace("MISSING", missing).replace("GENERATED", generated);
-        let client = self.client().await?;
-        let rows = client.query_typed(&sql, &[(&publication, Type::TEXT)]).await.map_err(there)?;
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await.map_err(there)?;
+        // Defaults of added columns come as text.
+        transaction.batch_execute(copy::SETTINGS).await.map_err(there)?;
+        let rows = transaction.query_typed(&sql, &[(&publication, Type::TEXT)]).await.map_err(there)?;
+        transaction.commit().await.map_err(there)?;
         rows.iter().map(read_table).collect::<Result<_, _>>().map_err(there)
     }
 

@@ -30,6 +30,8 @@ const LOCK_ANSWER: Duration = Duration::from_secs(10);
 const LOCK: i64 = 0x7265_706c;
 /// Of each source's engine: one applies, one looks, one tells.
 const CONNECTIONS: usize = 3;
+/// So long what is under way at the end may take.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub struct Runner {
@@ -105,7 +107,11 @@ impl Runner {
             }
         };
         ended.cancel();
-        while engines.join_next().await.is_some() {}
+        let all_ended = timeout(DRAIN, async { while engines.join_next().await.is_some() {} }).await;
+        if all_ended.is_err() {
+            // In the midst of a large transaction, say: it is rolled back, and comes again.
+            engines.abort_all();
+        }
         result
     }
 }

@@ -101,7 +101,7 @@ async fn prepare(
     let slot = source.slot();
     let mut client = local.client().await?;
     let transaction = client.transaction().await?;
-    begin(&transaction, local.statement_timeout()).await?;
+    begin(&transaction).await?;
     transaction.batch_execute(&create_schema_sql(source)).await?;
     let sql = "insert into sync.sources (source, kind, schema) values ($1, 'postgres', $2)
                on conflict (source) do update set kind = excluded.kind, schema = excluded.schema";
@@ -161,7 +161,7 @@ pub async fn resync(source: &Source, publisher: &Publisher, local: &Database) ->
     let at = publisher.create_slot(&known.slot).await?;
     let mut client = local.client().await?;
     let transaction = client.transaction().await?;
-    begin(&transaction, local.statement_timeout()).await?;
+    begin(&transaction).await?;
     let sql =
         "update sync.replications set applied_lsn = $2::text::pg_lsn, system_id = $3, error = null where source = $1";
     let values: [Parameter<'_>; 3] =
@@ -230,7 +230,7 @@ pub async fn stop(
         for table in known.iter().flat_map(|known| known.tables.values()).filter(|table| !table.columns.is_empty()) {
             let full = table.sql_name(&source.schema);
             let transaction = client.transaction().await?;
-            begin(&transaction, local.statement_timeout()).await?;
+            begin(&transaction).await?;
             match transaction.batch_execute(&format!("drop table if exists {full}")).await {
                 Ok(()) => transaction.commit().await?,
                 Err(error) => {

@@ -16,6 +16,7 @@ use fallible_iterator::FallibleIterator;
 use postgres_protocol::authentication::{md5_hash, sasl};
 use postgres_protocol::message::backend::{ErrorResponseBody, Message};
 use postgres_protocol::message::frontend;
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -23,7 +24,7 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
 use super::lsn::Lsn;
-use crate::database::tls;
+use crate::database::{NETWORK_TIMEOUT, tls};
 
 /// To connect, and for each answer before the stream begins.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -276,8 +277,10 @@ async fn connect(url: &str) -> Result<Stream, StreamError> {
         match connect_to(host, port, config.get_ssl_mode(), tls.clone()).await {
             Ok(connection) => {
                 let mut stream = Stream { connection, read: BytesMut::new() };
-                stream.log_in(&config).await?;
-                return Ok(stream);
+                match stream.log_in(&config).await {
+                    Ok(()) => return Ok(stream),
+                    Err(error) => last = error,
+                }
             }
             Err(error) => last = error,
         }
@@ -301,6 +304,7 @@ async fn connect_to(
     };
     let mut tcp = TcpStream::connect((host.as_str(), port)).await?;
     tcp.set_nodelay(true)?;
+    watch(&tcp)?;
     if mode == SslMode::Disable {
         return Ok(Box::new(tcp));
     }
@@ -318,6 +322,15 @@ async fn connect_to(
         return Err(StreamError::Tls("it has none, and sslmode asks for it".to_owned()));
     }
     Ok(Box::new(tcp))
+}
+
+/// A host that vanished without a word must not be listened to for ever.
+fn watch(tcp: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(tcp, true)?;
+    sockopt::set_tcp_keepidle(tcp, NETWORK_TIMEOUT / 2)?;
+    sockopt::set_tcp_keepintvl(tcp, NETWORK_TIMEOUT / 6)?;
+    sockopt::set_tcp_user_timeout(tcp, NETWORK_TIMEOUT.as_millis() as u32)?;
+    Ok(())
 }
 
 fn event(mut data: Bytes) -> Result<Event, StreamError> {

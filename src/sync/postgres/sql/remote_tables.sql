@@ -12,7 +12,7 @@ select c.oid::bigint as relid, n.nspname as schema, c.relname as name, c.relkind
                 '{}') as key,
        exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
                 where p.pubname = $1::text and r.prrelid = c.oid) as is_published,
-       pg_has_role(c.relowner, 'usage') as is_owned, has_table_privilege(c.oid, 'select') as is_readable,
+       pg_has_role(c.relowner, 'usage') as is_owned, has_table_privilege(c.oid, 'select') and has_schema_privilege(n.oid, 'usage') as is_readable,
        c.reltuples::bigint as tuples, c.relpages::bigint * current_setting('block_size')::bigint as bytes,
        a.*
   from pg_class c
