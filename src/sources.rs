@@ -21,7 +21,7 @@ use tokio_postgres::types::Type;
 use crate::database::{Database, DatabaseError};
 use crate::disk::write_private;
 use crate::rate::Bucket;
-use webhooks::{Webhook, Webhooks};
+use webhooks::{Rule, Webhooks};
 
 const READ: &str = include_str!("sources/read.sql");
 const ADD: &str = include_str!("sources/add.sql");
@@ -153,7 +153,7 @@ impl WriteKeys {
     }
 
     /// The source as one that takes signed webhooks, if it has a secret for that.
-    pub fn webhook(&self, source: &str) -> Option<Arc<Webhook>> {
+    pub fn webhook(&self, source: &str) -> Rule {
         self.webhooks.get(source)
     }
 

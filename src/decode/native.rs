@@ -22,6 +22,7 @@ use serde_json::value::RawValue;
 use super::json::scan;
 use super::object::{Texts, Value};
 use super::values::{Items, MaybeText, Text, check_object};
+use super::webhook;
 use super::{DecodeError, Decoded, EVENT_BYTES_MAX, EVENTS_MAX, Refusal, check};
 use crate::event::{ClientTime, Event, Utm};
 
@@ -202,6 +203,13 @@ fn finish<'a>(native: Native<'a>, key: Option<&str>) -> Result<Event<'a>, Refusa
 pub(super) fn complete(mut event: Event<'_>) -> Result<Event<'_>, Refusal> {
     if event.kind.is_empty() {
         event.kind = Cow::Borrowed(if event.name.is_some() { "track" } else { "page" });
+    }
+    // A public key is in every page: it must not say what only a service's signature, or a secret key, is believed.
+    if event.kind == webhook::KIND {
+        return Err(Refusal::BadField { field: "type", reason: "webhooks go to /v1/webhook/SOURCE".into() });
+    }
+    if event.message_id.as_ref().is_some_and(|id| id.starts_with(webhook::ID_PREFIX)) {
+        return Err(Refusal::BadField { field: "id", reason: "it begins as those of webhooks do".into() });
     }
     check(event)
 }

@@ -5,7 +5,8 @@
 //!
 //! service     name                           id                       time
 //! stripe      type                           id                       created, Unix seconds
-//! github      X-GitHub-Event[.action]        X-GitHub-Delivery        within it: a UUIDv1
+//! github      X-GitHub-Event[.action]        X-GitHub-Delivery, and   within the first: a UUIDv1
+//!                                            X-GitHub-Hook-ID
 //! shopify     X-Shopify-Topic                X-Shopify-Webhook-Id     X-Shopify-Triggered-At
 //! slack       event.type, type or command    event_id                 event_time, Unix seconds
 //! intercom    topic                          id                       created_at, Unix seconds
@@ -22,6 +23,7 @@
 //! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -34,7 +36,9 @@ use super::{DecodeError, Decoded, Refusal, SHORT_TEXT_BYTES_MAX, check};
 use crate::event::{ClientTime, Event};
 
 /// What these events are, whoever sends them.
-const KIND: &str = "webhook";
+pub(super) const KIND: &str = "webhook";
+/// What their ids begin with where events are told apart: an order of the shop's and an event of Stripe's may have one id.
+pub(super) const ID_PREFIX: &str = "webhook\u{1f}";
 /// Numbers from here on are milliseconds: as seconds they would lie in the year 5138.
 const MILLIS_MIN: f64 = 1e11;
 /// Where a service says what has happened, in the order in which they are believed.
@@ -60,6 +64,10 @@ const HEADERS: [&str; 18] = [
     "svix-timestamp",
     "idempotency-key",
 ];
+
+/// What every Standard webhook has; one of these alone may be anybody's.
+const STANDARD: [&[&str]; 3] =
+    [&["webhook-id", "svix-id"], &["webhook-timestamp", "svix-timestamp"], &["webhook-signature", "svix-signature"]];
 
 /// A service that is known by its webhooks, and signs them in its own way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -104,7 +112,7 @@ impl Service {
             Some(Self::Shopify)
         } else if has(&["x-slack-signature", "x-slack-request-timestamp"]) {
             Some(Self::Slack)
-        } else if has(&["webhook-id", "svix-id"]) {
+        } else if STANDARD.iter().all(|names| has(names)) {
             Some(Self::Standard)
         } else {
             is_intercom().map(|_| Self::Intercom)
@@ -167,12 +175,17 @@ impl<'a> Payload<'a> {
         let service = signed.or_else(|| Service::recognized(headers, self.members.as_ref()));
         let properties = if self.members.is_some() { json } else { texts.keep(&format!("{{\"body\":{json}}}")) };
         let name = self.name(service, headers).filter(|text| is_short(text)).unwrap_or(Cow::Borrowed(KIND));
-        let message_id = self.id(service, headers).filter(|text| is_short(text));
+        let id = self.id(service, headers);
+        let of = service.map_or("", Service::name);
+        // One event of GitHub's that goes to two hooks is delivered twice, with what each may see.
+        let hook =
+            headers.first(&["x-github-hook-id"]).filter(|_| service == Some(Service::Github)).unwrap_or_default();
+        let message_id = id.as_ref().map(|id| format!("{ID_PREFIX}{of}{hook}\u{1f}{id}")).filter(|text| is_short(text));
         let mut event = Event {
             kind: Cow::Borrowed(KIND),
             name: Some(without_nul(name)),
-            timestamp: self.time(service, message_id.as_deref(), headers, texts),
-            message_id: message_id.map(without_nul),
+            timestamp: self.time(service, id.as_deref(), headers, texts),
+            message_id: message_id.map(|id| without_nul(id.into())),
             properties: Some(properties),
             ..Event::default()
         };
@@ -241,15 +254,45 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// A form's `payload`, if it is JSON; else its members as an object.
+/// A form's `payload`, if it is a JSON object or array; else its members as an object, those of one name as a list.
 fn form<'a>(body: &'a str, texts: &'a Texts) -> Result<Json<'a>, DecodeError> {
     let payload = parameters(body).find(|(name, _)| name == "payload");
-    if let Some(payload) = payload.and_then(|(_, payload)| Json::embedded(payload, texts)) {
+    if let Some(payload) = payload.and_then(|(_, payload)| Json::embedded(payload, texts))
+        && payload.get().starts_with(['{', '['])
+    {
         return Ok(payload);
     }
     // A body of any other kind is one long name without a value.
-    let not_a_form = || DecodeError::NotJson("nor a form: a form has names and values".to_owned());
-    Json::parse(object_of(parameters(body), texts).ok_or_else(not_a_form)?)
+    if !body.contains('=') {
+        return Err(DecodeError::NotJson("nor a form: a form has names and values".to_owned()));
+    }
+    let mut members: Vec<(String, Vec<String>)> = Vec::new();
+    let mut places = HashMap::new();
+    for (name, value) in url::form_urlencoded::parse(body.as_bytes()) {
+        let mut quoted = String::new();
+        push_quoted(&mut quoted, &without_nul(value));
+        let place = *places.entry(name.clone()).or_insert(members.len());
+        match members.get_mut(place) {
+            Some((_, values)) => values.push(quoted),
+            None => members.push((without_nul(name).into_owned(), vec![quoted])),
+        }
+    }
+    let mut object = String::new();
+    for (name, values) in members {
+        object.push(if object.is_empty() { '{' } else { ',' });
+        push_quoted(&mut object, &name);
+        object.push(':');
+        match values.as_slice() {
+            [value] => object.push_str(value),
+            values => {
+                object.push('[');
+                object.push_str(&values.join(","));
+                object.push(']');
+            }
+        }
+    }
+    object.push('}');
+    Json::parse(texts.keep(&object))
 }
 
 /// Members that are texts as JSON; `None` where there are none.

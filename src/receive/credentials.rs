@@ -13,13 +13,16 @@ use crate::sources::{KeyKind, WriteKey, WriteKeys};
 /// The key named by `Authorization: Basic|Bearer`, by Jitsu's `X-Write-Key`, or by `?key=` or RudderStack's `?writeKey=`.
 pub fn of_request<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Option<Cow<'a, str>> {
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(of_header);
-    header.or_else(|| of_jitsu(headers)).or_else(|| {
-        let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-        pairs
-            .filter(|(name, value)| matches!(name.as_ref(), "key" | "writeKey") && !value.is_empty())
-            .map(|(_, value)| value)
-            .next()
-    })
+    header.or_else(|| of_jitsu(headers)).or_else(|| of_query(query))
+}
+
+/// That of `?key=` or RudderStack's `?writeKey=`.
+pub fn of_query(query: Option<&str>) -> Option<Cow<'_, str>> {
+    let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    pairs
+        .filter(|(name, value)| matches!(name.as_ref(), "key" | "writeKey") && !value.is_empty())
+        .map(|(_, value)| value)
+        .next()
 }
 
 /// Jitsu's keys have two parts, `KEY:SECRET`, of which the first names the source.

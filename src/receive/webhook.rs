@@ -22,7 +22,7 @@ use super::credentials;
 use crate::decode::object::{Texts, parameters};
 use crate::decode::webhook::{Headers, Payload};
 use crate::sources::signature::Fault;
-use crate::sources::webhooks::Webhook;
+use crate::sources::webhooks::{Rule, Webhook};
 use crate::sources::{KeyKind, WriteKey};
 
 /// Beneath it, a source, and perhaps its key.
@@ -134,8 +134,10 @@ impl Collector {
     ) -> Result<(Body, Option<IpAddr>, Proof), RequestError> {
         let ip = self.ip(parts);
         let proof = match self.keys.webhook(&address.source) {
-            Some(webhook) => Ok(Proof::Signature(webhook)),
-            None => self.webhook_key(address, parts, None).map(Proof::Key),
+            // Whether it has to be signed is not known: the service sends it again.
+            Rule::Unknown => Err(RequestError::Overloaded),
+            Rule::Signature(webhook) => Ok(Proof::Signature(webhook)),
+            Rule::Key => self.webhook_key(address, parts, None).map(Proof::Key),
         };
         let key = match &proof {
             Ok(Proof::Key(key)) => Some(key.as_ref()),
@@ -159,7 +161,9 @@ impl Collector {
         parts: &Parts,
         token: Option<&str>,
     ) -> Result<Arc<WriteKey>, RequestError> {
-        let named = credentials::of_request(&parts.headers, parts.uri.query());
+        // Its own header, if it has one, is the service's: the address is what was pasted there.
+        let pasted = credentials::of_query(parts.uri.query());
+        let named = pasted.or_else(|| credentials::of_request(&parts.headers, None));
         let named = address.key.as_deref().or(token).or(named.as_deref()).ok_or(WebhookError::NoKey)?;
         let key = credentials::check(&self.keys, Some(named), &parts.headers)?;
         if key.kind != KeyKind::Secret {

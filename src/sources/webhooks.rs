@@ -33,13 +33,14 @@ const SECRET_BYTES_MAX: usize = 512;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Secret {
     source: String,
-    service: Service,
+    /// `None`: a later version's.
+    service: Option<Service>,
     text: String,
 }
 
 impl fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "a secret of {} for {}", self.service.name(), self.source)
+        write!(formatter, "a secret of {:?} for {}", self.service, self.source)
     }
 }
 
@@ -77,6 +78,17 @@ impl Webhook {
     }
 }
 
+/// Whose webhooks of a source are believed.
+#[derive(Debug)]
+pub enum Rule {
+    /// The secrets were not read yet.
+    Unknown,
+    /// Of those who have the source's secret key.
+    Key,
+    /// Of those who have signed them.
+    Signature(Arc<Webhook>),
+}
+
 /// All of them, replaced whole when they change.
 #[derive(Debug, Default)]
 pub(super) struct Webhooks {
@@ -97,8 +109,9 @@ impl Known {
         for Secret { source, service, text } in &secrets {
             // Even where none of its secrets is usable, such a source takes nothing unsigned.
             let keys = keys.entry(source.clone()).or_default();
-            match signature::key_of(*service, text) {
-                Ok(key) => keys.push((*service, key)),
+            let Some(service) = *service else { continue };
+            match signature::key_of(service, text) {
+                Ok(key) => keys.push((service, key)),
                 Err(expected) => tracing::warn!(source, expected, "a webhook secret is not usable"),
             }
         }
@@ -116,11 +129,16 @@ impl Webhooks {
         Self { known: ArcSwapOption::empty(), copy: keys.map(|keys| keys.with_file_name(COPY_FILE)) }
     }
 
-    pub fn get(&self, source: &str) -> Option<Arc<Webhook>> {
-        self.known.load().as_ref()?.by_source.get(source).cloned()
+    pub fn get(&self, source: &str) -> Rule {
+        match self.known.load().as_ref() {
+            None => Rule::Unknown,
+            Some(known) => {
+                known.by_source.get(source).map_or(Rule::Key, |webhook| Rule::Signature(Arc::clone(webhook)))
+            }
+        }
     }
 
-    /// Takes those of the copy. Without one, no source takes signed webhooks: they need a key then, and are refused.
+    /// Takes those of the copy. Without one, whether a source's have to be signed is not known.
     pub fn recall(&self) {
         let bytes = self.copy.as_ref().and_then(|copy| std::fs::read(copy).ok());
         if let Some(secrets) = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
@@ -131,8 +149,8 @@ impl Webhooks {
     pub async fn refresh(&self, client: &Object) -> Result<(), DatabaseError> {
         let mut secrets = Vec::new();
         for row in client.query_typed(READ, &[]).await? {
-            // One of a later version's is none of ours.
-            let Some(service) = Service::of_name(row.try_get("service")?) else { continue };
+            // One of a later version's cannot be checked here; its source still takes nothing unsigned.
+            let service = Service::of_name(row.try_get("service")?);
             secrets.push(Secret { source: row.try_get("source")?, service, text: row.try_get("secret")? });
         }
         if self.known.load().as_ref().is_none_or(|known| known.secrets != secrets) {
@@ -146,9 +164,6 @@ impl Webhooks {
         let Some(copy) = &self.copy else { return };
         let bytes = serde_json::to_vec(secrets).unwrap_or_default();
         // An empty one, too: what was taken away must not come back with it.
-        if secrets.is_empty() && !copy.exists() {
-            return;
-        }
         if let Err(error) = write_private(copy, &bytes) {
             tracing::warn!(%error, path = %copy.display(), "the copy of the webhook secrets was not renewed");
         }

@@ -474,3 +474,25 @@ async fn readers_of_the_schema_do_not_read_secrets() {
     assert_eq!(database.number(&may("webhook_secrets")).await, 0);
     assert_eq!(database.number("select has_table_privilege('weir.webhook_secrets', 'select')::int::bigint").await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_can_say_that_it_is_a_webhook_or_take_its_id() {
+    let (database, collector, _journal) = collector(|_| {}).await;
+    let forged = r#"{"type":"webhook","name":"invoice.paid","signed":true,"properties":{"amount":1}}"#;
+    let answer = collector.beacon(forged, &[]).await;
+    assert!(answer.text().contains("/v1/webhook/SOURCE"), "{}", answer.text());
+    let answer = collector.beacon(r#"{"name":"a","id":"webhook\u001fstripe\u001fevt_1"}"#, &[]).await;
+    assert!(answer.text().contains("as those of webhooks do"), "{}", answer.text());
+    // An order of the shop's may have the id of an event of Stripe's.
+    collector.post(r#"{"name":"order","id":"evt_1"}"#).await;
+    let path = format!("/v1/webhook/web?key={}", collector.keys.secret_key);
+    let body = br#"{"id":"evt_1","object":"event","type":"invoice.paid"}"#;
+    // A header of the service's own is not mistaken for the key that was pasted.
+    let headers = ["content-type: application/json", "stripe-signature: t=1,v1=00", "authorization: Bearer its-own"];
+    for duplicate in [0, 1] {
+        let answer = crate::support::http::post(collector.address, &path, &headers, body).await;
+        assert_eq!(answer.json()["duplicate"], duplicate, "{}", answer.text());
+    }
+    database.until_stored(2).await;
+    collector.stop().await;
+}

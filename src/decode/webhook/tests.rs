@@ -87,13 +87,15 @@ fn what_nobody_knows_is_taken_as_it_is() {
     }
     // What one service calls an id is another's order: only a header says which sending this is.
     let named = shown(r#"{"id":"7"}"#, false, None, &[("idempotency-key", "k")]);
-    assert!(named.contains(r#""id":"k""#), "{named}");
+    assert!(named.contains(r#""id":"webhook\u001f\u001fk""#), "{named}");
     assert!(plain(&format!(r#"{{"type":"{}"}}"#, "x".repeat(600))).contains(r#""name":"webhook""#));
 }
 
 #[test]
 fn forms_are_read_and_curls_are_json() {
     let form = |body: &str| shown(body, true, None, &[]);
+    assert!(form("a=1&a=2&text=").contains(r#""properties":{"a":["1","2"],"text":""}"#), "{}", form("a=1&a=2&text="));
+    assert!(form("payload=123&order=5").contains(r#""properties":{"payload":"123","order":"5"}"#));
     assert!(form(r#"{"a":1}"#).contains(r#""properties":{"a":1}"#));
     assert!(
         form("payload=no+JSON&b=%22").contains(r#""properties":{"payload":"no JSON","b":"\""}"#),
