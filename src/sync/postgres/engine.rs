@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::align::align;
 use super::apply::{Pending, Shape};
+use super::barrier::settle;
 use super::follow::{Source, follow};
 use super::known::{self, Known, State};
 use super::lsn::Lsn;
@@ -33,6 +34,8 @@ const BATCH_MAX: Duration = Duration::from_secs(1);
 /// The catalog may be a moment behind the stream, where commits wait for standbys.
 const CATALOG_TRIES: u32 = 20;
 const CATALOG_WAIT: Duration = Duration::from_millis(250);
+/// While a table waits to be copied, the publisher is asked for its transactions.
+const SETTLE: Duration = Duration::from_millis(250);
 
 /// See the module.
 pub struct Engine {
@@ -113,8 +116,14 @@ impl Engine {
     /// Reads what is known, and works until `stop` or an error.
     async fn session(&self, stop: &CancellationToken, has_applied: &mut bool) -> Result<(), ReplicationError> {
         let name = &self.source.name;
-        let known = known::read(&**self.local.client().await?, name).await?;
+        let known = known::read(&**self.local.client().await?, name).await;
+        // Whatever keeps us away: the application is not to suffer from it.
+        let slot =
+            known.as_ref().ok().and_then(Option::as_ref).map_or_else(|| self.source.slot(), |known| known.slot.clone());
+        let guarded = publish::end_harm(&self.publisher, &self.source, &slot).await;
+        let known = known?;
         let mut known = known.ok_or_else(|| ReplicationError::NotStarted(name.clone()))?;
+        guarded?;
         if self.publisher.system_id().await? != known.system_id {
             return Err(ReplicationError::OtherCluster(name.clone()));
         }
@@ -131,10 +140,15 @@ impl Engine {
         }
         self.look(&mut known).await?;
         while !stop.is_cancelled() {
+            if known.is_unsettled() {
+                settle(&self.publisher, &mut known).await?;
+            }
             match due(&known) {
                 Some(relid) => {
+                    let before = known.clone();
                     tokio::select! {
                         result = copy::copy(self, &mut known, relid) => result?,
+                        error = self.guard(&before) => return Err(error),
                         () = stop.cancelled() => return Ok(()),
                     }
                 }
@@ -182,6 +196,23 @@ impl Engine {
         Ok(())
     }
 
+    /// What is looked after while a copy runs, as long as it takes; returns only if that is in vain.
+    async fn guard(&self, known: &Known) -> ReplicationError {
+        let began = Instant::now();
+        loop {
+            tokio::time::sleep(Duration::from_secs(self.source.settings.poll_s)).await;
+            let result = match publish::end_harm(&self.publisher, &self.source, &known.slot).await {
+                Ok(()) => self.report(known, began.elapsed().as_secs_f64()).await,
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(()) => {}
+                Err(error @ (ReplicationError::SlotGone(..) | ReplicationError::SlotLost(..))) => return error,
+                Err(error) => tracing::warn!(source = self.source.name, %error, "not looked after while a copy runs"),
+            }
+        }
+    }
+
     async fn report(&self, known: &Known, lag_s: f64) -> Result<(), ReplicationError> {
         let name = &self.source.name;
         let slot = self.publisher.slot(&known.slot).await?;
@@ -193,7 +224,8 @@ impl Engine {
         }
         known::note_slot(&**self.local.client().await?, name, &slot, lag_s).await?;
         let count = |state| known.tables.values().filter(|table| table.state == state).count();
-        let states = [State::Copy, State::Live, State::LeftOut, State::Gone].map(|state| (state.name(), count(state)));
+        let states = [State::Copy, State::Live, State::LeftOut, State::Held, State::Gone]
+            .map(|state| (state.name(), count(state)));
         self.metrics.replication_is(name, lag_s, slot.bytes, slot.state != "lost", &states);
         Ok(())
     }
@@ -222,6 +254,8 @@ impl Engine {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut confirms = interval(CONFIRM);
         confirms.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut settles = interval(SETTLE);
+        settles.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut relations = Relations::default();
         let mut lag_s = 0.0;
         let mut client = self.local.client().await?;
@@ -235,12 +269,14 @@ impl Engine {
                             stream.confirm(known.stored).await?;
                         }
                     }
-                    Event::Data(data) => if let Message::Begin { .. } = parse(data)? {
+                    Event::Data(data) => if let Message::Begin { xid, .. } = parse(data)? {
+                        known.barrier.note(xid);
                         lag_s = self.batch(known, &mut relations, stream, &mut client).await?;
                         *has_applied = true;
                     }
                 },
                 _ = confirms.tick() => stream.confirm(known.stored).await?,
+                _ = settles.tick(), if known.is_unsettled() => settle(&self.publisher, known).await?,
                 _ = looks.tick() => {
                     let before = known.tables.clone();
                     self.look(known).await?;
@@ -275,10 +311,10 @@ impl Engine {
         let mut batch = Batch { engine: self, transaction, known, relations, pending: Pending::default() };
         let (end, at_us) = loop {
             if let Message::Commit { end, at_us } = message {
-                let is_over = began.elapsed() > BATCH_MAX || !self.goes_on(stream, batch.known.stored).await?;
-                if is_over {
-                    break (end, at_us);
-                }
+                let is_over = began.elapsed() > BATCH_MAX;
+                let next = if is_over { None } else { self.goes_on(stream, batch.known.stored).await? };
+                let Some(xid) = next else { break (end, at_us) };
+                batch.known.barrier.note(xid);
             } else {
                 batch.take(message).await?;
             }
@@ -294,20 +330,20 @@ impl Engine {
         Ok(age_us.max(0) as f64 / 1e6)
     }
 
-    /// Whether another transaction has arrived already.
-    async fn goes_on(&self, stream: &mut Stream, stored: Lsn) -> Result<bool, ReplicationError> {
+    /// The number of another transaction that has arrived already.
+    async fn goes_on(&self, stream: &mut Stream, stored: Lsn) -> Result<Option<u32>, ReplicationError> {
         while let Some(event) = stream.buffered()? {
             match event {
                 Event::Alive { wants_reply: true, .. } => stream.confirm(stored).await?,
                 Event::Alive { .. } => {}
                 Event::Data(data) => match parse(data)? {
-                    Message::Begin { .. } => return Ok(true),
+                    Message::Begin { xid, .. } => return Ok(Some(xid)),
                     Message::Other => {}
                     _ => return Err(ReplicationError::Unexpected("a change outside of a transaction".to_owned())),
                 },
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     async fn message(&self, stream: &mut Stream, stored: Lsn) -> Result<Message, ReplicationError> {
@@ -407,11 +443,16 @@ fn lacks(remote: &RemoteTable, relation: &Relation) -> bool {
     remote.columns.iter().filter(|column| !column.is_generated).count() < relation.columns.len()
 }
 
-/// A table that can be copied now.
+/// Whether a table can be copied now.
+pub fn is_due(known: &Known, relid: u32) -> bool {
+    let is_read = |wait: Option<Lsn>| wait.is_none_or(|wait| wait <= known.reached);
+    let is_to_copy = known.tables.get(&relid).is_some_and(|table| table.state == State::Copy && is_read(table.wait));
+    is_to_copy && known.barrier.is_passed(relid, known.reached)
+}
+
+/// A table that can be.
 fn due(known: &Known) -> Option<u32> {
-    let is_due = |state, wait: Option<Lsn>| state == State::Copy && wait.is_none_or(|wait| wait <= known.reached);
-    let mut tables = known.tables.values();
-    tables.find(|table| is_due(table.state, table.wait)).map(|table| table.relid)
+    known.tables.keys().copied().find(|relid| is_due(known, *relid))
 }
 
 pub async fn begin(transaction: &Transaction<'_>, statement_timeout: Duration) -> Result<(), ReplicationError> {

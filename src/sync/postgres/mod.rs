@@ -30,6 +30,7 @@
 
 pub mod align;
 pub mod apply;
+pub mod barrier;
 pub mod check;
 pub mod copy;
 pub mod engine;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use deadpool_postgres::Object;
 use tokio_postgres::types::Type;
 
+use super::barrier::Snapshot;
 use super::lsn::Lsn;
 use super::{ReplicationError, quoted};
 use crate::config;
@@ -46,6 +47,8 @@ pub struct RemoteTable {
     /// Attnums of what identifies a row; empty: nothing does.
     pub key: Vec<i16>,
     pub is_published: bool,
+    /// Of the publication: another one, if it was taken out and put back; 0: there is none.
+    pub entry: i64,
     pub is_owned: bool,
     pub is_readable: bool,
     pub tuples: i64,
@@ -135,6 +138,20 @@ impl Publisher {
         let row =
             self.client().await?.query_typed_one("select pg_current_wal_lsn()::text", &[]).await.map_err(there)?;
         read_lsn(row.try_get(0).map_err(there)?)
+    }
+
+    /// Begins a transaction, and returns its number: all that have one already have a smaller one.
+    pub async fn next_transaction(&self) -> Result<u64, ReplicationError> {
+        let row = self.client().await?.query_typed_one("select txid_current()", &[]).await.map_err(there)?;
+        Ok(row.try_get::<_, i64>(0).map_err(there)?.cast_unsigned())
+    }
+
+    /// Which transactions are over, and a position that is not before any of their commits.
+    pub async fn snapshot(&self) -> Result<(Snapshot, Lsn), ReplicationError> {
+        // The snapshot is taken before the statement runs.
+        let sql = "select txid_current_snapshot()::text, pg_current_wal_lsn()::text";
+        let row = self.client().await?.query_typed_one(sql, &[]).await.map_err(there)?;
+        Ok((read_snapshot(row.try_get(0).map_err(there)?)?, read_lsn(row.try_get(1).map_err(there)?)?))
     }
 
     pub async fn tables(&self, publication: &str) -> Result<Vec<RemoteTable>, ReplicationError> {
@@ -254,6 +271,10 @@ fn list(tables: &[&RemoteTable]) -> String {
     tables.iter().map(only).collect::<Vec<_>>().join(", ")
 }
 
+pub fn read_snapshot(text: &str) -> Result<Snapshot, ReplicationError> {
+    Snapshot::parse(text).ok_or_else(|| ReplicationError::Unexpected(format!("{text:?} is no snapshot")))
+}
+
 fn read_lsn(text: &str) -> Result<Lsn, ReplicationError> {
     text.parse().map_err(ReplicationError::Unexpected)
 }
@@ -266,6 +287,7 @@ fn read_table(row: &tokio_postgres::Row) -> Result<RemoteTable, tokio_postgres::
     let dropped: Vec<bool> = row.try_get("dropped")?;
     let missing: Vec<Option<String>> = row.try_get("missing")?;
     let generated: Vec<bool> = row.try_get("generated")?;
+    let entry: Option<i64> = row.try_get("entry")?;
     let columns = attnums.iter().zip(names).zip(types).zip(mods).zip(dropped).zip(missing).zip(generated);
     Ok(RemoteTable {
         relid: row.try_get::<_, i64>("relid")? as u32,
@@ -275,7 +297,8 @@ fn read_table(row: &tokio_postgres::Row) -> Result<RemoteTable, tokio_postgres::
         identity: row.try_get("identity")?,
         filenode: row.try_get::<_, Option<i64>>("filenode")?.unwrap_or(0),
         key: row.try_get("key")?,
-        is_published: row.try_get("is_published")?,
+        is_published: entry.is_some(),
+        entry: entry.unwrap_or(0),
         is_owned: row.try_get("is_owned")?,
         is_readable: row.try_get("is_readable")?,
         tuples: row.try_get("tuples")?,

@@ -123,6 +123,7 @@ async fn prepare(
         stored: at,
         reached: at,
         tables: std::collections::BTreeMap::new(),
+        barrier: super::barrier::Barrier::default(),
     };
     follow(&transaction, source, &mut known, &checked.tables, checked.version, at).await?;
     transaction.commit().await?;
@@ -133,15 +134,26 @@ fn create_schema_sql(source: &Source) -> String {
     format!("create schema if not exists {}", quoted(&source.schema))
 }
 
-/// Has one table copied anew, named as there or as here.
+/// Has one table copied anew, named as there or as here; what is held of it comes, too.
 pub async fn resync_table(source: &Source, local: &Database, table: &str) -> Result<(), ReplicationError> {
-    let sql = "update sync.tables set state = 'copy', wait_lsn = null, reason = 'asked for'
-                where source = $1 and (remote = $2 or relation = $2) and state in ('live', 'copy')";
-    let client = local.client().await?;
-    match client.execute_typed(sql, &[(&source.name, Type::TEXT), (&table, Type::TEXT)]).await? {
-        0 => Err(ReplicationError::Refused(format!("{} has no live table {table}", source.name))),
-        _ => Ok(()),
+    let mut client = local.client().await?;
+    let transaction = client.transaction().await?;
+    begin(&transaction, local.statement_timeout()).await?;
+    // Not while a collector follows: it writes what it knows.
+    let claim = "select from sync.replications where source = $1 for update";
+    transaction.query_typed(claim, &[(&source.name, Type::TEXT)]).await?;
+    let columns = "update sync.columns c set state = 'left out' from sync.tables t
+                    where t.source = $1 and (t.remote = $2 or t.relation = $2)
+                      and (c.source, c.relid, c.state) = (t.source, t.relid, 'held')";
+    let tables = "update sync.tables set state = case state when 'held' then 'left out' else 'copy' end,
+                         wait_lsn = null, reason = 'asked for'
+                   where source = $1 and (remote = $2 or relation = $2) and state in ('live', 'copy', 'held')";
+    let values: [Parameter<'_>; 2] = [(&source.name, Type::TEXT), (&table, Type::TEXT)];
+    transaction.execute_typed(columns, &values).await?;
+    if transaction.execute_typed(tables, &values).await? == 0 {
+        return Err(ReplicationError::Refused(format!("{} has no live table {table}", source.name)));
     }
+    Ok(transaction.commit().await?)
 }
 
 /// Makes a new slot, and has all tables copied anew.
@@ -259,7 +271,7 @@ async fn let_go(publisher: &Publisher, slot: &str) -> Result<(), ReplicationErro
 /// Tables by their states, for people.
 pub fn summary(known: &Known) -> String {
     let count = |state| known.tables.values().filter(|table| table.state == state).count();
-    [State::Live, State::Copy, State::LeftOut, State::Gone]
+    [State::Live, State::Copy, State::LeftOut, State::Held, State::Gone]
         .into_iter()
         .filter(|state| count(*state) > 0)
         .map(|state| format!("{} {}", count(state), state.name()))

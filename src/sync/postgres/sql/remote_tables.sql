@@ -10,8 +10,8 @@ select c.oid::bigint as relid, n.nspname as schema, c.relname as name, c.relkind
                     and i.indisvalid and i.indimmediate
                     and case c.relreplident when 'i' then i.indisreplident else i.indisprimary end),
                 '{}') as key,
-       exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
-                where p.pubname = $1::text and r.prrelid = c.oid) as is_published,
+       (select r.oid::bigint from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+         where p.pubname = $1::text and r.prrelid = c.oid) as entry,
        pg_has_role(c.relowner, 'usage') as is_owned, has_table_privilege(c.oid, 'select') as is_readable,
        c.reltuples::bigint as tuples, c.relpages::bigint * current_setting('block_size')::bigint as bytes,
        a.*
