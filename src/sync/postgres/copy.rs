@@ -10,7 +10,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::barrier::settle;
 use super::engine::Engine;
 use super::known::{self, Known, KnownTable, State};
-use super::publisher::{RemoteTable, read_snapshot, there};
+use super::publisher::{RemoteTable, read_lsn, read_snapshot, there};
 use super::{LOCK_TIMEOUT_MS, ReplicationError, quoted};
 
 /// How values are written: as the stream writes them.
@@ -35,7 +35,8 @@ pub async fn copy(engine: &Engine, known: &mut Known, relid: u32) -> Result<(), 
     // From here on nobody changes its columns, and the catalog says what the copy will have.
     source.batch_execute(&format!("lock table only {name} in access share mode")).await.map_err(there)?;
     // Its own, as of now.
-    let row = source.query_typed_one("select txid_current_snapshot()::text", &[]).await.map_err(there)?;
+    let sql = "select txid_current_snapshot()::text, pg_current_wal_insert_lsn()::text";
+    let row = source.query_typed_one(sql, &[]).await.map_err(there)?;
     let snapshot = read_snapshot(row.try_get(0).map_err(there)?)?;
     if !known.barrier.is_seen_by(&snapshot) {
         // A commit waits for its standby: the stream goes on, and comes back.
@@ -43,6 +44,7 @@ pub async fn copy(engine: &Engine, known: &mut Known, relid: u32) -> Result<(), 
         tokio::time::sleep(UNSEEN_WAIT).await;
         return settle(&engine.publisher, known).await;
     }
+    let over = read_lsn(row.try_get(1).map_err(there)?)?;
     engine.look(known).await?;
     if !known.barrier.is_passed(relid, known.reached) {
         return Ok(());
@@ -57,6 +59,7 @@ pub async fn copy(engine: &Engine, known: &mut Known, relid: u32) -> Result<(), 
     }
     let started = Instant::now();
     let mut table = table.clone();
+    table.copied = Some(over);
     let rows = load(engine, known, &source, &table, remote).await?;
     source.commit().await.map_err(there)?;
     (table.state, table.reason, table.wait, table.copied_rows) = (State::Live, None, None, Some(rows));

@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::align::align;
-use super::apply::{Pending, Shape};
+use super::apply::{Pending, Shape, Updated};
 use super::barrier::settle;
 use super::follow::{Source, follow};
 use super::known::{self, Known, State};
@@ -138,6 +138,11 @@ impl Engine {
                 applied: known.stored.to_string(),
             });
         }
+        let end = self.publisher.position().await?;
+        if end < known.stored {
+            let (end, applied) = (end.to_string(), known.stored.to_string());
+            return Err(ReplicationError::SetBack { name: name.clone(), end, applied });
+        }
         self.look(&mut known).await?;
         while !stop.is_cancelled() {
             if known.is_unsettled() {
@@ -170,6 +175,7 @@ impl Engine {
         let version = self.publisher.version().await?;
         let mut remotes = self.publisher.tables(&known.slot).await?;
         publish::publish(&self.publisher, &self.source, &known.slot, &mut remotes, version).await?;
+        self.publisher.notice(known, &mut remotes).await?;
         let at = self.publisher.position().await?;
         let mut client = self.local.client().await?;
         let transaction = client.transaction().await?;
@@ -269,9 +275,9 @@ impl Engine {
                             stream.confirm(known.stored).await?;
                         }
                     }
-                    Event::Data(data) => if let Message::Begin { xid, .. } = parse(data)? {
+                    Event::Data(data) => if let Message::Begin { xid, commit, .. } = parse(data)? {
                         known.barrier.note(xid);
-                        lag_s = self.batch(known, &mut relations, stream, &mut client).await?;
+                        lag_s = self.batch(known, commit, &mut relations, stream, &mut client).await?;
                         *has_applied = true;
                     }
                 },
@@ -295,6 +301,7 @@ impl Engine {
     async fn batch(
         &self,
         known: &mut Known,
+        commit: Lsn,
         relations: &mut Relations,
         stream: &mut Stream,
         client: &mut deadpool_postgres::Object,
@@ -308,13 +315,14 @@ impl Engine {
         let transaction = client.transaction().await?;
         begin(&transaction, self.local.statement_timeout()).await?;
         known::claim(&transaction, &self.source.name, known.stored).await?;
-        let mut batch = Batch { engine: self, transaction, known, relations, pending: Pending::default() };
+        let mut batch = Batch { engine: self, transaction, known, relations, pending: Pending::new(commit) };
         let (end, at_us) = loop {
             if let Message::Commit { end, at_us } = message {
                 let is_over = began.elapsed() > BATCH_MAX;
                 let next = if is_over { None } else { self.goes_on(stream, batch.known.stored).await? };
-                let Some(xid) = next else { break (end, at_us) };
+                let Some((xid, commit)) = next else { break (end, at_us) };
                 batch.known.barrier.note(xid);
+                batch.pending.commit = commit;
             } else {
                 batch.take(message).await?;
             }
@@ -330,14 +338,14 @@ impl Engine {
         Ok(age_us.max(0) as f64 / 1e6)
     }
 
-    /// The number of another transaction that has arrived already.
-    async fn goes_on(&self, stream: &mut Stream, stored: Lsn) -> Result<Option<u32>, ReplicationError> {
+    /// The number of another transaction that has arrived already, and where it was committed.
+    async fn goes_on(&self, stream: &mut Stream, stored: Lsn) -> Result<Option<(u32, Lsn)>, ReplicationError> {
         while let Some(event) = stream.buffered()? {
             match event {
                 Event::Alive { wants_reply: true, .. } => stream.confirm(stored).await?,
                 Event::Alive { .. } => {}
                 Event::Data(data) => match parse(data)? {
-                    Message::Begin { xid, .. } => return Ok(Some(xid)),
+                    Message::Begin { xid, commit, .. } => return Ok(Some((xid, commit))),
                     Message::Other => {}
                     _ => return Err(ReplicationError::Unexpected("a change outside of a transaction".to_owned())),
                 },
@@ -379,7 +387,10 @@ impl Batch<'_> {
             }
             Message::Update { relid, old, new } => {
                 if let Some(shape) = self.relations.shape(self.known, schema, relid) {
-                    self.pending.update(transaction, relid, shape, old.as_ref(), &new).await?;
+                    let updated = self.pending.update(transaction, relid, shape, old.as_ref(), &new).await?;
+                    if updated == Updated::Unknown {
+                        self.copy_anew(relid).await?;
+                    }
                 }
             }
             Message::Delete { relid, old } => {
@@ -403,6 +414,16 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// A row's key moved while its table was copied, and what is unchanged in it is not to be had.
+    async fn copy_anew(&mut self, relid: u32) -> Result<(), ReplicationError> {
+        let Some(table) = self.known.tables.get_mut(&relid) else { return Ok(()) };
+        (table.state, table.wait) = (State::Copy, None);
+        table.reason = Some("keys moved while it was copied".to_owned());
+        known::write(&self.transaction, &self.engine.source.name, table).await?;
+        self.relations.forget_shapes();
+        Ok(())
+    }
+
     /// The stream shows a table as it is at this place: the catalog says what became of it.
     async fn relation(&mut self, relation: Relation) -> Result<(), ReplicationError> {
         let (engine, relid) = (self.engine, relation.relid);
@@ -410,7 +431,8 @@ impl Batch<'_> {
         let version = engine.publisher.version().await?;
         let mut tries = 0;
         let (remotes, at) = loop {
-            let remotes = engine.publisher.tables(&self.known.slot).await?;
+            let mut remotes = engine.publisher.tables(&self.known.slot).await?;
+            engine.publisher.notice(self.known, &mut remotes).await?;
             let at = engine.publisher.position().await?;
             tries += 1;
             let is_behind = remotes.iter().any(|remote| remote.relid == relid && lacks(remote, &relation));

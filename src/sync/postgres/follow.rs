@@ -110,6 +110,7 @@ pub async fn follow(
         };
         tables.insert(remote.relid, table);
     }
+    exchange(transaction, source, &mut tables, remotes).await?;
     for table in tables.values_mut().filter(|table| table.state != State::Gone) {
         let remote = remotes.iter().find(|remote| remote.relid == table.relid);
         if matches!(table.state, State::LeftOut | State::Held)
@@ -174,6 +175,36 @@ async fn hold(
             let reason = format!("it was {}: `weir sync resync {} --table {name}` takes it", table.remote, source.name);
             (table.state, table.reason, table.remote) = (State::Held, Some(reason), name);
         }
+    }
+    Ok(())
+}
+
+/// Tables whose names were taken here get them, once they are free: two may exchange theirs.
+async fn exchange(
+    transaction: &Transaction<'_>,
+    source: &Source,
+    tables: &mut BTreeMap<u32, KnownTable>,
+    remotes: &[RemoteTable],
+) -> Result<(), ReplicationError> {
+    for remote in remotes.iter().filter(|remote| source.takes(remote)) {
+        let name = local_name(remote);
+        let is_here = |table: &KnownTable| !table.columns.is_empty();
+        if name.len() > NAME_BYTES_MAX || tables.values().any(|table| is_here(table) && table.relation == name) {
+            continue;
+        }
+        let Some(table) = tables.get_mut(&remote.relid).filter(|table| is_here(table) && table.state != State::Gone)
+        else {
+            continue;
+        };
+        let sql = "select to_regclass($1) is null";
+        let full = format!("{}.{}", quoted(&source.schema), quoted(&name));
+        if !transaction.query_typed_one(sql, &[(&full, Type::TEXT)]).await?.try_get::<_, bool>(0)? {
+            continue;
+        }
+        let sql = format!("alter table {} rename to {}", table.sql_name(&source.schema), quoted(&name));
+        transaction.batch_execute(&sql).await?;
+        known::note(transaction, &source.name, &name, &format!("renamed to {name}"), Some(&sql)).await?;
+        table.relation = name;
     }
     Ok(())
 }

@@ -131,6 +131,10 @@ impl Follower<'_> {
             self.copy_anew(&mut table, "it was not published meanwhile");
             table.entry = self.remote.entry;
         }
+        if self.remote.is_refilled {
+            self.copy_anew(&mut table, "rows of its partitions do not come by the stream");
+        }
+        table.leaves.clone_from(&self.remote.leaves);
         self.hold_columns(&mut table).await?;
         self.rename_table(&mut table).await?;
         let is_rewritten = table.filenode != self.remote.filenode;
@@ -144,7 +148,9 @@ impl Follower<'_> {
             let is_wanted = self.wants(column);
             let Some(index) = table.columns.iter().position(|known| known.attnum == column.attnum) else {
                 if is_wanted {
-                    let is_filled = column.missing.is_some() || (!is_rewritten && column.attnum > newest);
+                    // A partitioned table has no rows itself: what older ones have is not in its catalog.
+                    let is_told = !(self.remote.is_partitioned && column.has_default);
+                    let is_filled = column.missing.is_some() || (!is_rewritten && column.attnum > newest && is_told);
                     self.add_column(&mut table, column, is_filled).await?;
                 } else {
                     table.columns.push(known_column(column, ColumnState::LeftOut));

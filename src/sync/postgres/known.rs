@@ -92,7 +92,11 @@ pub struct KnownTable {
     pub filenode: i64,
     /// Of the publication.
     pub entry: i64,
+    /// Of a partitioned table: partitions, and their files.
+    pub leaves: Vec<i64>,
     pub wait: Option<Lsn>,
+    /// Changes before here may be in the copy already.
+    pub copied: Option<Lsn>,
     pub copied_rows: Option<i64>,
     pub columns: Vec<KnownColumn>,
 }
@@ -109,7 +113,9 @@ impl KnownTable {
             key: Vec::new(),
             filenode: remote.filenode,
             entry: remote.entry,
+            leaves: remote.leaves.clone(),
             wait: None,
+            copied: None,
             copied_rows: None,
             columns: Vec::new(),
         }
@@ -165,11 +171,11 @@ pub async fn read(client: &impl GenericClient, source: &str) -> Result<Option<Kn
         tables: BTreeMap::new(),
         barrier: Barrier::default(),
     };
-    let sql = "select relid, remote, relation, state, reason, key, filenode, wait_lsn::text, copied_rows, entry
+    let sql = "select relid, remote, relation, state, reason, key, filenode, wait_lsn::text, copied_rows, entry, leaves, copied_lsn::text
                  from sync.tables where source = $1";
     for row in client.query_typed(sql, &[(&source, Type::TEXT)]).await? {
         let relid = row.try_get::<_, i64>(0)? as u32;
-        let wait: Option<&str> = row.try_get(7)?;
+        let (wait, copied): (Option<&str>, Option<&str>) = (row.try_get(7)?, row.try_get(11)?);
         let table = KnownTable {
             relid,
             remote: row.try_get(1)?,
@@ -179,8 +185,10 @@ pub async fn read(client: &impl GenericClient, source: &str) -> Result<Option<Kn
             key: row.try_get(5)?,
             filenode: row.try_get(6)?,
             wait: wait.map(lsn).transpose()?,
+            copied: copied.map(lsn).transpose()?,
             copied_rows: row.try_get(8)?,
             entry: row.try_get(9)?,
+            leaves: row.try_get(10)?,
             columns: Vec::new(),
         };
         known.tables.insert(relid, table);
@@ -213,18 +221,21 @@ pub async fn read(client: &impl GenericClient, source: &str) -> Result<Option<Kn
 /// Writes a table as it now is, with its columns.
 pub async fn write(transaction: &Transaction<'_>, source: &str, table: &KnownTable) -> Result<(), ReplicationError> {
     let relid = i64::from(table.relid);
-    let (state, wait) = (table.state.name(), table.wait.map(|lsn| lsn.to_string()));
+    let text = |lsn: Option<Lsn>| lsn.map(|lsn| lsn.to_string());
+    let (state, wait, copied) = (table.state.name(), text(table.wait), text(table.copied));
     let sql =
-        "insert into sync.tables (source, relid, remote, relation, state, reason, key, filenode, wait_lsn, copied_rows, entry)
-               values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::pg_lsn, $10, $11)
+        "insert into sync.tables (source, relid, remote, relation, state, reason, key, filenode, wait_lsn, copied_rows, entry,
+                                 leaves, copied_lsn)
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::pg_lsn, $10, $11, $12, $13::text::pg_lsn)
                on conflict (source, relid) do update
                   set remote = excluded.remote, relation = excluded.relation, state = excluded.state,
                       reason = excluded.reason, key = excluded.key, filenode = excluded.filenode,
                       wait_lsn = excluded.wait_lsn, copied_rows = excluded.copied_rows,
-                      entry = excluded.entry,
+                      entry = excluded.entry, leaves = excluded.leaves,
+                      copied_lsn = excluded.copied_lsn,
                       copied_at = case when excluded.state = 'live' and sync.tables.state <> 'live' then now()
                                        else sync.tables.copied_at end";
-    let values: [Parameter<'_>; 11] = [
+    let values: [Parameter<'_>; 13] = [
         (&source, Type::TEXT),
         (&relid, Type::INT8),
         (&table.remote, Type::TEXT),
@@ -236,6 +247,8 @@ pub async fn write(transaction: &Transaction<'_>, source: &str, table: &KnownTab
         (&wait, Type::TEXT),
         (&table.copied_rows, Type::INT8),
         (&table.entry, Type::INT8),
+        (&table.leaves, Type::INT8_ARRAY),
+        (&copied, Type::TEXT),
     ];
     transaction.execute_typed(sql, &values).await?;
     let sql = "delete from sync.columns where source = $1 and relid = $2";

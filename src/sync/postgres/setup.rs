@@ -1,5 +1,6 @@
 //! A source is started, copied anew, and let go.
 
+use deadpool_postgres::Transaction;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::check::{Checked, Level, check};
@@ -169,6 +170,7 @@ pub async fn resync(source: &Source, publisher: &Publisher, local: &Database) ->
         tables = publisher.tables(&known.slot).await?;
     }
     publish::publish(publisher, source, &known.slot, &mut tables, version).await?;
+    let is_other = system_id != known.system_id || publisher.position().await? < known.stored;
     drop_slot(publisher, &known.slot).await?;
     let at = publisher.create_slot(&known.slot).await?;
     let mut client = local.client().await?;
@@ -182,7 +184,27 @@ pub async fn resync(source: &Source, publisher: &Publisher, local: &Database) ->
     let sql = "update sync.tables set state = 'copy', wait_lsn = $2::text::pg_lsn, reason = 'all are copied anew'
                 where source = $1 and state in ('live', 'copy')";
     transaction.execute_typed(sql, &[(&source.name, Type::TEXT), (&at.to_string(), Type::TEXT)]).await?;
+    if is_other {
+        forget_numbers(&transaction, &source.name).await?;
+    }
     transaction.commit().await?;
+    Ok(())
+}
+
+/// Numbers of another cluster's tables mean others: tables here are found by their names, and get small ones until then,
+/// which no table has that is not PostgreSQL's own.
+async fn forget_numbers(transaction: &Transaction<'_>, source: &str) -> Result<(), ReplicationError> {
+    for sql in [
+        "delete from sync.tables t where source = $1 and not exists (
+             select from sync.columns c where (c.source, c.relid) = (t.source, t.relid))",
+        // In two steps: one of them may have such a number still.
+        "update sync.tables t set relid = -n.number
+           from (select relid, row_number() over (order by relid) as number from sync.tables where source = $1) n
+          where t.source = $1 and t.relid = n.relid",
+        "update sync.tables set relid = -relid where source = $1",
+    ] {
+        transaction.execute_typed(sql, &[(&source, Type::TEXT)]).await?;
+    }
     Ok(())
 }
 
