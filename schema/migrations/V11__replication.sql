@@ -23,16 +23,19 @@ create table sync.tables (
     relid       bigint     not null,                  -- its oid there
     remote      text       not null,                  -- schema.table there
     relation    text       not null,                  -- its table here, in the source's schema
-    state       text       not null check (state in ('copy', 'live', 'left out', 'gone')),
-    reason      text,                                 -- why it is to be copied, left out, or gone
+    state       text       not null check (state in ('copy', 'live', 'left out', 'held', 'gone')),
+    reason      text,                                 -- why it is to be copied, left out, held, or gone
     key         smallint[] not null,                  -- attnums
     filenode    bigint     not null,                  -- changes when it is rewritten there
+    entry       bigint     not null,                  -- of the publication; another one, if it was put back
+    leaves      bigint[]   not null,                  -- partitions with their files; another file: rewritten, truncated
     wait_lsn    pg_lsn,                               -- it is copied once changes before here are read; they are in the copy
+    copied_lsn  pg_lsn,                               -- changes before here may be in the copy already
     copied_rows bigint,
     copied_at   timestamptz,
     primary key (source, relid)
 );
-comment on table sync.tables is 'Each table of an application''s PostgreSQL: live, to be copied, left out, or gone there.';
+comment on table sync.tables is 'Each table of an application''s PostgreSQL: live, to be copied, left out, held back since it was renamed, or gone there.';
 
 create table sync.columns (
     source     text     not null,
@@ -42,7 +45,7 @@ create table sync.columns (
     type_oid   bigint   not null,                     -- there
     type_mod   integer  not null,                     -- there
     type       text     not null,                     -- here
-    state      text     not null check (state in ('live', 'left out', 'gone')),
+    state      text     not null check (state in ('live', 'left out', 'held', 'gone')),
     primary key (source, relid, attnum),
     foreign key (source, relid) references sync.tables on delete cascade on update cascade
 );

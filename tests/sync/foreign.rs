@@ -127,3 +127,32 @@ async fn snapshots_are_taken_when_they_are_due() {
     stop.cancel();
     running.await.expect("no panic");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_somebodys_is_neither_dropped_nor_emptied() {
+    let mut at = Pair::new().await;
+    at.allow().await;
+    at.settings.snapshot = true;
+    let theirs =
+        "create schema shop; create table shop.orders (id int, mine text); insert into shop.orders values (7, 'mine');
+        create table shop.notes (line text); insert into shop.notes values ('mine')";
+    at.own.client.batch_execute(theirs).await.expect("made");
+    let error = at.bridge().start().await.expect_err("a name is taken");
+    assert!(error.to_string().contains("orders") && error.to_string().contains("rename it"), "{error}");
+    assert_eq!(at.own.number("select count(*) from shop.users").await, 100);
+    at.bridge().stop(true).await.expect("stopped");
+    assert_eq!(at.own.rows("select id, mine from shop.orders").await, ["7|mine"]);
+    assert_eq!(at.own.rows("select line from shop.notes").await, ["mine"]);
+    assert_eq!(at.own.number("select count(*) from pg_class where relnamespace = 'shop'::regnamespace").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_is_seen_only_if_it_is_named() {
+    let mut at = Pair::new().await;
+    at.allow().await;
+    let view = "create view everything as select * from users; grant select on everything to reader";
+    at.app.client.batch_execute(view).await.expect("made");
+    assert_eq!(at.bridge().start().await.expect("started").tables, 2, "it would show what is left out of its tables");
+    at.settings.tables.push("public.everything".to_owned());
+    assert_eq!(at.bridge().refresh().await.expect("looked").expect("changed").tables, 3);
+}

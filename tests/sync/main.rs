@@ -11,6 +11,7 @@ mod support;
 mod commands;
 mod dependents;
 mod foreign;
+mod losses;
 mod migrations;
 mod oddities;
 mod pair;

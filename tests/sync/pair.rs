@@ -91,19 +91,37 @@ impl Pair {
 
     /// Of each live table, what differs between there and here.
     pub async fn differences(&self) -> Vec<String> {
-        let sql = "select t.remote, t.relation, t.state,
-                          (select string_agg(quote_ident(c.name) || '::text', ', ' order by c.attnum) from sync.columns c
-                            where c.source = t.source and c.relid = t.relid and c.state = 'live')
-                     from sync.tables t where t.source = 'shop' and t.state in ('live', 'copy') order by 1";
+        let chosen = self.settings.chosen();
+        let sql = "select remote, relation, state from sync.tables where source = 'shop' and state in ('live', 'copy')
+                    order by 1";
         let mut differences = Vec::new();
         for row in self.here.client.query(sql, &[]).await.expect("asked") {
-            let (remote, relation, state): (String, String, String) = (row.get(0), row.get(1), row.get(2));
-            let columns: Option<String> = row.get(3);
+            let (name, relation, state): (String, String, String) = (row.get(0), row.get(1), row.get(2));
             if state != "live" {
-                differences.push(format!("{remote} is to be copied"));
+                differences.push(format!("{name} is to be copied"));
                 continue;
             }
-            let columns = columns.expect("columns");
+            // As the application's server has them, less what the settings leave out; not as weir has it in mind.
+            let sql = "select a.attname::text, quote_ident(n.nspname) || '.' || quote_ident(c.relname), n.nspname::text,
+                              c.relname::text
+                         from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+                        where n.nspname || '.' || c.relname = $1 and a.attnum > 0 and not a.attisdropped
+                          and to_jsonb(a) ->> 'attgenerated' is not distinct from
+                              case when to_jsonb(a) ? 'attgenerated' then '' end
+                        order by a.attnum";
+            let rows = self.app.client.query(sql, &[&name]).await.expect("asked");
+            let Some(remote) = rows.first().map(|row| row.get::<_, String>(1)) else {
+                differences.push(format!("{name} is not there"));
+                continue;
+            };
+            let quoted = |name: String| format!("\"{}\"::text", name.replace('"', "\"\""));
+            let columns: Vec<String> = rows
+                .iter()
+                .filter(|row| chosen.takes_column(row.get(2), row.get(3), row.get(0)))
+                .map(|row| quoted(row.get(0)))
+                .collect();
+            let columns = columns.join(", ");
+            let relation = format!("shop.\"{}\"", relation.replace('"', "\"\""));
             let digest = |table: &str| {
                 format!(
                     "select count(*) || ' ' || coalesce(md5(string_agg(t::text, E'\\n' order by t::text collate \"C\")), '')
@@ -111,7 +129,7 @@ impl Pair {
                 )
             };
             let there = self.app.client.query_one(&digest(&remote), &[]).await;
-            let here = self.here.client.query_one(&digest(&format!("shop.{relation}")), &[]).await;
+            let here = self.here.client.query_one(&digest(&relation), &[]).await;
             let text = |result: Result<tokio_postgres::Row, tokio_postgres::Error>| match result {
                 Ok(row) => row.get::<_, String>(0),
                 Err(error) => format!("{error:?}"),
@@ -121,7 +139,7 @@ impl Pair {
                 let rows = |table: &str| format!("select t::text from (select {columns} from {table}) t order by 1");
                 let (there_rows, here_rows) = (
                     self.app.client.query(&rows(&remote), &[]).await.unwrap_or_default(),
-                    self.here.client.query(&rows(&format!("shop.{relation}")), &[]).await.unwrap_or_default(),
+                    self.here.client.query(&rows(&relation), &[]).await.unwrap_or_default(),
                 );
                 let text =
                     |rows: &[tokio_postgres::Row]| -> BTreeSet<String> { rows.iter().map(|row| row.get(0)).collect() };

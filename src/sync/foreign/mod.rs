@@ -103,6 +103,11 @@ impl Bridge {
         if self.settings.snapshot { format!("{}_live", self.schema) } else { self.schema.clone() }
     }
 
+    /// By which a copied table is known to be the source's: others may put theirs beside it.
+    fn mark(&self) -> String {
+        format!("weir sync {}: copied from the foreign table", self.name)
+    }
+
     /// Makes everything; whoever runs `weir serve` follows from then on.
     pub async fn start(&self) -> Result<Refreshed, ForeignError> {
         let mut client = self.local.client().await?;
@@ -134,8 +139,12 @@ impl Bridge {
         if drops_data {
             let sql = "select format('%I.%I', n.nspname, c.relname), c.relkind = 'f'
                          from pg_class c join pg_namespace n on n.oid = c.relnamespace
-                        where n.nspname in ($1, $2) and c.relkind in ('r', 'f') and pg_has_role(c.relowner, 'usage')";
-            let values = [(&self.schema as &(dyn ToSql + Sync), Type::TEXT), (&self.live_schema(), Type::TEXT)];
+                         left join pg_foreign_table f on f.ftrelid = c.oid
+                         left join pg_foreign_server s on s.oid = f.ftserver
+                        where s.srvname = $2
+                           or (n.nspname = $1 and c.relkind = 'r' and obj_description(c.oid, 'pg_class') = $3)";
+            let values: [Parameter<'_>; 3] =
+                [(&self.schema, Type::TEXT), (&self.server(), Type::TEXT), (&self.mark(), Type::TEXT)];
             for row in client.query_typed(sql, &values).await? {
                 let (name, is_foreign): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
                 let what = if is_foreign { "foreign table" } else { "table" };

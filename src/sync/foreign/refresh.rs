@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use tokio_postgres::config::Host;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 
 use super::{Bridge, ForeignError, Parameter, Refreshed, begin};
 use crate::database::dependents::{capture, make_again, take_away};
@@ -96,7 +96,10 @@ impl Bridge {
             let mut columns: Vec<(String, u32)> =
                 names.into_iter().zip(oids.into_iter().map(|oid| oid as u32)).collect();
             columns.retain(|(column, _)| chosen.takes_column(&schema, &name, column));
-            if chosen.takes(&schema, &name) && !columns.is_empty() {
+            let is_table: bool = row.try_get(4).map_err(there)?;
+            // A view may show what is left out of its tables: it is seen if it is named in full.
+            let is_asked = is_table || self.settings.tables.contains(&format!("{schema}.{name}"));
+            if is_asked && chosen.takes(&schema, &name) && !columns.is_empty() {
                 tables.push(Table { schema, name, columns });
             }
         }
@@ -161,9 +164,9 @@ impl Bridge {
     /// The foreign tables that there are, with their schemas left out.
     pub(super) async fn live_tables(&self) -> Result<Vec<String>, ForeignError> {
         let sql = "select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
-                    where n.nspname = $1 and c.relkind = 'f' order by 1";
-        let schema = self.live_schema();
-        let values = [(&schema as &(dyn ToSql + Sync), Type::TEXT)];
+                     join pg_foreign_table f on f.ftrelid = c.oid join pg_foreign_server s on s.oid = f.ftserver
+                    where n.nspname = $1 and s.srvname = $2 order by 1";
+        let values: [Parameter<'_>; 2] = [(&self.live_schema(), Type::TEXT), (&self.server(), Type::TEXT)];
         let rows = self.local.client().await?.query_typed(sql, &values).await?;
         Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }

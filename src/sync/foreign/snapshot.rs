@@ -4,7 +4,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::{Bridge, ForeignError, Parameter, begin, told};
 use crate::database::dependents::{capture, make_again, take_away};
-use crate::sync::postgres::quoted;
+use crate::sync::postgres::{literal, quoted};
 
 /// Of each source.
 const RUNS_KEPT: i64 = 200;
@@ -67,9 +67,19 @@ impl Bridge {
         };
         let (names, wanted) = of(&live).await?;
         let (_, found) = of(&kept).await?;
+        let sql = "select obj_description(to_regclass($1), 'pg_class') is not distinct from $2";
+        let values: [Parameter<'_>; 2] = [(&kept, Type::TEXT), (&self.mark(), Type::TEXT)];
+        if found.is_some() && !transaction.query_typed_one(sql, &values).await?.try_get::<_, bool>(0)? {
+            let reason = format!("{kept} is here already, and not of this source: rename it");
+            return Err(ForeignError::Settings(reason));
+        }
         let names = names.unwrap_or_default();
         let insert = format!("insert into {kept} ({names}) select {names} from {live}");
-        let create = format!("create table {kept} ({})", wanted.clone().unwrap_or_default());
+        let create = format!(
+            "create table {kept} ({}); comment on table {kept} is {}",
+            wanted.clone().unwrap_or_default(),
+            literal(&self.mark())
+        );
         let rows = if found.is_none() {
             transaction.batch_execute(&create).await?;
             transaction.execute_typed(&insert, &[]).await?

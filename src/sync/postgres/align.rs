@@ -98,6 +98,7 @@ mod tests {
                 type_mod: -1,
                 is_gone: name == "-",
                 is_generated: false,
+                has_default: false,
                 missing: None,
             }
         };

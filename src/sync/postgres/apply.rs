@@ -11,6 +11,7 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::known::{KnownColumn, KnownTable, State};
+use super::lsn::Lsn;
 use super::pgoutput::{Old, Tuple, Value};
 use super::{ReplicationError, quoted, types};
 
@@ -30,6 +31,8 @@ pub struct Shape {
     key: Vec<usize>,
     /// Whether rows can be told apart by their keys' texts.
     is_exact: bool,
+    /// Changes before here may be in the copy already.
+    copied: Option<Lsn>,
 }
 
 impl Shape {
@@ -45,7 +48,7 @@ impl Shape {
             table.key.iter().map(|attnum| columns.iter().position(|(_, column)| column.attnum == *attnum)).collect();
         let key = key.filter(|key| !key.is_empty())?;
         let is_exact = key.iter().all(|&place| types::is_exact(&columns[place].1.type_));
-        Some(Self { table: table.sql_name(schema), columns, key, is_exact })
+        Some(Self { table: table.sql_name(schema), columns, key, is_exact, copied: table.copied })
     }
 
     fn row(&self, tuple: &Tuple) -> Result<Row, ReplicationError> {
@@ -136,15 +139,29 @@ enum Change {
     Delete,
 }
 
+/// What became of an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Updated {
+    Done,
+    /// Its table is to be copied anew.
+    Unknown,
+}
+
 /// What was read and is not written yet.
 #[derive(Debug, Default)]
 pub struct Pending {
     tables: HashMap<u32, (Shape, HashMap<Key, Change>)>,
     bytes: usize,
     rows: usize,
+    /// Where the transaction that is read was committed.
+    pub commit: Lsn,
 }
 
 impl Pending {
+    pub fn new(commit: Lsn) -> Self {
+        Self { commit, ..Self::default() }
+    }
+
     pub fn is_full(&self) -> bool {
         self.bytes > PENDING_BYTES_MAX || self.rows > PENDING_ROWS_MAX
     }
@@ -168,7 +185,7 @@ impl Pending {
         shape: &Shape,
         old: Option<&Old>,
         new: &Tuple,
-    ) -> Result<(), ReplicationError> {
+    ) -> Result<Updated, ReplicationError> {
         let mut row = shape.row(new)?;
         if let Some(Old(old)) = old {
             let old = shape.row(old)?;
@@ -179,13 +196,20 @@ impl Pending {
             }
             let (before, after) = (shape.key(&old)?, shape.key(&row)?);
             if before != after {
+                // The row here may be a later one: what is unchanged in this one is not in it.
+                if row.contains(&Value::Unchanged) && shape.copied.is_some_and(|copied| self.commit < copied) {
+                    return Ok(Updated::Unknown);
+                }
                 self.write_table(transaction, relid).await?;
-                return move_row(transaction, shape, &before, &after, row).await;
+                move_row(transaction, shape, &before, &after, row).await?;
+                return Ok(Updated::Done);
             }
         }
         let key = shape.key(&row)?;
         let is_whole = !row.contains(&Value::Unchanged);
-        self.put(transaction, relid, shape, key, if is_whole { Change::Upsert(row) } else { Change::Patch(row) }).await
+        self.put(transaction, relid, shape, key, if is_whole { Change::Upsert(row) } else { Change::Patch(row) })
+            .await?;
+        Ok(Updated::Done)
     }
 
     pub async fn delete(

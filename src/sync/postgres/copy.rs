@@ -7,9 +7,10 @@ use tokio::time::Instant;
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::barrier::settle;
 use super::engine::Engine;
 use super::known::{self, Known, KnownTable, State};
-use super::publisher::{RemoteTable, there};
+use super::publisher::{RemoteTable, read_lsn, read_snapshot, there};
 use super::{LOCK_TIMEOUT_MS, ReplicationError, VALUES, quoted};
 
 /// How values are written: as the stream writes them. And all rows, or none: a policy that hides some is an error.
@@ -17,6 +18,8 @@ pub const SETTINGS: &str = "set local row_security = off; set local timezone = '
     set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0;
     set local lock_timeout = '2s'; set local datestyle = 'ISO'; set local intervalstyle = 'postgres';
     set local extra_float_digits = 3; set local bytea_output = 'hex'; set local client_encoding = 'UTF8'";
+/// Then commits that were read are looked for again.
+const UNSEEN_WAIT: std::time::Duration = std::time::Duration::from_millis(250);
 /// How far it is is told so often.
 const PROGRESS: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -33,7 +36,21 @@ pub async fn copy(engine: &Engine, known: &mut Known, relid: u32) -> Result<(), 
     source.batch_execute(SETTINGS).await.map_err(there)?;
     // From here on nobody changes its columns, and the catalog says what the copy will have.
     source.batch_execute(&format!("lock table only {name} in access share mode")).await.map_err(there)?;
+    // Its own, as of now.
+    let sql = "select txid_current_snapshot()::text, pg_current_wal_insert_lsn()::text";
+    let row = source.query_typed_one(sql, &[]).await.map_err(there)?;
+    let snapshot = read_snapshot(row.try_get(0).map_err(there)?)?;
+    if !known.barrier.is_seen_by(&snapshot) {
+        // A commit waits for its standby: the stream goes on, and comes back.
+        known.barrier.again(relid, engine.publisher.position().await?);
+        tokio::time::sleep(UNSEEN_WAIT).await;
+        return settle(&engine.publisher, known).await;
+    }
+    let over = read_lsn(row.try_get(1).map_err(there)?)?;
     engine.look(known).await?;
+    if !known.barrier.is_passed(relid, known.reached) {
+        return Ok(());
+    }
     let remotes = engine.publisher.tables(&known.slot).await?;
     let (Some(table), Some(remote)) = (known.tables.get(&relid), remotes.iter().find(|remote| remote.relid == relid))
     else {
@@ -44,6 +61,7 @@ pub async fn copy(engine: &Engine, known: &mut Known, relid: u32) -> Result<(), 
     }
     let started = Instant::now();
     let mut table = table.clone();
+    table.copied = Some(over);
     let rows = load(engine, known, &source, &table, remote).await?;
     source.commit().await.map_err(there)?;
     (table.state, table.reason, table.wait, table.copied_rows) = (State::Live, None, None, Some(rows));
@@ -51,6 +69,7 @@ pub async fn copy(engine: &Engine, known: &mut Known, relid: u32) -> Result<(), 
     tracing::info!(source = engine.source.name, table = table.relation, rows, ms, "a table was copied");
     let analyze = format!("analyze {}", table.sql_name(&engine.source.schema));
     known.tables.insert(relid, table);
+    known.barrier.forget(relid);
     if let Err(error) = engine.local.client().await?.batch_execute(&analyze).await {
         tracing::debug!(%error, "a copied table was not analyzed");
     }

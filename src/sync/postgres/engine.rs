@@ -10,7 +10,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::align::align;
-use super::apply::{Pending, Shape};
+use super::apply::{Pending, Shape, Updated};
+use super::barrier::settle;
 use super::follow::{Source, follow};
 use super::known::{self, Known, State};
 use super::lsn::Lsn;
@@ -33,6 +34,8 @@ const BATCH_MAX: Duration = Duration::from_secs(1);
 /// The catalog may be a moment behind the stream, where commits wait for standbys.
 const CATALOG_TRIES: u32 = 20;
 const CATALOG_WAIT: Duration = Duration::from_millis(250);
+/// While a table waits to be copied, the publisher is asked for its transactions.
+const SETTLE: Duration = Duration::from_millis(250);
 
 /// See the module.
 pub struct Engine {
@@ -116,8 +119,14 @@ impl Engine {
     /// Reads what is known, and works until `stop` or an error.
     async fn session(&self, stop: &CancellationToken, has_applied: &mut bool) -> Result<(), ReplicationError> {
         let name = &self.source.name;
-        let known = known::read(&**self.local.client().await?, name).await?;
+        let known = known::read(&**self.local.client().await?, name).await;
+        // Whatever keeps us away: the application is not to suffer from it.
+        let slot =
+            known.as_ref().ok().and_then(Option::as_ref).map_or_else(|| self.source.slot(), |known| known.slot.clone());
+        let guarded = publish::end_harm(&self.publisher, &self.source, &slot).await;
+        let known = known?;
         let mut known = known.ok_or_else(|| ReplicationError::NotStarted(name.clone()))?;
+        guarded?;
         if self.publisher.system_id().await? != known.system_id {
             return Err(ReplicationError::OtherCluster(name.clone()));
         }
@@ -132,12 +141,22 @@ impl Engine {
                 applied: known.stored.to_string(),
             });
         }
+        let end = self.publisher.position().await?;
+        if end < known.stored {
+            let (end, applied) = (end.to_string(), known.stored.to_string());
+            return Err(ReplicationError::SetBack { name: name.clone(), end, applied });
+        }
         self.look(&mut known).await?;
         while !stop.is_cancelled() {
+            if known.is_unsettled() {
+                settle(&self.publisher, &mut known).await?;
+            }
             match due(&known) {
                 Some(relid) => {
+                    let before = known.clone();
                     tokio::select! {
                         result = copy::copy(self, &mut known, relid) => result?,
+                        error = self.guard(&before) => return Err(error),
                         () = stop.cancelled() => return Ok(()),
                     }
                 }
@@ -159,6 +178,7 @@ impl Engine {
         let version = self.publisher.version().await?;
         let mut remotes = self.publisher.tables(&known.slot).await?;
         publish::publish(&self.publisher, &self.source, &known.slot, &mut remotes, version).await?;
+        self.publisher.notice(known, &mut remotes).await?;
         let at = self.publisher.position().await?;
         let mut client = self.local.client().await?;
         let transaction = client.transaction().await?;
@@ -185,6 +205,23 @@ impl Engine {
         Ok(())
     }
 
+    /// What is looked after while a copy runs, as long as it takes; returns only if that is in vain.
+    async fn guard(&self, known: &Known) -> ReplicationError {
+        let began = Instant::now();
+        loop {
+            tokio::time::sleep(Duration::from_secs(self.source.settings.poll_s)).await;
+            let result = match publish::end_harm(&self.publisher, &self.source, &known.slot).await {
+                Ok(()) => self.report(known, began.elapsed().as_secs_f64()).await,
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(()) => {}
+                Err(error @ (ReplicationError::SlotGone(..) | ReplicationError::SlotLost(..))) => return error,
+                Err(error) => tracing::warn!(source = self.source.name, %error, "not looked after while a copy runs"),
+            }
+        }
+    }
+
     async fn report(&self, known: &Known, lag_s: f64) -> Result<(), ReplicationError> {
         let name = &self.source.name;
         let slot = self.publisher.slot(&known.slot).await?;
@@ -196,7 +233,8 @@ impl Engine {
         }
         known::note_slot(&**self.local.client().await?, name, &slot, lag_s).await?;
         let count = |state| known.tables.values().filter(|table| table.state == state).count();
-        let states = [State::Copy, State::Live, State::LeftOut, State::Gone].map(|state| (state.name(), count(state)));
+        let states = [State::Copy, State::Live, State::LeftOut, State::Held, State::Gone]
+            .map(|state| (state.name(), count(state)));
         self.metrics.replication_is(name, lag_s, slot.bytes, slot.state != "lost", &states);
         Ok(())
     }
@@ -225,6 +263,8 @@ impl Engine {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut confirms = interval(CONFIRM);
         confirms.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut settles = interval(SETTLE);
+        settles.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut relations = Relations::default();
         let mut lag_s = 0.0;
         let mut client = self.local.client().await?;
@@ -238,12 +278,14 @@ impl Engine {
                             stream.confirm(known.stored).await?;
                         }
                     }
-                    Event::Data(data) => if let Message::Begin { .. } = parse(data)? {
-                        lag_s = self.batch(known, &mut relations, stream, &mut client).await?;
+                    Event::Data(data) => if let Message::Begin { xid, commit, .. } = parse(data)? {
+                        known.barrier.note(xid);
+                        lag_s = self.batch(known, commit, &mut relations, stream, &mut client).await?;
                         *has_applied = true;
                     }
                 },
                 _ = confirms.tick() => stream.confirm(known.stored).await?,
+                _ = settles.tick(), if known.is_unsettled() => settle(&self.publisher, known).await?,
                 _ = looks.tick() => {
                     let before = known.tables.clone();
                     self.look(known).await?;
@@ -262,6 +304,7 @@ impl Engine {
     async fn batch(
         &self,
         known: &mut Known,
+        commit: Lsn,
         relations: &mut Relations,
         stream: &mut Stream,
         client: &mut deadpool_postgres::Object,
@@ -275,13 +318,14 @@ impl Engine {
         let transaction = client.transaction().await?;
         begin(&transaction).await?;
         known::claim(&transaction, &self.source.name, known.stored).await?;
-        let mut batch = Batch { engine: self, transaction, known, relations, pending: Pending::default() };
+        let mut batch = Batch { engine: self, transaction, known, relations, pending: Pending::new(commit) };
         let (end, at_us) = loop {
             if let Message::Commit { end, at_us } = message {
-                let is_over = began.elapsed() > BATCH_MAX || !self.goes_on(stream, batch.known.stored).await?;
-                if is_over {
-                    break (end, at_us);
-                }
+                let is_over = began.elapsed() > BATCH_MAX;
+                let next = if is_over { None } else { self.goes_on(stream, batch.known.stored).await? };
+                let Some((xid, commit)) = next else { break (end, at_us) };
+                batch.known.barrier.note(xid);
+                batch.pending.commit = commit;
             } else {
                 batch.take(message).await?;
             }
@@ -297,20 +341,20 @@ impl Engine {
         Ok(age_us.max(0) as f64 / 1e6)
     }
 
-    /// Whether another transaction has arrived already.
-    async fn goes_on(&self, stream: &mut Stream, stored: Lsn) -> Result<bool, ReplicationError> {
+    /// The number of another transaction that has arrived already, and where it was committed.
+    async fn goes_on(&self, stream: &mut Stream, stored: Lsn) -> Result<Option<(u32, Lsn)>, ReplicationError> {
         while let Some(event) = stream.buffered()? {
             match event {
                 Event::Alive { wants_reply: true, .. } => stream.confirm(stored).await?,
                 Event::Alive { .. } => {}
                 Event::Data(data) => match parse(data)? {
-                    Message::Begin { .. } => return Ok(true),
+                    Message::Begin { xid, commit, .. } => return Ok(Some((xid, commit))),
                     Message::Other => {}
                     _ => return Err(ReplicationError::Unexpected("a change outside of a transaction".to_owned())),
                 },
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     async fn message(&self, stream: &mut Stream, stored: Lsn) -> Result<Message, ReplicationError> {
@@ -346,7 +390,10 @@ impl Batch<'_> {
             }
             Message::Update { relid, old, new } => {
                 if let Some(shape) = self.relations.shape(self.known, schema, relid) {
-                    self.pending.update(transaction, relid, shape, old.as_ref(), &new).await?;
+                    let updated = self.pending.update(transaction, relid, shape, old.as_ref(), &new).await?;
+                    if updated == Updated::Unknown {
+                        self.copy_anew(relid).await?;
+                    }
                 }
             }
             Message::Delete { relid, old } => {
@@ -370,6 +417,16 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// A row's key moved while its table was copied, and what is unchanged in it is not to be had.
+    async fn copy_anew(&mut self, relid: u32) -> Result<(), ReplicationError> {
+        let Some(table) = self.known.tables.get_mut(&relid) else { return Ok(()) };
+        (table.state, table.wait) = (State::Copy, None);
+        table.reason = Some("keys moved while it was copied".to_owned());
+        known::write(&self.transaction, &self.engine.source.name, table).await?;
+        self.relations.forget_shapes();
+        Ok(())
+    }
+
     /// The stream shows a table as it is at this place: the catalog says what became of it.
     async fn relation(&mut self, relation: Relation) -> Result<(), ReplicationError> {
         let (engine, relid) = (self.engine, relation.relid);
@@ -377,7 +434,8 @@ impl Batch<'_> {
         let version = engine.publisher.version().await?;
         let mut tries = 0;
         let (remotes, at) = loop {
-            let remotes = engine.publisher.tables(&self.known.slot).await?;
+            let mut remotes = engine.publisher.tables(&self.known.slot).await?;
+            engine.publisher.notice(self.known, &mut remotes).await?;
             let at = engine.publisher.position().await?;
             tries += 1;
             let is_behind = remotes.iter().any(|remote| remote.relid == relid && lacks(remote, &relation));
@@ -410,11 +468,16 @@ fn lacks(remote: &RemoteTable, relation: &Relation) -> bool {
     remote.columns.iter().filter(|column| !column.is_generated).count() < relation.columns.len()
 }
 
-/// A table that can be copied now.
+/// Whether a table can be copied now.
+pub fn is_due(known: &Known, relid: u32) -> bool {
+    let is_read = |wait: Option<Lsn>| wait.is_none_or(|wait| wait <= known.reached);
+    let is_to_copy = known.tables.get(&relid).is_some_and(|table| table.state == State::Copy && is_read(table.wait));
+    is_to_copy && known.barrier.is_passed(relid, known.reached)
+}
+
+/// A table that can be.
 fn due(known: &Known) -> Option<u32> {
-    let is_due = |state, wait: Option<Lsn>| state == State::Copy && wait.is_none_or(|wait| wait <= known.reached);
-    let mut tables = known.tables.values();
-    tables.find(|table| is_due(table.state, table.wait)).map(|table| table.relid)
+    known.tables.keys().copied().find(|relid| is_due(known, *relid))
 }
 
 /// Only a wait for a lock is limited: changing a large table takes as long as it takes, and would never succeed otherwise.

@@ -29,18 +29,7 @@ pub(super) struct Follower<'a> {
 
 impl Follower<'_> {
     pub fn left_out(&self, reason: String) -> KnownTable {
-        KnownTable {
-            relid: self.remote.relid,
-            remote: self.remote.full_name(),
-            relation: self.free_name(),
-            state: State::LeftOut,
-            reason: Some(reason),
-            key: Vec::new(),
-            filenode: self.remote.filenode,
-            wait: None,
-            copied_rows: None,
-            columns: Vec::new(),
-        }
+        KnownTable::left_out(self.remote, self.free_name(), reason)
     }
 
     /// Its name here, or another one where two there would have the same.
@@ -69,10 +58,10 @@ impl Follower<'_> {
         let comment = format!("comment on table {full} is {}", literal(&mark));
         self.transaction.batch_execute(&format!("{sql}; {comment}")).await?;
         let column = |column: &RemoteColumn| {
-            let is_wanted = self.source.takes_column(self.remote, column);
+            let is_wanted = self.wants(column);
             known_column(column, if is_wanted { ColumnState::Live } else { ColumnState::LeftOut })
         };
-        let columns = self.remote.columns.iter().filter(|column| !column.is_gone && !column.is_generated);
+        let columns = self.remote.columns.iter().filter(|column| !column.is_gone);
         let table = KnownTable {
             relation,
             state: State::Copy,
@@ -129,10 +118,24 @@ impl Follower<'_> {
         self.change_known(table).await
     }
 
+    fn wants(&self, column: &RemoteColumn) -> bool {
+        // One that becomes a plain one has values already.
+        !column.is_generated && self.source.takes_column(self.remote, column)
+    }
+
     async fn change_known(&self, mut table: KnownTable) -> Result<KnownTable, ReplicationError> {
         if matches!(table.state, State::LeftOut | State::Gone) {
             self.copy_anew(&mut table, "it was away");
         }
+        if table.entry != self.remote.entry {
+            self.copy_anew(&mut table, "it was not published meanwhile");
+            table.entry = self.remote.entry;
+        }
+        if self.remote.is_refilled {
+            self.copy_anew(&mut table, "rows of its partitions do not come by the stream");
+        }
+        table.leaves.clone_from(&self.remote.leaves);
+        self.hold_columns(&mut table).await?;
         self.rename_table(&mut table).await?;
         let is_rewritten = table.filenode != self.remote.filenode;
         if is_rewritten && self.version < TRUNCATES_VERSION {
@@ -141,11 +144,13 @@ impl Follower<'_> {
         let newest = table.columns.iter().map(|column| column.attnum).max().unwrap_or(0);
         self.let_go(&mut table).await?;
         self.rename_columns(&mut table).await?;
-        for column in self.remote.columns.iter().filter(|column| !column.is_gone && !column.is_generated) {
-            let is_wanted = self.source.takes_column(self.remote, column);
+        for column in self.remote.columns.iter().filter(|column| !column.is_gone) {
+            let is_wanted = self.wants(column);
             let Some(index) = table.columns.iter().position(|known| known.attnum == column.attnum) else {
                 if is_wanted {
-                    let is_filled = column.missing.is_some() || (!is_rewritten && column.attnum > newest);
+                    // A partitioned table has no rows itself: what older ones have is not in its catalog.
+                    let is_told = !(self.remote.is_partitioned && column.has_default);
+                    let is_filled = column.missing.is_some() || (!is_rewritten && column.attnum > newest && is_told);
                     self.add_column(&mut table, column, is_filled).await?;
                 } else {
                     table.columns.push(known_column(column, ColumnState::LeftOut));
@@ -203,6 +208,25 @@ impl Follower<'_> {
         Ok(())
     }
 
+    /// What was left out by its name does not come here by another one. Before names are followed.
+    async fn hold_columns(&self, table: &mut KnownTable) -> Result<(), ReplicationError> {
+        let (before, name) = (table.remote.clone(), self.remote.full_name());
+        for column in table.columns.iter_mut().filter(|column| column.state == ColumnState::LeftOut) {
+            let there = self.remote.columns.iter().find(|there| there.attnum == column.attnum && !there.is_gone);
+            let Some(there) = there.filter(|there| self.source.takes_column(self.remote, there)) else { continue };
+            let is_renamed = before != name || column.name != there.name;
+            if is_renamed && self.source.excludes_column(&before, &column.name) {
+                let change = format!(
+                    "{name}.{} stays left out: it was {before}.{}; `weir sync resync {} --table {name}` takes it",
+                    there.name, column.name, self.source.name
+                );
+                known::note(self.transaction, &self.source.name, &table.relation, &change, None).await?;
+                column.state = ColumnState::Held;
+            }
+        }
+        Ok(())
+    }
+
     /// Columns that are gone there keep their values; those that are not to come here any more lose theirs.
     async fn let_go(&self, table: &mut KnownTable) -> Result<(), ReplicationError> {
         for index in 0..table.columns.len() {
@@ -217,7 +241,7 @@ impl Follower<'_> {
                     known::note(self.transaction, &self.source.name, &table.relation, &change, None).await?;
                     table.columns[index].state = ColumnState::Gone;
                 }
-                (None, ColumnState::LeftOut) => table.columns[index].state = ColumnState::Gone,
+                (None, ColumnState::LeftOut | ColumnState::Held) => table.columns[index].state = ColumnState::Gone,
                 (Some(there), ColumnState::Live) if !self.source.takes_column(self.remote, there) => {
                     let sql = format!("alter table {} drop column {}", self.table(table), quoted(&column.name));
                     with_dependents(self.transaction, &self.table(table), std::slice::from_ref(&sql)).await?;
@@ -256,7 +280,7 @@ impl Follower<'_> {
         // What is not here has its name there only.
         for column in &mut table.columns {
             let there = self.remote.columns.iter().find(|there| there.attnum == column.attnum && !there.is_gone);
-            if let (Some(there), ColumnState::LeftOut) = (there, column.state) {
+            if let (Some(there), ColumnState::LeftOut | ColumnState::Held) = (there, column.state) {
                 column.name.clone_from(&there.name);
             }
         }

@@ -6,8 +6,9 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::barrier::Barrier;
 use super::lsn::Lsn;
-use super::publisher::Slot;
+use super::publisher::{RemoteTable, Slot};
 use super::{ReplicationError, quoted};
 
 type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -19,6 +20,8 @@ pub enum State {
     Copy,
     Live,
     LeftOut,
+    /// It was left out by another name: it stays out until it is asked for.
+    Held,
     /// Dropped there, or not asked for any more.
     Gone,
 }
@@ -29,12 +32,16 @@ impl State {
             Self::Copy => "copy",
             Self::Live => "live",
             Self::LeftOut => "left out",
+            Self::Held => "held",
             Self::Gone => "gone",
         }
     }
 
     fn read(name: &str) -> Self {
-        [Self::Copy, Self::Live, Self::LeftOut].into_iter().find(|state| state.name() == name).unwrap_or(Self::Gone)
+        [Self::Copy, Self::Live, Self::LeftOut, Self::Held]
+            .into_iter()
+            .find(|state| state.name() == name)
+            .unwrap_or(Self::Gone)
     }
 }
 
@@ -44,6 +51,8 @@ pub enum ColumnState {
     Live,
     /// It is not to come here.
     LeftOut,
+    /// It was left out by another name: it stays out until it is asked for.
+    Held,
     Gone,
 }
 
@@ -52,6 +61,7 @@ impl ColumnState {
         match self {
             Self::Live => "live",
             Self::LeftOut => "left out",
+            Self::Held => "held",
             Self::Gone => "gone",
         }
     }
@@ -80,12 +90,37 @@ pub struct KnownTable {
     pub reason: Option<String>,
     pub key: Vec<i16>,
     pub filenode: i64,
+    /// Of the publication.
+    pub entry: i64,
+    /// Of a partitioned table: partitions, and their files.
+    pub leaves: Vec<i64>,
     pub wait: Option<Lsn>,
+    /// Changes before here may be in the copy already.
+    pub copied: Option<Lsn>,
     pub copied_rows: Option<i64>,
     pub columns: Vec<KnownColumn>,
 }
 
 impl KnownTable {
+    /// One of which nothing is here.
+    pub fn left_out(remote: &RemoteTable, relation: String, reason: String) -> Self {
+        Self {
+            relid: remote.relid,
+            remote: remote.full_name(),
+            relation,
+            state: State::LeftOut,
+            reason: Some(reason),
+            key: Vec::new(),
+            filenode: remote.filenode,
+            entry: remote.entry,
+            leaves: remote.leaves.clone(),
+            wait: None,
+            copied: None,
+            copied_rows: None,
+            columns: Vec::new(),
+        }
+    }
+
     pub fn column(&self, attnum: i16) -> Option<&KnownColumn> {
         self.columns.iter().find(|column| column.attnum == attnum)
     }
@@ -117,6 +152,8 @@ pub struct Known {
     /// All before here was read; since `stored`, nothing of it was for us.
     pub reached: Lsn,
     pub tables: BTreeMap<u32, KnownTable>,
+    /// Which of them may be copied.
+    pub barrier: Barrier,
 }
 
 /// `None`: it was not started.
@@ -126,13 +163,19 @@ pub async fn read(client: &impl GenericClient, source: &str) -> Result<Option<Kn
         return Ok(None);
     };
     let stored = lsn(row.try_get(2)?)?;
-    let mut known =
-        Known { slot: row.try_get(0)?, system_id: row.try_get(1)?, stored, reached: stored, tables: BTreeMap::new() };
-    let sql = "select relid, remote, relation, state, reason, key, filenode, wait_lsn::text, copied_rows
+    let mut known = Known {
+        slot: row.try_get(0)?,
+        system_id: row.try_get(1)?,
+        stored,
+        reached: stored,
+        tables: BTreeMap::new(),
+        barrier: Barrier::default(),
+    };
+    let sql = "select relid, remote, relation, state, reason, key, filenode, wait_lsn::text, copied_rows, entry, leaves, copied_lsn::text
                  from sync.tables where source = $1";
     for row in client.query_typed(sql, &[(&source, Type::TEXT)]).await? {
         let relid = row.try_get::<_, i64>(0)? as u32;
-        let wait: Option<&str> = row.try_get(7)?;
+        let (wait, copied): (Option<&str>, Option<&str>) = (row.try_get(7)?, row.try_get(11)?);
         let table = KnownTable {
             relid,
             remote: row.try_get(1)?,
@@ -142,7 +185,10 @@ pub async fn read(client: &impl GenericClient, source: &str) -> Result<Option<Kn
             key: row.try_get(5)?,
             filenode: row.try_get(6)?,
             wait: wait.map(lsn).transpose()?,
+            copied: copied.map(lsn).transpose()?,
             copied_rows: row.try_get(8)?,
+            entry: row.try_get(9)?,
+            leaves: row.try_get(10)?,
             columns: Vec::new(),
         };
         known.tables.insert(relid, table);
@@ -161,6 +207,7 @@ pub async fn read(client: &impl GenericClient, source: &str) -> Result<Option<Kn
             state: match state {
                 "live" => ColumnState::Live,
                 "left out" => ColumnState::LeftOut,
+                "held" => ColumnState::Held,
                 _ => ColumnState::Gone,
             },
         };
@@ -174,17 +221,21 @@ pub async fn read(client: &impl GenericClient, source: &str) -> Result<Option<Kn
 /// Writes a table as it now is, with its columns.
 pub async fn write(transaction: &Transaction<'_>, source: &str, table: &KnownTable) -> Result<(), ReplicationError> {
     let relid = i64::from(table.relid);
-    let (state, wait) = (table.state.name(), table.wait.map(|lsn| lsn.to_string()));
+    let text = |lsn: Option<Lsn>| lsn.map(|lsn| lsn.to_string());
+    let (state, wait, copied) = (table.state.name(), text(table.wait), text(table.copied));
     let sql =
-        "insert into sync.tables (source, relid, remote, relation, state, reason, key, filenode, wait_lsn, copied_rows)
-               values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::pg_lsn, $10)
+        "insert into sync.tables (source, relid, remote, relation, state, reason, key, filenode, wait_lsn, copied_rows, entry,
+                                 leaves, copied_lsn)
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::pg_lsn, $10, $11, $12, $13::text::pg_lsn)
                on conflict (source, relid) do update
                   set remote = excluded.remote, relation = excluded.relation, state = excluded.state,
                       reason = excluded.reason, key = excluded.key, filenode = excluded.filenode,
                       wait_lsn = excluded.wait_lsn, copied_rows = excluded.copied_rows,
+                      entry = excluded.entry, leaves = excluded.leaves,
+                      copied_lsn = excluded.copied_lsn,
                       copied_at = case when excluded.state = 'live' and sync.tables.state <> 'live' then now()
                                        else sync.tables.copied_at end";
-    let values: [Parameter<'_>; 10] = [
+    let values: [Parameter<'_>; 13] = [
         (&source, Type::TEXT),
         (&relid, Type::INT8),
         (&table.remote, Type::TEXT),
@@ -195,6 +246,9 @@ pub async fn write(transaction: &Transaction<'_>, source: &str, table: &KnownTab
         (&table.filenode, Type::INT8),
         (&wait, Type::TEXT),
         (&table.copied_rows, Type::INT8),
+        (&table.entry, Type::INT8),
+        (&table.leaves, Type::INT8_ARRAY),
+        (&copied, Type::TEXT),
     ];
     transaction.execute_typed(sql, &values).await?;
     let sql = "delete from sync.columns where source = $1 and relid = $2";

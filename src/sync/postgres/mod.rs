@@ -16,9 +16,10 @@
 //! publisher only then. A transaction that was not confirmed is sent again; one before `applied_lsn` is not. A slot that was
 //! confirmed further than what is here, because this database was restored, say, is noticed at the start.
 //!
-//! A copy is made between two transactions of the stream, from a snapshot that is newer than both. What is in it comes again
-//! by the stream; so changes are applied in a way that has the same result the second time: an insert replaces, an update
-//! inserts what is missing, a delete finds nothing. Once the stream has passed the copy, the table is as it is there.
+//! A copy is made between two transactions of the stream, from a snapshot that is newer than both; [`barrier`] says when, so
+//! that it has what the stream does not bring. What is in it may come again by the stream; so changes are applied in a way that
+//! has the same result the second time: an insert replaces, an update inserts what is missing, a delete finds nothing. Once the
+//! stream has passed the copy, the table is as it is there.
 //!
 //! # How tables change
 //!
@@ -30,6 +31,7 @@
 
 pub mod align;
 pub mod apply;
+pub mod barrier;
 pub mod check;
 pub mod copy;
 pub mod engine;
@@ -87,6 +89,10 @@ pub enum ReplicationError {
         "the publisher's slot {slot} was confirmed up to {confirmed}, and only what is before {applied} is here: `weir sync resync {name}` copies all tables"
     )]
     Gap { slot: String, name: String, confirmed: String, applied: String },
+    #[error(
+        "the publisher was set back: its WAL ends at {end}, and what is before {applied} is here: `weir sync resync {name}` copies all tables, if that is right"
+    )]
+    SetBack { name: String, end: String, applied: String },
     #[error("the publisher is another cluster than before: `weir sync resync {0}` copies all tables, if that is right")]
     OtherCluster(String),
     #[error("the slot {0} is in use by another connection: is another collector reading it?")]

@@ -32,6 +32,8 @@ pub enum Message {
     Begin {
         commit: Lsn,
         at_us: i64,
+        /// The lower half of its number.
+        xid: u32,
     },
     Commit {
         end: Lsn,
@@ -99,8 +101,7 @@ pub fn parse(mut data: Bytes) -> Result<Message, Malformed> {
         b'B' => {
             let commit = Lsn(u64(data)?);
             let at_us = time(data)?;
-            u32(data)?;
-            Message::Begin { commit, at_us }
+            Message::Begin { commit, at_us, xid: u32(data)? }
         }
         b'C' => {
             u8(data)?;

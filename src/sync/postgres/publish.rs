@@ -28,50 +28,58 @@ pub fn plan<'a>(source: &Source, remotes: &'a [RemoteTable], version: i32) -> Pl
     Plan { remove, add, ask }
 }
 
+/// Takes out what does harm; also while weir itself cannot go on.
+pub async fn end_harm(publisher: &Publisher, source: &Source, publication: &str) -> Result<(), ReplicationError> {
+    let version = publisher.version().await?;
+    let remotes = publisher.tables(publication).await?;
+    remove(publisher, publication, &plan(source, &remotes, version).remove).await;
+    Ok(())
+}
+
+/// Returns whether anything was.
+async fn remove(publisher: &Publisher, publication: &str, tables: &[&RemoteTable]) -> bool {
+    let mut is_changed = false;
+    for table in tables {
+        let (sql, name) = (remove_table_sql(publication, table), table.full_name());
+        match publisher.run(&sql).await {
+            Ok(()) => {
+                tracing::warn!(table = name, "it is no longer published: the application could not update it");
+                is_changed = true;
+            }
+            Err(error) => {
+                tracing::error!(table = name, %error, sql, "the application cannot update a table while it is published: run this there");
+            }
+        }
+    }
+    is_changed
+}
+
 /// Brings a publication to the settings, as far as the role may; `remotes` say then how it is.
 pub async fn publish(
     publisher: &Publisher,
     source: &Source,
     publication: &str,
-    remotes: &mut [RemoteTable],
+    remotes: &mut Vec<RemoteTable>,
     version: i32,
 ) -> Result<(), ReplicationError> {
     let plan = plan(source, remotes, version);
-    let mut done = Vec::new();
-    for table in plan.remove {
-        let sql = remove_table_sql(publication, table);
-        match publisher.run(&sql).await {
-            Ok(()) => {
-                tracing::warn!(
-                    table = table.full_name(),
-                    "it is no longer published: the application could not update it"
-                );
-                done.push((table.relid, false));
-            }
-            Err(error) => {
-                let table = table.full_name();
-                tracing::error!(table, %error, sql, "the application cannot update a table while it is published: run this there");
-            }
-        }
-    }
+    let mut is_changed = remove(publisher, publication, &plan.remove).await;
     if !plan.add.is_empty() {
         // One by one where they do not go together: one that is locked must not keep the others away.
         match publisher.run(&add_tables_sql(publication, &plan.add)).await {
-            Ok(()) => done.extend(plan.add.iter().map(|table| (table.relid, true))),
+            Ok(()) => is_changed = true,
             Err(_) => {
                 for table in plan.add {
                     match publisher.run(&add_tables_sql(publication, &[table])).await {
-                        Ok(()) => done.push((table.relid, true)),
+                        Ok(()) => is_changed = true,
                         Err(error) => tracing::warn!(table = table.full_name(), %error, "it is not published yet"),
                     }
                 }
             }
         }
     }
-    for (relid, is_published) in done {
-        if let Some(table) = remotes.iter_mut().find(|table| table.relid == relid) {
-            table.is_published = is_published;
-        }
+    if is_changed {
+        *remotes = publisher.tables(publication).await?;
     }
     Ok(())
 }

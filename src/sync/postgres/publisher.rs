@@ -5,7 +5,9 @@ use std::time::Duration;
 use deadpool_postgres::Object;
 use tokio_postgres::types::Type;
 
+use super::barrier::Snapshot;
 use super::copy;
+use super::known::{Known, State};
 use super::lsn::Lsn;
 use super::{ReplicationError, quoted};
 use crate::config;
@@ -30,6 +32,7 @@ pub struct RemoteColumn {
     pub is_gone: bool,
     /// Computed there, and not sent.
     pub is_generated: bool,
+    pub has_default: bool,
     /// What rows have that are older than the column.
     pub missing: Option<String>,
 }
@@ -44,9 +47,17 @@ pub struct RemoteTable {
     pub is_partitioned: bool,
     pub identity: String,
     pub filenode: i64,
+    /// Of a partitioned table: each partition that has rows, and its file.
+    pub leaves: Vec<i64>,
+    /// Rows may have come by a partition, or gone with what it was, and the stream does not tell: [`Publisher::notice`].
+    pub is_refilled: bool,
+    /// One of its partitions tells its rows apart in another way.
+    pub is_unlike: bool,
     /// Attnums of what identifies a row; empty: nothing does.
     pub key: Vec<i16>,
     pub is_published: bool,
+    /// Of the publication: another one, if it was taken out and put back; 0: there is none.
+    pub entry: i64,
     pub is_owned: bool,
     pub is_readable: bool,
     pub tuples: i64,
@@ -72,6 +83,11 @@ impl RemoteTable {
         }
         if self.is_partitioned && version < 130_000 {
             return Some("it is partitioned, which publications know from PostgreSQL 13 on");
+        }
+        if self.is_unlike {
+            return Some(
+                "a partition has another replica identity than it: the application could not update it any more",
+            );
         }
         match self.identity.as_str() {
             "n" => Some("its replica identity is nothing: the application could not update it any more"),
@@ -138,6 +154,20 @@ impl Publisher {
         read_lsn(row.try_get(0).map_err(there)?)
     }
 
+    /// Begins a transaction, and returns its number: all that have one already have a smaller one.
+    pub async fn next_transaction(&self) -> Result<u64, ReplicationError> {
+        let row = self.client().await?.query_typed_one("select txid_current()", &[]).await.map_err(there)?;
+        Ok(row.try_get::<_, i64>(0).map_err(there)?.cast_unsigned())
+    }
+
+    /// Which transactions are over, and a position that is not before any of their commits.
+    pub async fn snapshot(&self) -> Result<(Snapshot, Lsn), ReplicationError> {
+        // The snapshot is taken before the statement runs.
+        let sql = "select txid_current_snapshot()::text, pg_current_wal_lsn()::text";
+        let row = self.client().await?.query_typed_one(sql, &[]).await.map_err(there)?;
+        Ok((read_snapshot(row.try_get(0).map_err(there)?)?, read_lsn(row.try_get(1).map_err(there)?)?))
+    }
+
     pub async fn tables(&self, publication: &str) -> Result<Vec<RemoteTable>, ReplicationError> {
         // Of one array of the column's type: as text, each value is as it would be sent.
         let version = self.version().await?;
@@ -151,6 +181,36 @@ impl Publisher {
         let rows = transaction.query_typed(&sql, &[(&publication, Type::TEXT)]).await.map_err(there)?;
         transaction.commit().await.map_err(there)?;
         rows.iter().map(read_table).collect::<Result<_, _>>().map_err(there)
+    }
+
+    /// Notes which partitioned tables have rows that no stream brought: a partition has another file, since it was truncated
+    /// or rewritten, or was attached with rows. Those of one that is gone stay here.
+    pub async fn notice(&self, known: &Known, remotes: &mut [RemoteTable]) -> Result<(), ReplicationError> {
+        for remote in remotes.iter_mut().filter(|remote| remote.is_partitioned) {
+            let Some(table) = known.tables.get(&remote.relid).filter(|table| table.state == State::Live) else {
+                continue;
+            };
+            for leaf in remote.leaves.chunks(2).filter(|leaf| !table.leaves.chunks(2).any(|before| before == *leaf)) {
+                let is_new = !table.leaves.chunks(2).any(|before| before.first() == leaf.first());
+                remote.is_refilled |= !is_new || self.has_rows(leaf[0]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a table has rows, or cannot be read just now.
+    async fn has_rows(&self, relid: i64) -> Result<bool, ReplicationError> {
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await.map_err(there)?;
+        transaction.batch_execute(LOCK_TIMEOUT).await.map_err(there)?;
+        let sql =
+            "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                    where c.oid::bigint = $1";
+        let name = transaction.query_typed_opt(sql, &[(&relid, Type::INT8)]).await.map_err(there)?;
+        let Some(name) = name else { return Ok(false) };
+        let sql = format!("select exists (select from only {})", name.try_get::<_, String>(0).map_err(there)?);
+        let row = transaction.query_typed_one(&sql, &[]).await;
+        Ok(row.and_then(|row| row.try_get(0)).unwrap_or(true))
     }
 
     /// `None`: there is none of that name.
@@ -259,7 +319,11 @@ fn list(tables: &[&RemoteTable]) -> String {
     tables.iter().map(only).collect::<Vec<_>>().join(", ")
 }
 
-fn read_lsn(text: &str) -> Result<Lsn, ReplicationError> {
+pub fn read_snapshot(text: &str) -> Result<Snapshot, ReplicationError> {
+    Snapshot::parse(text).ok_or_else(|| ReplicationError::Unexpected(format!("{text:?} is no snapshot")))
+}
+
+pub fn read_lsn(text: &str) -> Result<Lsn, ReplicationError> {
     text.parse().map_err(ReplicationError::Unexpected)
 }
 
@@ -271,7 +335,9 @@ fn read_table(row: &tokio_postgres::Row) -> Result<RemoteTable, tokio_postgres::
     let dropped: Vec<bool> = row.try_get("dropped")?;
     let missing: Vec<Option<String>> = row.try_get("missing")?;
     let generated: Vec<bool> = row.try_get("generated")?;
-    let columns = attnums.iter().zip(names).zip(types).zip(mods).zip(dropped).zip(missing).zip(generated);
+    let defaults: Vec<bool> = row.try_get("defaults")?;
+    let entry: Option<i64> = row.try_get("entry")?;
+    let columns = attnums.iter().zip(names).zip(types).zip(mods).zip(dropped).zip(missing).zip(generated).zip(defaults);
     Ok(RemoteTable {
         relid: row.try_get::<_, i64>("relid")? as u32,
         schema: row.try_get("schema")?,
@@ -279,21 +345,28 @@ fn read_table(row: &tokio_postgres::Row) -> Result<RemoteTable, tokio_postgres::
         is_partitioned: row.try_get::<_, String>("kind")? == "p",
         identity: row.try_get("identity")?,
         filenode: row.try_get::<_, Option<i64>>("filenode")?.unwrap_or(0),
+        leaves: row.try_get::<_, Option<Vec<i64>>>("leaves")?.unwrap_or_default(),
+        is_refilled: false,
+        is_unlike: row.try_get("is_unlike")?,
         key: row.try_get("key")?,
-        is_published: row.try_get("is_published")?,
+        is_published: entry.is_some(),
+        entry: entry.unwrap_or(0),
         is_owned: row.try_get("is_owned")?,
         is_readable: row.try_get("is_readable")?,
         tuples: row.try_get("tuples")?,
         bytes: row.try_get::<_, Option<i64>>("bytes")?.unwrap_or(0),
         columns: columns
-            .map(|((((((attnum, name), type_oid), type_mod), is_gone), missing), is_generated)| RemoteColumn {
-                attnum: *attnum,
-                name,
-                type_oid: type_oid as u32,
-                type_mod,
-                is_gone,
-                is_generated,
-                missing,
+            .map(|(((((((attnum, name), type_oid), type_mod), is_gone), missing), is_generated), has_default)| {
+                RemoteColumn {
+                    attnum: *attnum,
+                    name,
+                    type_oid: type_oid as u32,
+                    type_mod,
+                    is_gone,
+                    is_generated,
+                    has_default,
+                    missing,
+                }
             })
             .collect(),
     })

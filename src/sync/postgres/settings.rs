@@ -122,6 +122,12 @@ impl Chosen<'_> {
         any(self.tables) && !any(self.exclude)
     }
 
+    /// Whether a table is left out by its name.
+    pub fn excludes(&self, schema: &str, table: &str) -> bool {
+        let matches = |text: &String| Pattern::parse(text, 2).is_ok_and(|pattern| pattern.matches(&[schema, table]));
+        self.exclude.iter().any(matches)
+    }
+
     /// Whether a column of such a table is.
     pub fn takes_column(&self, schema: &str, table: &str, column: &str) -> bool {
         let matches =

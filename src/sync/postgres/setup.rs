@@ -1,5 +1,6 @@
 //! A source is started, copied anew, and let go.
 
+use deadpool_postgres::Transaction;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::check::{Checked, Level, check};
@@ -123,6 +124,7 @@ async fn prepare(
         stored: at,
         reached: at,
         tables: std::collections::BTreeMap::new(),
+        barrier: super::barrier::Barrier::default(),
     };
     follow(&transaction, source, &mut known, &checked.tables, checked.version, at).await?;
     transaction.commit().await?;
@@ -133,15 +135,26 @@ fn create_schema_sql(source: &Source) -> String {
     format!("create schema if not exists {}", quoted(&source.schema))
 }
 
-/// Has one table copied anew, named as there or as here.
+/// Has one table copied anew, named as there or as here; what is held of it comes, too.
 pub async fn resync_table(source: &Source, local: &Database, table: &str) -> Result<(), ReplicationError> {
-    let sql = "update sync.tables set state = 'copy', wait_lsn = null, reason = 'asked for'
-                where source = $1 and (remote = $2 or relation = $2) and state in ('live', 'copy')";
-    let client = local.client().await?;
-    match client.execute_typed(sql, &[(&source.name, Type::TEXT), (&table, Type::TEXT)]).await? {
-        0 => Err(ReplicationError::Refused(format!("{} has no live table {table}", source.name))),
-        _ => Ok(()),
+    let mut client = local.client().await?;
+    let transaction = client.transaction().await?;
+    begin(&transaction, local.statement_timeout()).await?;
+    // Not while a collector follows: it writes what it knows.
+    let claim = "select from sync.replications where source = $1 for update";
+    transaction.query_typed(claim, &[(&source.name, Type::TEXT)]).await?;
+    let columns = "update sync.columns c set state = 'left out' from sync.tables t
+                    where t.source = $1 and (t.remote = $2 or t.relation = $2)
+                      and (c.source, c.relid, c.state) = (t.source, t.relid, 'held')";
+    let tables = "update sync.tables set state = case state when 'held' then 'left out' else 'copy' end,
+                         wait_lsn = null, reason = 'asked for'
+                   where source = $1 and (remote = $2 or relation = $2) and state in ('live', 'copy', 'held')";
+    let values: [Parameter<'_>; 2] = [(&source.name, Type::TEXT), (&table, Type::TEXT)];
+    transaction.execute_typed(columns, &values).await?;
+    if transaction.execute_typed(tables, &values).await? == 0 {
+        return Err(ReplicationError::Refused(format!("{} has no live table {table}", source.name)));
     }
+    Ok(transaction.commit().await?)
 }
 
 /// Makes a new slot, and has all tables copied anew.
@@ -157,6 +170,7 @@ pub async fn resync(source: &Source, publisher: &Publisher, local: &Database) ->
         tables = publisher.tables(&known.slot).await?;
     }
     publish::publish(publisher, source, &known.slot, &mut tables, version).await?;
+    let is_other = system_id != known.system_id || publisher.position().await? < known.stored;
     drop_slot(publisher, &known.slot).await?;
     let at = publisher.create_slot(&known.slot).await?;
     let mut client = local.client().await?;
@@ -170,7 +184,27 @@ pub async fn resync(source: &Source, publisher: &Publisher, local: &Database) ->
     let sql = "update sync.tables set state = 'copy', wait_lsn = $2::text::pg_lsn, reason = 'all are copied anew'
                 where source = $1 and state in ('live', 'copy')";
     transaction.execute_typed(sql, &[(&source.name, Type::TEXT), (&at.to_string(), Type::TEXT)]).await?;
+    if is_other {
+        forget_numbers(&transaction, &source.name).await?;
+    }
     transaction.commit().await?;
+    Ok(())
+}
+
+/// Numbers of another cluster's tables mean others: tables here are found by their names, and get small ones until then,
+/// which no table has that is not PostgreSQL's own.
+async fn forget_numbers(transaction: &Transaction<'_>, source: &str) -> Result<(), ReplicationError> {
+    for sql in [
+        "delete from sync.tables t where source = $1 and not exists (
+             select from sync.columns c where (c.source, c.relid) = (t.source, t.relid))",
+        // In two steps: one of them may have such a number still.
+        "update sync.tables t set relid = -n.number
+           from (select relid, row_number() over (order by relid) as number from sync.tables where source = $1) n
+          where t.source = $1 and t.relid = n.relid",
+        "update sync.tables set relid = -relid where source = $1",
+    ] {
+        transaction.execute_typed(sql, &[(&source, Type::TEXT)]).await?;
+    }
     Ok(())
 }
 
@@ -259,7 +293,7 @@ async fn let_go(publisher: &Publisher, slot: &str) -> Result<(), ReplicationErro
 /// Tables by their states, for people.
 pub fn summary(known: &Known) -> String {
     let count = |state| known.tables.values().filter(|table| table.state == state).count();
-    [State::Live, State::Copy, State::LeftOut, State::Gone]
+    [State::Live, State::Copy, State::LeftOut, State::Held, State::Gone]
         .into_iter()
         .filter(|state| count(*state) > 0)
         .map(|state| format!("{} {}", count(state), state.name()))

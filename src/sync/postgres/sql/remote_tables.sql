@@ -10,9 +10,23 @@ select c.oid::bigint as relid, n.nspname as schema, c.relname as name, c.relkind
                     and i.indisvalid and i.indimmediate
                     and case c.relreplident when 'i' then i.indisreplident else i.indisprimary end),
                 '{}') as key,
-       exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
-                where p.pubname = $1::text and r.prrelid = c.oid) as is_published,
-       pg_has_role(c.relowner, 'usage') as is_owned, has_table_privilege(c.oid, 'select') and has_schema_privilege(n.oid, 'usage') as is_readable,
+       (select r.oid::bigint from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+         where p.pubname = $1::text and r.prrelid = c.oid) as entry,
+       -- Of a partitioned table, each that has rows, and its file. pg_partition_tree() would take locks.
+       case c.relkind when 'p' then (
+         with recursive tree(relid) as (
+           select c.oid union all select i.inhrelid from tree join pg_inherits i on i.inhparent = tree.relid)
+         select array_agg(v.number order by l.oid, v.place)
+           from tree join pg_class l on l.oid = tree.relid
+          cross join lateral (values (1, l.oid::bigint), (2, l.relfilenode::bigint)) v(place, number)
+          where l.relkind = 'r') end as leaves,
+       c.relkind = 'p' and exists (
+         with recursive tree(relid) as (
+           select c.oid union all select i.inhrelid from tree join pg_inherits i on i.inhparent = tree.relid)
+         select from tree join pg_class l on l.oid = tree.relid
+          where l.relkind = 'r' and (l.relreplident = 'n' or (l.relreplident = 'i') <> (c.relreplident = 'i'))) as is_unlike,
+       pg_has_role(c.relowner, 'usage') as is_owned,
+       has_table_privilege(c.oid, 'select') and has_schema_privilege(n.oid, 'usage') as is_readable,
        c.reltuples::bigint as tuples, c.relpages::bigint * current_setting('block_size')::bigint as bytes,
        a.*
   from pg_class c
@@ -23,6 +37,7 @@ select c.oid::bigint as relid, n.nspname as schema, c.relname as name, c.relkind
            array_agg(a.atttypid::bigint order by a.attnum) as types,
            array_agg(a.atttypmod order by a.attnum) as mods,
            array_agg(a.attisdropped order by a.attnum) as dropped,
+           array_agg(a.atthasdef order by a.attnum) as defaults,
            array_agg(MISSING order by a.attnum) as missing,
            array_agg(GENERATED order by a.attnum) as generated
       from pg_attribute a where a.attrelid = c.oid and a.attnum > 0
