@@ -139,7 +139,7 @@ fn create_schema_sql(source: &Source) -> String {
 pub async fn resync_table(source: &Source, local: &Database, table: &str) -> Result<(), ReplicationError> {
     let mut client = local.client().await?;
     let transaction = client.transaction().await?;
-    begin(&transaction, local.statement_timeout()).await?;
+    begin(&transaction).await?;
     // Not while a collector follows: it writes what it knows.
     let claim = "select from sync.replications where source = $1 for update";
     transaction.query_typed(claim, &[(&source.name, Type::TEXT)]).await?;
