@@ -6,6 +6,7 @@
 pub mod advisory;
 pub mod dependents;
 pub mod migrate;
+pub mod text;
 pub(crate) mod tls;
 
 use std::time::Duration;

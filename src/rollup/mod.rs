@@ -38,6 +38,7 @@ pub mod swap;
 use deadpool_postgres::Transaction;
 
 use crate::database::DatabaseError;
+use crate::database::text::{literal, quoted};
 use definition::Problem;
 
 /// Waiting longer for a lock would make others queue behind it.
@@ -108,14 +109,4 @@ async fn begin(transaction: &Transaction<'_>, statement_ms: u128, timezone: &str
         literal(timezone)
     );
     Ok(transaction.batch_execute(&settings).await?)
-}
-
-/// A quoted name.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A quoted text.
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }

@@ -51,6 +51,7 @@ pub mod types;
 
 use crate::database::DatabaseError;
 use crate::database::dependents::DependentsError;
+pub use crate::database::text::{literal, quoted};
 
 /// How values are read here, whatever the database's own settings are: as the stream writes them.
 pub const VALUES: &str =
@@ -111,16 +112,4 @@ impl From<tokio_postgres::Error> for ReplicationError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Local(error.into())
     }
-}
-
-/// A quoted name.
-pub fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A quoted text.
-pub fn literal(text: &str) -> String {
-    // With a backslash in it, its meaning would depend on a setting.
-    let text = text.replace('\'', "''");
-    if text.contains('\\') { format!("E'{}'", text.replace('\\', "\\\\")) } else { format!("'{text}'") }
 }

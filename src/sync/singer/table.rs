@@ -15,6 +15,7 @@ use super::stream::{Column, Schema, Table};
 use super::types::{ColumnType, Declared};
 use super::{SingerError, views};
 use crate::database::dependents;
+pub use crate::database::text::{literal, quoted};
 
 const COLUMNS: &str = include_str!("sql/columns.sql");
 
@@ -36,16 +37,6 @@ const COLUMNS_MAX: usize = 1_500;
 /// weir's own columns of a table with a key, or without.
 fn own(is_bare: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
     OWN.into_iter().chain(is_bare.then_some(BATCH))
-}
-
-/// A quoted name.
-pub fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A quoted text.
-pub fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 impl Table {
