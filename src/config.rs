@@ -1,7 +1,7 @@
 //! Every setting, with its default and its reason in one place: `weir.toml` documents them, a test proves it equal.
 //!
 //! Read from defaults, then `weir.toml`, then the environment: `WEIR_<TABLE>__<NAME>`, as `WEIR_RECEIVE__LISTEN`, and
-//! `DATABASE_URL`. Checked whole before anything starts.
+//! `DATABASE_URL` and `WEIR_ADMIN_DATABASE_URL`. Checked whole before anything starts.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,6 +12,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::analyst::settings::Analyst;
 use crate::journal::Durability;
 use crate::receive::foreign::Family;
 use crate::receive::routes;
@@ -39,6 +40,7 @@ pub struct Config {
     pub flush: Flush,
     pub rollup: Rollup,
     pub retention: Retention,
+    pub analyst: Analyst,
     /// Other data, each source by its name.
     pub sync: BTreeMap<String, sync::Source>,
 }
@@ -444,6 +446,8 @@ impl Config {
         // Names without `__` are switches of commands and scripts, not settings.
         let settings = Env::prefixed("WEIR_").filter(|name| name.as_str().contains("__")).split("__");
         figment = figment.merge(settings).merge(Env::raw().only(&["DATABASE_URL"]).map(|_| "database.url".into()));
+        let admin = Env::raw().only(&["WEIR_ADMIN_DATABASE_URL"]).map(|_| "analyst.admin_url".into());
+        figment = figment.merge(admin);
         let mut config: Self = figment.extract().map_err(|error| ConfigError::Unreadable(Box::new(error)))?;
         if let Some(beside) = file.and_then(Path::parent) {
             config.rollup.dir = beside.join(&config.rollup.dir);
@@ -476,6 +480,7 @@ impl Config {
         self.receive.tls()?;
         self.receive.check_paths()?;
         self.retention.check()?;
+        self.analyst.check()?;
         sync::check(&self.sync)?;
         at_least("receive.connections_max", self.receive.connections_max as u64, 1, "nobody could connect")?;
         at_least("receive.body_bytes_max", self.receive.body_bytes_max as u64, 1024, "no event would fit")?;

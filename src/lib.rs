@@ -35,6 +35,8 @@ pub mod retention;
 pub mod rollup;
 pub mod sync;
 
+pub mod analyst;
+
 pub mod admin;
 pub mod demo;
 pub mod metrics;

@@ -320,6 +320,12 @@ impl Metrics {
         self.set("weir_rollup_leader", help, f64::from(u8::from(is_leader)));
     }
 
+    /// A person's session went beyond its limits, and was ended.
+    pub fn analyst_cancelled(&self, reason: &'static str) {
+        let help = "Statements and sessions of people that went beyond their limits, by reason.";
+        Register(&self.recorder).labelled("weir_analyst_cancelled_total", help, "reason", reason).increment(1);
+    }
+
     /// Replication of a source stopped with an error.
     pub fn replication_failed(&self, source: &str) {
         let label = vec![Label::new("source", source.to_owned())];

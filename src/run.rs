@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::accounting::Accounting;
 use crate::admin::{self, Operator};
+use crate::analyst::task::Watch;
 use crate::buffer::MemoryBudget;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError};
@@ -125,6 +126,7 @@ pub struct Running {
     rollups: Task,
     taps: Task,
     replication: Task,
+    watch: Task,
     flush_thread: JoinHandle<()>,
     /// Cancelled when the lanes' thread ends, however it ends.
     flush_ended: CancellationToken,
@@ -282,9 +284,9 @@ impl Running {
         let retention = spawn_retention(&config, &world, &core.shared, &core.partitions, &metrics);
 
         let rollups = spawn_rollups(&config, &core.shared, &metrics)?;
-        let taps = Taps::new(&config, Arc::clone(&world.clock), Arc::clone(&metrics), core.shared.prepared.clone());
-        let taps = Task::spawn(|stop| taps.run(stop));
+        let taps = spawn_taps(&config, &world, &core.shared, &metrics);
         let replication = spawn_replication(&config, &core.shared, &metrics);
+        let watch = spawn_watch(&config, &core.shared, &metrics);
 
         let memory = MemoryBudget::new(config.receive.memory_bytes_max);
         let operator = Arc::new(Operator {
@@ -331,6 +333,7 @@ impl Running {
             rollups,
             taps,
             replication,
+            watch,
             flush_thread,
             flush_ended,
             flush_abort,
@@ -354,6 +357,7 @@ impl Running {
             () = self.rollups.ended() => Err(RunError::Thread("the rollups' runner")),
             () = self.taps.ended() => Err(RunError::Thread("the taps' runner")),
             () = self.replication.ended() => Err(RunError::Thread("replication")),
+            () = self.watch.ended() => Err(RunError::Thread("the watch over people's sessions")),
         };
         self.stop(result).await
     }
@@ -367,6 +371,7 @@ impl Running {
         self.rollups.stop().await;
         self.taps.stop().await;
         self.replication.stop().await;
+        self.watch.stop().await;
         self.public_server.stop().await;
         self.journal.close();
         if !self.journal_ended.is_terminated() {
@@ -435,6 +440,17 @@ fn spawn_rollups(config: &Config, shared: &Shared, metrics: &Arc<Metrics>) -> Re
         accounting: Arc::clone(&shared.accounting),
     };
     Ok(Task::spawn(|stop| runner.run(stop)))
+}
+
+fn spawn_taps(config: &Config, world: &World, shared: &Shared, metrics: &Arc<Metrics>) -> Task {
+    let taps = Taps::new(config, Arc::clone(&world.clock), Arc::clone(metrics), shared.prepared.clone());
+    Task::spawn(|stop| taps.run(stop))
+}
+
+/// On a connection of its own: however people keep the server busy, it gets through.
+fn spawn_watch(config: &Config, shared: &Shared, metrics: &Arc<Metrics>) -> Task {
+    let watch = Watch::new(config, Arc::clone(metrics), shared.prepared.clone());
+    Task::spawn(|stop| watch.run(stop))
 }
 
 /// Each source has connections of its own.

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod analyst;
 mod forget;
 mod geo;
 mod journal;
@@ -82,6 +83,9 @@ enum Command {
     /// Other data, brought next to the events.
     #[command(subcommand)]
     Sync(SyncCommand),
+    /// People: who reads the events, each with a role of their own.
+    #[command(subcommand)]
+    Analyst(analyst::AnalystCommand),
     /// The database of places by address.
     #[command(subcommand)]
     Geo(GeoCommand),
@@ -350,6 +354,10 @@ impl Cli {
                 rollup::rollup(&database(&settings, &self.data_dir)?, &library, command).await
             }
             Command::Sync(command) => sync::sync(config, self.config, &self.data_dir, command).await,
+            Command::Analyst(command) => {
+                config.analyst.check()?;
+                analyst::analyst(&database(&config, &self.data_dir)?, &config.analyst, command).await
+            }
             Command::Geo(GeoCommand::Fetch { city, dir }) => {
                 let dir = dir.unwrap_or_else(|| self.data_dir.join("geo"));
                 tokio::task::spawn_blocking(move || geo::fetch(&dir, city)).await?

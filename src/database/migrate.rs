@@ -7,7 +7,7 @@ use super::{Database, DatabaseError, advisory};
 /// The oldest PostgreSQL whose behaviour the tests know.
 pub const POSTGRES_MAJOR_MIN: u32 = 14;
 /// The key of the advisory lock: "weir" in ASCII. Any number of collectors may start at once; one migrates.
-const MIGRATION_LOCK: i64 = 0x7765_6972;
+pub(crate) const MIGRATION_LOCK: i64 = 0x7765_6972;
 const MIGRATIONS_TABLE: &str = "weir.migrations";
 /// Another collector's migration may take this long before this one gives up.
 const LOCK_WAIT: Duration = Duration::from_secs(60);

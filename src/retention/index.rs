@@ -18,7 +18,7 @@ const INDEXES_AT_ONCE_MAX: i64 = 20;
 const TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// Advisory lock of whoever makes indexes: "indx" in ASCII.
-const INDEX_LOCK: i64 = 0x696e_6478;
+pub(crate) const INDEX_LOCK: i64 = 0x696e_6478;
 
 impl Upkeep {
     /// Makes those that are missing, unless another process is at it; the lock lives on `guard`.

@@ -24,7 +24,7 @@
 pub mod archive;
 mod expire;
 pub mod forget;
-mod index;
+pub(crate) mod index;
 pub mod listing;
 pub mod period;
 pub mod policy;
@@ -66,7 +66,7 @@ const HOLD_REFRESHES: &str = "select from weir.rollups where kind = 'materialize
 const FLOOR_TABLE: &str = "weir.frozen";
 
 /// Advisory lock of whoever removes events: "rete" in ASCII.
-const RETENTION_LOCK: i64 = 0x7265_7465;
+pub(crate) const RETENTION_LOCK: i64 = 0x7265_7465;
 /// Rollups that are being computed may take this long before the floor is raised; other rollups queue meanwhile.
 const FLOOR_TIMEOUT_MS: u32 = 10_000;
 /// Clocks that are right differ by seconds; what is so far apart is a clock that was never set.

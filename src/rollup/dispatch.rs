@@ -12,7 +12,7 @@ const COMPACT: &str = include_str!("sql/touched_compact.sql");
 const UNDISPATCHED_MAX: i64 = 10_000;
 /// Held while rollups are added, and while marks are made: what is touched meanwhile is either in the marks that a new
 /// rollup begins with, or dispatched to it. "disp" in ASCII.
-const DISPATCH_LOCK: i64 = 0x6469_7370;
+pub(crate) const DISPATCH_LOCK: i64 = 0x6469_7370;
 /// Rows of `weir.touched` at once. A collector writes some tens a second.
 const TOUCHED_MAX: i64 = 10_000;
 

@@ -35,7 +35,7 @@ const STANDBY: Duration = Duration::from_secs(5);
 /// A lock that does not answer is lost.
 const LOCK_ANSWER: Duration = Duration::from_secs(10);
 /// The advisory lock: "roll" in ASCII.
-const RUNNER_LOCK: i64 = 0x726f_6c6c;
+pub(crate) const RUNNER_LOCK: i64 = 0x726f_6c6c;
 /// A run ends after the bucket with which it reaches this, so that others get their turn, and the newest bucket is not
 /// kept waiting by a long filling.
 const RUN_BUDGET: Duration = Duration::from_secs(20);

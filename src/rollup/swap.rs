@@ -15,6 +15,7 @@ use crate::database::Database;
 use crate::database::dependents::{self, Captured};
 
 const COMMON_COLUMNS: &str = include_str!("sql/keep_frozen.sql");
+const DEFAULT_GRANTS: &str = include_str!("sql/default_grants.sql");
 const MARK_DOWNSTREAM: &str = include_str!("sql/mark_downstream.sql");
 
 /// So much of a statement is told.
@@ -68,6 +69,13 @@ pub(super) async fn put_in_place(
     transaction.batch_execute(&format!("alter {kind} {built} set schema analytics")).await?;
     let rename = format!("alter {kind} analytics.rollup_{id} rename to {}", quoted(name));
     transaction.batch_execute(&rename).await?;
+    if live.is_none() {
+        // Default privileges of a schema are for what is made there, and not for what comes from another one.
+        let relation = format!("analytics.{}", quoted(name));
+        for row in transaction.query_typed(DEFAULT_GRANTS, &[(&relation, Type::TEXT)]).await? {
+            transaction.batch_execute(row.try_get(0)?).await?;
+        }
+    }
     for relation in &captured {
         for statement in relation.definition.iter().chain(&relation.after) {
             transaction.batch_execute(statement).await.map_err(|error| stuck(name, statement, error))?;

@@ -1,6 +1,7 @@
 -- The relations $1 (depth 0) and all views that depend on them, with the statements that make each of them again: the view
 -- itself, then indexes, comments, a view's triggers and rules, grants, and at last the owner, since before that everything is
--- still ours to change. What a table has that no statement here can make again is in `lost`, and so is what makes a view more
+-- still ours to change. Except a materialized view of somebody else's: what fills it, and makes its indexes, calls their
+-- functions, and has to do so with their rights and not with ours. What a table has that no statement here can make again is in `lost`, and so is what makes a view more
 -- than a query. The relations' own comments are left out with $2, and their indexes whose names match $3. With an empty
 -- search_path, names come with their schemas.
 with recursive tree as (
@@ -13,6 +14,7 @@ with recursive tree as (
      where r.ev_class <> tree.oid
 ), relations as (
     select c.*, format('%I.%I', n.nspname, c.relname) as name, t.depth,
+           c.relowner <> (select oid from pg_roles where rolname = current_user) as is_other,
            case c.relkind when 'v' then 'view' when 'm' then 'materialized view' when 'f' then 'foreign table' else 'table' end as what
       from (select oid, max(depth) as depth from tree group by oid) t
       join pg_class c on c.oid = t.oid
@@ -23,9 +25,13 @@ select r.depth, r.what, r.name,
            format('create %s %s%s as %s%s', r.what, r.name,
                   (select ' with (' || string_agg(option, ', ') || ')' from unnest(r.reloptions) option),
                   rtrim(pg_get_viewdef(r.oid), ';'),
-                  case when r.relkind = 'm' and not r.relispopulated then ' with no data' end)
+                  case when r.relkind = 'm' and (r.is_other or not r.relispopulated) then ' with no data' end)
        end as definition,
-       array(select pg_get_indexdef(i.indexrelid)
+       case when r.depth > 0 and r.relkind = 'm' and r.is_other then
+           array_remove(array[format('alter table %s owner to %I', r.name, pg_get_userbyid(r.relowner)),
+                              case when r.relispopulated then 'refresh materialized view ' || r.name end], null)
+       else '{}' end
+       || array(select pg_get_indexdef(i.indexrelid)
                from pg_index i join pg_class c on c.oid = i.indexrelid
               where i.indrelid = r.oid and (r.depth > 0 or c.relname !~ $3)
               order by c.relname)
@@ -50,7 +56,7 @@ select r.depth, r.what, r.name,
                  where a.attrelid = r.oid and not a.attisdropped and g.grantee <> r.relowner
                  order by a.attnum, g.grantee, g.privilege_type)
        || array(select format('alter table %s owner to %I', r.name, pg_get_userbyid(r.relowner))
-                 where r.relowner <> (select oid from pg_roles where rolname = current_user)) as after,
+                 where r.is_other) as after,
        array(select 'trigger ' || t.tgname from pg_trigger t where t.tgrelid = r.oid and not t.tgisinternal
              union all
              select 'policy ' || p.polname from pg_policy p where p.polrelid = r.oid

@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_secs(5);
 /// A lock that does not answer is lost.
 const LOCK_ANSWER: Duration = Duration::from_secs(10);
 /// The advisory lock: "repl" in ASCII.
-const LOCK: i64 = 0x7265_706c;
+pub(crate) const LOCK: i64 = 0x7265_706c;
 /// Of each source's engine: one applies, one looks, one tells.
 const CONNECTIONS: usize = 3;
 /// So long what is under way at the end may take.

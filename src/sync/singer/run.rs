@@ -18,7 +18,7 @@ use crate::disk::write_private;
 use crate::sync::settings::Singer;
 
 /// What the advisory locks of sources begin with: "sync" in ASCII.
-const SOURCE_LOCKS: i64 = 0x7379_6e63 << 32;
+pub(crate) const SOURCE_LOCKS: i64 = 0x7379_6e63 << 32;
 /// So long PostgreSQL may take to notice that a process is gone which had the lock.
 const LOCK_GRACE: Duration = Duration::from_secs(3);
 const LOCK_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,7 @@
+-- What there is of the name $1, where $2 is the group of everybody.
+select exists (select from pg_roles where rolname = $1) as is_role,
+       exists (select from pg_auth_members m
+                 join pg_roles g on g.oid = m.roleid
+                 join pg_roles r on r.oid = m.member
+                where g.rolname = $2 and r.rolname = $1) as is_person,
+       (select pg_get_userbyid(nspowner)::text from pg_namespace where nspname = $1) as schema_owner
