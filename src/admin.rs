@@ -108,20 +108,32 @@ impl Operator {
 /// What anyone may ask.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
-/// The admin routes, with those of others; an empty `token` is none.
-pub fn router(operator: Arc<Operator>, others: Router, token: &str) -> Router {
-    let routes = Router::new()
-        .route("/", get(index))
+/// The admin routes, with those of others; an empty `token` is none. The console has a guard of its own: its people have no
+/// token. Without one, this listener's first page is a list.
+pub fn router(operator: Arc<Operator>, others: Router, console: Option<Router>, token: &str) -> Router {
+    let has_console = console.is_some();
+    let mut routes = Router::new();
+    if !has_console {
+        routes = routes.route("/", get(index));
+    }
+    let mut routes = routes
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(operator)
         .merge(others);
-    if token.is_empty() {
-        return routes;
+    if !has_console {
+        routes = routes.fallback(not_found);
     }
-    // Around everything, so that no route can be forgotten.
-    routes.fallback(not_found).layer(middleware::from_fn_with_state(TokenHash::of(token.as_bytes()), authorize))
+    if !token.is_empty() {
+        // Around everything that is here, so that no route can be forgotten.
+        routes = routes.layer(middleware::from_fn_with_state(TokenHash::of(token.as_bytes()), authorize));
+    }
+    // Its fallback answers for all that is not here.
+    match console {
+        Some(console) => routes.merge(console),
+        None => routes,
+    }
 }
 
 /// The token is known and compared by its hash: how long that takes tells nothing about the token.

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::analyst::settings::Analyst;
+use crate::console::settings::Console;
 use crate::journal::Durability;
 use crate::receive::foreign::Family;
 use crate::receive::routes;
@@ -41,6 +42,7 @@ pub struct Config {
     pub rollup: Rollup,
     pub retention: Retention,
     pub analyst: Analyst,
+    pub console: Console,
     /// Other data, each source by its name.
     pub sync: BTreeMap<String, sync::Source>,
 }
@@ -482,6 +484,10 @@ impl Config {
         self.retention.check()?;
         self.analyst.check()?;
         sync::check(&self.sync)?;
+        at_least("console.session_hours", self.console.session_hours, 1, "nobody would stay signed in")?;
+        at_least("console.statement_timeout_s", self.console.statement_timeout_s, 1, "no query would end in time")?;
+        at_least("console.result_rows_max", self.console.result_rows_max, 1, "every result would be cut")?;
+        at_least("console.result_bytes_max", self.console.result_bytes_max, 1024, "every result would be cut")?;
         at_least("receive.connections_max", self.receive.connections_max as u64, 1, "nobody could connect")?;
         at_least("receive.body_bytes_max", self.receive.body_bytes_max as u64, 1024, "no event would fit")?;
         at_least(

@@ -36,6 +36,7 @@ pub mod rollup;
 pub mod sync;
 
 pub mod analyst;
+pub mod console;
 
 pub mod admin;
 pub mod demo;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use axum::Router;
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -18,6 +19,7 @@ use crate::analyst::task::Watch;
 use crate::buffer::MemoryBudget;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError};
+use crate::console::{self, Console};
 use crate::database::{Database, DatabaseError};
 use crate::demo::{self, Demo};
 use crate::disk::{Disk, MemoryDisk, RealDisk};
@@ -55,8 +57,8 @@ const FLUSH_GRACE: Duration = Duration::from_secs(5);
 const HOUSEKEEPING_CONNECTIONS: usize = 1;
 /// Beside those that compute: one holds the lock of whoever looks after rollups, one dispatches.
 const ROLLUP_CONNECTIONS: usize = 2;
-/// One operator looks; a scraper and a balancer do too.
-const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// A scraper, a balancer, and colleagues at the console, of whom each browser takes up to six.
+const ADMIN_CONNECTIONS_MAX: usize = 1_024;
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 
 /// The bound sockets of a collector.
@@ -127,6 +129,7 @@ pub struct Running {
     taps: Task,
     replication: Task,
     watch: Task,
+    console: Option<Task>,
     flush_thread: JoinHandle<()>,
     /// Cancelled when the lanes' thread ends, however it ends.
     flush_ended: CancellationToken,
@@ -310,7 +313,7 @@ impl Running {
             limits: body_limits(&config.receive),
             rates: Rates::new(&config.receive),
             trusted_proxies: config.receive.trusted_proxies.clone(),
-            clock: world.clock,
+            clock: Arc::clone(&world.clock),
             metrics: Arc::clone(&metrics),
         });
         let limits = connection_limits(&config.receive);
@@ -320,8 +323,7 @@ impl Running {
         let admin =
             Listen { listener: listeners.admin, tls: None, limits: admin_limits, metrics: ConnectionMetrics::noop() };
         let public_router = receive::routes::router(collector, &config.receive);
-        let demo = demo.map(|demo| demo::router(&demo, database.clone())).unwrap_or_default();
-        let admin_router = admin::router(Arc::clone(&operator), demo, &config.admin.token);
+        let (admin_router, console) = admin_routes(&config, &world, &core.shared, &operator, demo, &database)?;
         Ok(Self {
             journal: core.journal,
             operator,
@@ -334,6 +336,7 @@ impl Running {
             taps,
             replication,
             watch,
+            console,
             flush_thread,
             flush_ended,
             flush_abort,
@@ -372,6 +375,9 @@ impl Running {
         self.taps.stop().await;
         self.replication.stop().await;
         self.watch.stop().await;
+        if let Some(console) = self.console {
+            console.stop().await;
+        }
         self.public_server.stop().await;
         self.journal.close();
         if !self.journal_ended.is_terminated() {
@@ -451,6 +457,27 @@ fn spawn_taps(config: &Config, world: &World, shared: &Shared, metrics: &Arc<Met
 fn spawn_watch(config: &Config, shared: &Shared, metrics: &Arc<Metrics>) -> Task {
     let watch = Watch::new(config, Arc::clone(metrics), shared.prepared.clone());
     Task::spawn(|stop| watch.run(stop))
+}
+
+/// What the admin listener answers, and what the console does by itself.
+fn admin_routes(
+    config: &Config,
+    world: &World,
+    shared: &Shared,
+    operator: &Arc<Operator>,
+    demo: Option<Demo>,
+    database: &Database,
+) -> Result<(Router, Option<Task>), DatabaseError> {
+    let (mut routes, mut task) = (None, None);
+    if config.console.enabled {
+        let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
+        let console = Arc::new(Console::new(config, Arc::clone(operator), clock, entropy, demo.clone())?);
+        routes = Some(console::routes::router(Arc::clone(&console)));
+        let prepared = shared.prepared.clone();
+        task = Some(Task::spawn(|stop| console::task::run(console, prepared, stop)));
+    }
+    let demo = demo.map(|demo| demo::router(&demo, database.clone())).unwrap_or_default();
+    Ok((admin::router(Arc::clone(operator), demo, routes, &config.admin.token), task))
 }
 
 /// Each source has connections of its own.

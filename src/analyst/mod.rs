@@ -23,6 +23,7 @@ pub mod people;
 pub mod person;
 pub mod remove;
 pub mod settings;
+pub mod stand_in;
 pub mod task;
 pub mod usage;
 pub mod watchdog;

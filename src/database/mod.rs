@@ -5,6 +5,7 @@
 
 pub mod advisory;
 pub mod dependents;
+pub mod login;
 pub mod migrate;
 pub mod text;
 pub(crate) mod tls;
@@ -52,7 +53,7 @@ pub enum DatabaseError {
 }
 
 /// An error with its causes: `tokio_postgres` keeps the interesting part there.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -1,0 +1,23 @@
+//! What a role is to weir.
+
+use std::sync::Arc;
+
+use super::session::Session;
+use crate::analyst;
+use crate::console::Console;
+use crate::console::error::ConsoleError;
+
+/// Whether the session's person may still be here, asked anew now and then. A database that is away changes nothing.
+pub async fn recheck(console: &Console, session: &Arc<Session>) -> Result<(), ConsoleError> {
+    if !session.needs_check() {
+        return Ok(());
+    }
+    let Ok(client) = console.database.client().await else { return Ok(()) };
+    let Ok(standing) = analyst::standing(&client, &session.role).await else { return Ok(()) };
+    if !standing.is_analyst {
+        console.sessions.end_all(&session.role);
+        return Err(ConsoleError::SignedOut);
+    }
+    session.checked(standing.is_operator);
+    Ok(())
+}

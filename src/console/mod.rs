@@ -1,0 +1,118 @@
+//! The console: a website on the admin listener where colleagues look at what happens, write SQL, and share what it came to.
+//!
+//! # Who may see what
+//!
+//! People sign in with their own PostgreSQL role, and whatever they write runs on a connection of theirs ([`run`]): there
+//! is no check here that could be got around, PostgreSQL's own rights decide. What the console itself keeps
+//! (`schema/migrations/V14__console.sql`) only weir's role reads, and every page asks whose it is. Live and the dashboard are
+//! fixed statements over `analytics`, which all people may read, so they run as weir's role, read-only.
+//!
+//! # Layout
+//!
+//! ```text
+//! auth       sessions, sign-in, and the guard before every page
+//! page       what all pages have in common
+//! live       what happens now
+//! run        a text becomes statements, these a result
+//! results    /r/ID: what a run came to, as it was
+//! queries    /q/SLUG: texts that are kept, with schedules
+//! ```
+
+pub mod assets;
+pub mod audit;
+pub mod auth;
+pub mod error;
+pub mod links;
+pub mod live;
+pub mod page;
+pub mod queries;
+pub mod results;
+pub mod routes;
+pub mod run;
+pub mod schema;
+pub mod settings;
+pub mod sql_page;
+pub mod task;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::admin::Operator;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::database::login::Logins;
+use crate::database::{Database, DatabaseError};
+use crate::demo::Demo;
+use crate::entropy::Entropy;
+use auth::session::Sessions;
+use auth::throttle::Throttle;
+use run::rows::Most;
+use run::runs::{Bounds, Runs};
+
+/// Short statements of weir's own; what people write has connections of its own.
+const CONNECTIONS: usize = 4;
+/// Each costs the server a process and both sides some milliseconds of hashing.
+const LOGINS_MAX: usize = 4;
+
+/// What all pages share.
+pub struct Console {
+    pub database: Database,
+    pub logins: Arc<Logins>,
+    pub sessions: Sessions,
+    pub throttle: Throttle,
+    pub runs: Arc<Runs>,
+    pub operator: Arc<Operator>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub trusted_proxies: Vec<IpNet>,
+    /// The source that `weir up` made, whose key can be shown.
+    pub first_source: Option<Demo>,
+    /// As others reach it; empty: as the browser says.
+    pub public_url: String,
+    live: live::Latest,
+    logins_turns: Semaphore,
+}
+
+impl Console {
+    pub fn new(
+        config: &Config,
+        operator: Arc<Operator>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        first_source: Option<Demo>,
+    ) -> Result<Self, DatabaseError> {
+        let settings = &config.console;
+        let database = Database::new(&config.database, CONNECTIONS)?;
+        let url = if settings.database_url.is_empty() { &config.database.url } else { &settings.database_url };
+        let logins = Arc::new(Logins::new(url, &config.database)?);
+        let bounds = Bounds {
+            concurrency: settings.queries_max,
+            most: Most { rows: settings.result_rows_max, bytes: settings.result_bytes_max },
+            timeout: Duration::from_secs(settings.statement_timeout_s),
+        };
+        Ok(Self {
+            runs: Arc::new(Runs::new(database.clone(), Arc::clone(&logins), Arc::clone(&entropy), bounds)),
+            database,
+            logins,
+            sessions: Sessions::new(Duration::from_secs(settings.session_hours * 3_600)),
+            throttle: Throttle::default(),
+            operator,
+            clock,
+            entropy,
+            trusted_proxies: config.receive.trusted_proxies.clone(),
+            first_source,
+            public_url: settings.public_url.clone(),
+            live: live::Latest::default(),
+            logins_turns: Semaphore::new(LOGINS_MAX),
+        })
+    }
+
+    /// Waits until another login may begin.
+    async fn logins_turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.logins_turns.acquire().await.ok()
+    }
+}

@@ -1,0 +1,6 @@
+//! What runs came to: kept as it was, behind an address of its own.
+
+pub mod export;
+pub mod pages;
+pub mod parquet;
+pub mod store;

@@ -1,0 +1,407 @@
+//! `/r/ID`, its files, and the list of results.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::store::{self, Kept, Whose};
+use super::{export, parquet};
+use crate::console::audit::{self, Action};
+use crate::console::auth::guard::{Address, Person, Signed};
+use crate::console::auth::session::{Session, secret};
+use crate::console::auth::sign_in::Empty;
+use crate::console::error::ConsoleError;
+use crate::console::page::parts::{
+    Ask, Tone, badge, bytes, copyable, csrf, duration, empty, facts, number, post, table, table_of,
+};
+use crate::console::page::parts::{Look, time};
+use crate::console::page::{Page, Section};
+use crate::console::run::rows::{Values, unpack};
+use crate::console::{Console, links};
+use crate::database::Database;
+
+/// Rows that are in the page itself, so that it opens at once; its script fetches the rest.
+const PAGE_ROWS: usize = 200;
+/// Longer texts of a page's rows are cut, as its styles do anyway.
+const PAGE_CELL_CHARS: usize = 300;
+
+/// The result and its rows, if this person may see it.
+async fn find(console: &Console, id: &str, person: &Session) -> Result<Kept, ConsoleError> {
+    let kept = store::look(&console.database, id).await?;
+    kept.filter(|kept| kept.is_for(&person.role)).ok_or(ConsoleError::NotFound)
+}
+
+async fn find_own(console: &Console, id: &str, person: &Session) -> Result<Kept, ConsoleError> {
+    let kept = find(console, id, person).await?;
+    if kept.role == person.role {
+        return Ok(kept);
+    }
+    Err(ConsoleError::Forbidden(format!("this result is {}'s: only they decide who sees it", kept.role)))
+}
+
+/// `GET /r/ID`, and with `.json`, `.csv` or `.parquet` after it.
+pub async fn show(
+    State(console): State<Arc<Console>>,
+    Path(name): Path<String>,
+    Person(person): Person,
+    Address(ip): Address,
+    headers: HeaderMap,
+) -> Result<Response, ConsoleError> {
+    let Some((id, ending)) = name.split_once('.') else {
+        let kept = find(&console, &name, &person).await?;
+        let rows = first_rows(&console.database, &kept).await?;
+        return Ok(page(&console, &kept, &rows, &person, &headers));
+    };
+    let kept = find(&console, id, &person).await?;
+    if ending != "json" {
+        audit::note(&console, &person.role, Some(ip), Action::Download, &format!("/r/{name}")).await;
+    }
+    file(&console.database, kept, ending, true).await
+}
+
+/// Those that are in a page.
+pub async fn first_rows(database: &Database, kept: &Kept) -> Result<Vec<Values>, ConsoleError> {
+    let packed = store::rows(database, &kept.id).await?;
+    let rows: Result<Vec<Values>, std::io::Error> = unpack(&packed)?.take(PAGE_ROWS).collect();
+    Ok(rows?)
+}
+
+/// The result as a file. To spreadsheets that a person opens, a mark says that it is UTF-8.
+pub async fn file(database: &Database, kept: Kept, ending: &str, has_mark: bool) -> Result<Response, ConsoleError> {
+    let content_type = match ending {
+        "json" => "application/json",
+        "csv" => "text/csv; charset=utf-8",
+        "parquet" => "application/vnd.apache.parquet",
+        _ => return Err(ConsoleError::NotFound),
+    };
+    let packed = store::rows(database, &kept.id).await?;
+    let name = export::file_name(&kept, ending);
+    let ending = ending.to_owned();
+    // Megabytes of text: not between two requests of somebody else's.
+    let made = tokio::task::spawn_blocking(move || match ending.as_str() {
+        "json" => export::json(&kept, &packed),
+        "csv" => export::csv(&kept.columns, &packed, has_mark),
+        _ => parquet::file(&kept.columns, &packed),
+    });
+    let made = made.await.map_err(|error| ConsoleError::Internal(error.to_string()))??;
+    // JSON is what the page's own script asks for.
+    let how = if content_type == "application/json" { "inline" } else { "attachment" };
+    let mut response = ([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], made).into_response();
+    if let Ok(value) = HeaderValue::try_from(format!("{how}; filename=\"{name}\"")) {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
+    }
+    Ok(response)
+}
+
+/// What a secret link shows.
+#[derive(Deserialize)]
+pub struct Key {
+    #[serde(default)]
+    pub key: String,
+}
+
+/// `GET /linked/r/ID.csv?key=KEY`: for spreadsheets, which cannot sign in.
+pub async fn linked(
+    State(console): State<Arc<Console>>,
+    Path(name): Path<String>,
+    Query(shown): Query<Key>,
+) -> Result<Response, ConsoleError> {
+    let id = name.strip_suffix(".csv").ok_or(ConsoleError::NotFound)?;
+    let kept = store::look(&console.database, id).await?.ok_or(ConsoleError::NotFound)?;
+    if !links::is_key(kept.link_key.as_deref(), &shown.key) {
+        return Err(ConsoleError::NotFound);
+    }
+    let mut response = file(&console.database, kept, "csv", false).await?;
+    response.headers_mut().insert(HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex"));
+    Ok(response)
+}
+
+/// Who may see it.
+#[derive(Deserialize)]
+pub struct Visibility {
+    visibility: String,
+}
+
+/// `POST /r/ID/visibility`.
+pub async fn set_visibility(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+    Person(person): Person,
+    Address(ip): Address,
+    headers: HeaderMap,
+    Signed(wanted): Signed<Visibility>,
+) -> Result<Response, ConsoleError> {
+    let kept = find_own(&console, &id, &person).await?;
+    let is_shared = match wanted.visibility.as_str() {
+        "colleagues" => true,
+        "private" => false,
+        other => return Err(ConsoleError::BadRequest(format!("{other:?} is nobody: say colleagues or private"))),
+    };
+    store::share(&console.database, &kept.id, is_shared).await?;
+    let action = if is_shared { Action::ShareResult } else { Action::HideResult };
+    audit::note(&console, &person.role, Some(ip), action, &format!("/r/{id}")).await;
+    let is_script =
+        headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+    if is_script {
+        let body = serde_json::json!({ "visibility": wanted.visibility, "url": format!("/r/{id}") });
+        return Ok(([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response());
+    }
+    Ok(Redirect::to(&format!("/r/{id}")).into_response())
+}
+
+/// `POST /r/ID/keep`: for good.
+pub async fn keep(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+    Person(person): Person,
+    Signed(_): Signed<Empty>,
+) -> Result<Redirect, ConsoleError> {
+    let kept = find(&console, &id, &person).await?;
+    store::pin(&console.database, &kept.id).await?;
+    Ok(Redirect::to(&format!("/r/{id}")))
+}
+
+/// `POST /r/ID/link`: a new secret link; the old one ends.
+pub async fn make_link(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+    Person(person): Person,
+    Address(ip): Address,
+    Signed(_): Signed<Empty>,
+) -> Result<Redirect, ConsoleError> {
+    let key = secret(console.entropy.as_ref())?;
+    change_link(&console, &id, &person, ip, Some(&key)).await
+}
+
+/// `POST /r/ID/link/remove`.
+pub async fn remove_link(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+    Person(person): Person,
+    Address(ip): Address,
+    Signed(_): Signed<Empty>,
+) -> Result<Redirect, ConsoleError> {
+    change_link(&console, &id, &person, ip, None).await
+}
+
+async fn change_link(
+    console: &Console,
+    id: &str,
+    person: &Session,
+    ip: IpAddr,
+    key: Option<&str>,
+) -> Result<Redirect, ConsoleError> {
+    let kept = find_own(console, id, person).await?;
+    store::set_link(&console.database, &kept.id, key).await?;
+    let action = if key.is_some() { Action::MakeLink } else { Action::RemoveLink };
+    audit::note(console, &person.role, Some(ip), action, &format!("/r/{id}")).await;
+    Ok(Redirect::to(&format!("/r/{id}")))
+}
+
+/// `POST /r/ID/delete`.
+pub async fn delete(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+    Person(person): Person,
+    Signed(_): Signed<Empty>,
+) -> Result<Redirect, ConsoleError> {
+    let kept = find_own(&console, &id, &person).await?;
+    store::remove(&console.database, &kept.id).await?;
+    Ok(Redirect::to("/results"))
+}
+
+fn page(console: &Console, kept: &Kept, rows: &[Values], person: &Session, headers: &HeaderMap) -> Response {
+    let title = if kept.title.is_empty() { "Result" } else { &kept.title };
+    let is_own = kept.role == person.role;
+    let lasting = kept.expires_at.as_deref().map_or_else(|| "for good".to_owned(), |day| format!("until {day}"));
+    let main = html! {
+        div class="head" {
+            div {
+                h1 { (title) }
+                p class="quiet" {
+                    "A result: it stays as it is."
+                    @if let Some((slug, _)) = &kept.query {
+                        " " a href={ "/q/" (slug) } { "The query" } " may have newer ones."
+                    }
+                }
+            }
+            div class="row" { a class="button primary" href={ "/sql?result=" (kept.id) } { "Fork into the editor" } }
+        }
+        section class="card" {
+            (facts(&[
+                ("By", html! { (kept.role) }),
+                ("Run", time(&kept.started_at)),
+                ("Took", html! { (duration(kept.duration_ms)) }),
+                ("Rows", html! { (number(kept.row_count)) }),
+                ("Size", html! { (bytes(kept.byte_count)) }),
+                ("Kept", html! { (lasting) }),
+            ]))
+            @if !kept.parameters.is_empty() {
+                (facts(&kept.parameters.iter().map(|(name, value)| (name.as_str(), html! { code { (value) } })).collect::<Vec<_>>()))
+            }
+            details { summary { "SQL" } pre class="sql" { code { (kept.sql) } } }
+            @if is_own { (who_may_see(console, kept, person, headers)) }
+            @else if kept.expires_at.is_some() {
+                (post(person, &format!("/r/{}/keep", kept.id), &[], "Keep it for good", None))
+            }
+        }
+        (result(kept, rows, &html! { div class="row" { (downloads(&kept.id)) } }))
+    };
+    Page::new(title, "result", Section::Queries, person).layout("wide").show(&main)
+}
+
+fn who_may_see(console: &Console, kept: &Kept, person: &Session, headers: &HeaderMap) -> Markup {
+    let choice = |value: &str, label: &str, is_chosen: bool| {
+        html! { label { input type="radio" name="visibility" value=(value) checked[is_chosen]; (label) } }
+    };
+    html! {
+        form method="post" action={ "/r/" (kept.id) "/visibility" } class="row" {
+            (csrf(person))
+            span class="label" { "Who may open it" }
+            div class="segments" role="radiogroup" aria-label="Who may open it" {
+                (choice("private", "only me", !kept.is_shared))
+                (choice("colleagues", "everyone who can sign in", kept.is_shared))
+            }
+            button { "Set" }
+        }
+        p class="quiet small" { "Whoever opens it sees these rows, also without a grant on the tables they are from." }
+        details open[kept.link_key.is_some()] {
+            summary { "For spreadsheets" }
+            @match &kept.link_key {
+                Some(key) => {
+                    p class="quiet" { "Whoever has this link can read these rows, and nothing else." }
+                    (copyable("import", &format!("=IMPORTDATA(\"{}/linked/r/{}.csv?key={key}\")", links::base(console, headers), kept.id)))
+                    (post(person, &format!("/r/{}/link/remove", kept.id), &[], "Take it back",
+                        Some(Ask { question: "Take the link back? Spreadsheets that use it get nothing any more.", yes: "Take it back" })))
+                }
+                None => {
+                    p class="quiet" { "A secret link to these rows as CSV, for Google Sheets and Excel. Whoever has it can read them." }
+                    (post(person, &format!("/r/{}/link", kept.id), &[], "Make a link", None))
+                }
+            }
+        }
+        @if kept.expires_at.is_some() { (post(person, &format!("/r/{}/keep", kept.id), &[], "Keep it for good", None)) }
+    }
+}
+
+/// Links to a result's files.
+pub fn downloads(id: &str) -> Markup {
+    html! {
+        @for (ending, name) in [("csv", "CSV"), ("json", "JSON"), ("parquet", "Parquet")] {
+            a class="button tiny" href={ "/r/" (id) "." (ending) } download { (name) } " "
+        }
+    }
+}
+
+/// A result as it is shown until the script has all of it.
+pub fn result(kept: &Kept, rows: &[Values], head: &Markup) -> Markup {
+    html! {
+        section class="result" data-result=(kept.id) data-chart=[kept.chart.as_deref()] aria-label="Result" {
+            div class="result-head" { (head) }
+            @if let Some(cut) = &kept.cut {
+                p class="cut" { "This is not all: " (cut) ". Totals and charts of it are wrong." }
+            }
+            div class="result-body" {
+                @if rows.is_empty() { p class="empty quiet" { "No rows." } } @else { (rows_table(kept, rows)) }
+            }
+        }
+    }
+}
+
+fn rows_table(kept: &Kept, rows: &[Values]) -> Markup {
+    let is_number = |type_name: &str| {
+        matches!(type_name, "int2" | "int4" | "int8" | "float4" | "float8" | "numeric" | "money" | "oid")
+    };
+    let heads: Vec<(&str, &str)> = kept
+        .columns
+        .iter()
+        .map(|column| (column.name.as_str(), if is_number(&column.type_name) { "number" } else { "" }))
+        .collect();
+    let label = if (kept.row_count as usize) > rows.len() {
+        format!("The first {} rows", rows.len())
+    } else {
+        "All rows".to_owned()
+    };
+    let cell = |value: &Option<String>| match value {
+        None => html! { span class="null" { "null" } },
+        Some(text) if text.chars().count() > PAGE_CELL_CHARS => {
+            html! { (text.chars().take(PAGE_CELL_CHARS).collect::<String>()) "…" }
+        }
+        Some(text) => html! { (text) },
+    };
+    let look = Look { is_tall: true, ..Look::default() };
+    table_of(&look, &label, &heads, rows.iter().map(|row| row.iter().map(cell).collect()))
+}
+
+/// Whose results are listed.
+#[derive(Deserialize)]
+pub struct Of {
+    #[serde(default)]
+    of: String,
+}
+
+/// `GET /results`.
+pub async fn list(
+    State(console): State<Arc<Console>>,
+    Person(person): Person,
+    Query(asked): Query<Of>,
+) -> Result<Response, ConsoleError> {
+    let whose = if asked.of == "colleagues" { Whose::Shared } else { Whose::Mine };
+    let kept = store::list(&console.database, &person.role, whose).await?;
+    let heads = [
+        ("Result", ""),
+        ("By", ""),
+        ("Rows", "number"),
+        ("Size", "number"),
+        ("Took", "number"),
+        ("Who may open it", ""),
+        ("Kept until", ""),
+        ("", "actions"),
+    ];
+    let rows = kept.iter().map(|kept| line(kept, &person));
+    let current = |is: bool| is.then_some("true");
+    let main = html! {
+        div class="head" { h1 { "Results" } a class="button primary" href="/sql" { "New query" } }
+        nav class="tabs" aria-label="Queries and results" {
+            a href="/queries" { "Saved queries" }
+            a href="/results" aria-current="page" { "Results" }
+        }
+        div class="filters" {
+            div class="segments" role="group" aria-label="Whose" {
+                a href="/results" aria-current=[current(whose == Whose::Mine)] { "Mine" }
+                a href="/results?of=colleagues" aria-current=[current(whose == Whose::Shared)] { "Shared" }
+            }
+        }
+        @if kept.is_empty() {
+            (empty("No result yet", &html! {
+                p { "Each run of the " a href="/sql" { "editor" } " leaves one, for " (store::PRIVATE_DAYS) " days. Share it, and it stays." }
+            }))
+        } @else {
+            section class="card flush" { (table("Results", &heads, rows)) }
+        }
+    };
+    Ok(Page::new("Results", "results", Section::Queries, &person).show(&main))
+}
+
+fn line(kept: &Kept, person: &Session) -> Vec<Markup> {
+    let name = if kept.title.is_empty() { kept.sql.chars().take(80).collect() } else { kept.title.clone() };
+    let gone = Ask { question: "Delete this result? Links to it will lead nowhere.", yes: "Delete it" };
+    vec![
+        html! { a href={ "/r/" (kept.id) } { strong { (name) } } p class="quiet" { (time(&kept.started_at)) } },
+        html! { (kept.role) },
+        html! { (number(kept.row_count)) @if kept.cut.is_some() { " " (badge(Tone::Warn, "cut")) } },
+        html! { (bytes(kept.byte_count)) },
+        html! { (duration(kept.duration_ms)) },
+        html! {
+            @if kept.is_shared { (badge(Tone::Accent, "colleagues")) } @else { (badge(Tone::Plain, "only me")) }
+            @if kept.link_key.is_some() { " " (badge(Tone::Warn, "secret link")) }
+        },
+        html! { (kept.expires_at.as_deref().unwrap_or("for good")) },
+        html! { @if kept.role == person.role { (post(person, &format!("/r/{}/delete", kept.id), &[], "Delete", Some(gone))) } },
+    ]
+}

@@ -1,0 +1,284 @@
+//! Runs under way: begun by one request, asked after by others, ended by whoever began them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::execute::{self, Failure, Outcomes};
+use super::history::{self, Begun, Kind};
+use super::rows::Most;
+use super::statements::{self, Statement, StatementError};
+use crate::console::error::ConsoleError;
+use crate::console::results::store::{self, Made, OfQuery};
+use crate::database::Database;
+use crate::database::login::{Cancel, Logins};
+use crate::entropy::{Entropy, random_id};
+
+/// Of one person, together with those that wait: their role's connections are few, too.
+const PERSON_RUNS_MAX: usize = 4;
+/// Of everyone, with those that wait.
+const WAITING_RUNS_MAX: usize = 500;
+/// How long an answer that nobody has fetched is remembered. The result itself stays.
+const MEMORY: Duration = Duration::from_secs(600);
+/// After its cancellation, PostgreSQL has this long to say so.
+const CANCEL_GRACE: Duration = Duration::from_secs(5);
+
+/// What a run needs to know.
+pub struct Ask {
+    /// Whose run it is.
+    pub role: String,
+    /// As whom it logs in.
+    pub login: String,
+    pub password: String,
+    pub kind: Kind,
+    pub sql: String,
+    pub parameters: BTreeMap<String, String>,
+    pub query: Option<AskedQuery>,
+    /// Somebody else's text: it may only read.
+    pub is_foreign: bool,
+}
+
+/// The saved query that is run.
+pub struct AskedQuery {
+    pub id: i64,
+    pub version: Option<i32>,
+    pub title: String,
+    pub chart: Option<String>,
+    pub shares_results: bool,
+}
+
+/// How a run is.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    Running { is_waiting: bool },
+    Done { results: Vec<String>, messages: Vec<String> },
+    Failed { error: Failure },
+    Cancelled,
+}
+
+impl State {
+    fn is_over(&self) -> bool {
+        !matches!(self, Self::Running { .. })
+    }
+}
+
+/// One run.
+pub struct Run {
+    pub id: String,
+    pub role: String,
+    began: Instant,
+    cancel: CancellationToken,
+    state: watch::Sender<State>,
+}
+
+impl Run {
+    /// How it is now, or once it is over, if that is within `wait`.
+    pub async fn state(&self, wait: Duration) -> State {
+        let mut watched = self.state.subscribe();
+        let over = tokio::time::timeout(wait, watched.wait_for(State::is_over)).await;
+        match over {
+            Ok(Ok(state)) => state.clone(),
+            _ => self.state.borrow().clone(),
+        }
+    }
+
+    pub fn elapsed_ms(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
+    /// Ends it, if it is not over.
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+}
+
+/// All runs of this process.
+pub struct Runs {
+    database: Database,
+    logins: Arc<Logins>,
+    entropy: Arc<dyn Entropy>,
+    most: Most,
+    timeout: Duration,
+    by_id: Mutex<HashMap<String, Arc<Run>>>,
+    turns: Semaphore,
+    closing: CancellationToken,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is guarded is whole after every statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What bounds runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// At the same time, of everyone.
+    pub concurrency: usize,
+    pub most: Most,
+    pub timeout: Duration,
+}
+
+impl Runs {
+    pub fn new(database: Database, logins: Arc<Logins>, entropy: Arc<dyn Entropy>, bounds: Bounds) -> Self {
+        Self {
+            database,
+            logins,
+            entropy,
+            most: bounds.most,
+            timeout: bounds.timeout,
+            by_id: Mutex::default(),
+            turns: Semaphore::new(bounds.concurrency.max(1)),
+            closing: CancellationToken::new(),
+        }
+    }
+
+    /// Begins a run.
+    pub async fn begin(self: &Arc<Self>, ask: Ask) -> Result<Arc<Run>, ConsoleError> {
+        let told = |error: StatementError| ConsoleError::BadRequest(error.to_string());
+        let parsed = statements::parse(&ask.sql, &ask.parameters).map_err(told)?;
+        if ask.is_foreign && parsed.len() != 1 {
+            let reason = "a query of somebody else's can only be one statement that reads: fork it to run this";
+            return Err(ConsoleError::BadRequest(reason.to_owned()));
+        }
+        let run = Arc::new(Run {
+            id: random_id(self.entropy.as_ref())?.simple().to_string(),
+            role: ask.role.clone(),
+            began: Instant::now(),
+            cancel: self.closing.child_token(),
+            state: watch::Sender::new(State::Running { is_waiting: true }),
+        });
+        self.remember(&run)?;
+        let begun = Begun {
+            id: &run.id,
+            role: &ask.role,
+            kind: ask.kind,
+            query_id: ask.query.as_ref().map(|query| query.id),
+            sql: &ask.sql,
+            parameters: &ask.parameters,
+        };
+        if let Err(error) = history::begin(&self.database, &begun).await {
+            lock(&self.by_id).remove(&run.id);
+            return Err(error.into());
+        }
+        // On its own: whoever asked may close the page.
+        tokio::spawn(Arc::clone(self).work(Arc::clone(&run), ask, parsed));
+        Ok(run)
+    }
+
+    fn remember(&self, run: &Arc<Run>) -> Result<(), ConsoleError> {
+        let mut by_id = lock(&self.by_id);
+        by_id.retain(|_, run| !run.state.borrow().is_over() || run.began.elapsed() < MEMORY + self.timeout);
+        let under_way = || by_id.values().filter(|run| !run.state.borrow().is_over());
+        if under_way().filter(|other| other.role == run.role).count() >= PERSON_RUNS_MAX {
+            let reason = format!("{PERSON_RUNS_MAX} queries of yours run already: wait for one, or cancel it");
+            return Err(ConsoleError::Busy(reason));
+        }
+        if under_way().count() >= WAITING_RUNS_MAX {
+            return Err(ConsoleError::Busy("too many queries wait: try again in a moment".to_owned()));
+        }
+        by_id.insert(run.id.clone(), Arc::clone(run));
+        Ok(())
+    }
+
+    /// A run of this person's.
+    pub fn find(&self, id: &str, role: &str) -> Option<Arc<Run>> {
+        lock(&self.by_id).get(id).filter(|run| run.role == role).cloned()
+    }
+
+    /// Ends all that are under way.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
+    async fn work(self: Arc<Self>, run: Arc<Run>, ask: Ask, parsed: Vec<Statement>) {
+        let turn = tokio::select! {
+            turn = self.turns.acquire() => turn.ok(),
+            () = run.cancel.cancelled() => None,
+        };
+        let state = if turn.is_some() {
+            run.state.send_replace(State::Running { is_waiting: false });
+            self.run(&run, &ask, &parsed).await
+        } else {
+            State::Cancelled
+        };
+        let (word, error) = match &state {
+            State::Done { .. } | State::Running { .. } => ("done", None),
+            State::Failed { error } => ("failed", Some(error.message.as_str())),
+            State::Cancelled => ("cancelled", None),
+        };
+        let noted = history::end(&self.database, &run.id, run.elapsed_ms() as f64, word, error).await;
+        if let Err(error) = noted {
+            tracing::warn!(%error, role = run.role, "how a run ended is not in console.runs");
+        }
+        run.state.send_replace(state);
+    }
+
+    async fn run(&self, run: &Run, ask: &Ask, parsed: &[Statement]) -> State {
+        let login = match self.logins.connect(&ask.login, &ask.password).await {
+            Ok(login) => login,
+            Err(error) => return State::Failed { error: Failure::plain(error.to_string()) },
+        };
+        let cancel = login.cancel();
+        let executing = async {
+            match parsed {
+                [only] if ask.is_foreign => execute::read_only(&login, only, self.most).await,
+                _ => execute::all(&login, parsed, self.most).await,
+            }
+        };
+        tokio::pin!(executing);
+        let result = tokio::select! {
+            result = &mut executing => result,
+            () = run.cancel.cancelled() => {
+                end(&cancel, executing).await;
+                return State::Cancelled;
+            }
+            () = tokio::time::sleep(self.timeout) => {
+                end(&cancel, executing).await;
+                let reason = format!("ended after {} s, which is console.statement_timeout_s", self.timeout.as_secs());
+                return State::Failed { error: Failure::plain(reason) };
+            }
+        };
+        match result {
+            Ok(outcomes) => self.keep(run, ask, outcomes).await,
+            Err(error) => State::Failed { error },
+        }
+    }
+
+    async fn keep(&self, run: &Run, ask: &Ask, outcomes: Outcomes) -> State {
+        let mut results = Vec::new();
+        for outcome in &outcomes.results {
+            let id = match random_id(self.entropy.as_ref()) {
+                Ok(id) => id.simple().to_string(),
+                Err(error) => return State::Failed { error: Failure::plain(error.to_string()) },
+            };
+            let query = ask.query.as_ref().map(|query| OfQuery {
+                id: query.id,
+                version: query.version,
+                title: &query.title,
+                chart: query.chart.as_deref(),
+                shares_results: query.shares_results,
+            });
+            let made =
+                Made { id: &id, run_id: &run.id, role: &ask.role, query, sql: &ask.sql, parameters: &ask.parameters };
+            if let Err(error) = store::keep(&self.database, &made, outcome).await {
+                let reason = format!("it ran, but what it came to could not be kept: {error}");
+                return State::Failed { error: Failure::plain(reason) };
+            }
+            results.push(id);
+        }
+        State::Done { results, messages: outcomes.messages }
+    }
+}
+
+/// Has the server end what it does, and waits until it has: a connection that is simply closed leaves its statement running.
+async fn end<T>(cancel: &Cancel, executing: impl Future<Output = T>) {
+    if let Err(error) = cancel.send().await {
+        tracing::debug!(%error, "a statement could not be cancelled");
+    }
+    let _ = tokio::time::timeout(CANCEL_GRACE, executing).await;
+}

@@ -1,0 +1,169 @@
+//! `/sql`: the editor, and the runs that it begins.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Query as Asked, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::Console;
+use super::auth::guard::{Person, Signed};
+use super::auth::session::Session;
+use super::auth::sign_in::Empty;
+use super::error::ConsoleError;
+use super::queries::page::{Draft, editor};
+use super::queries::store::{self as queries, Query};
+use super::results::store as results;
+use super::run::history::{self, Kind};
+use super::run::runs::{Ask, AskedQuery, Run, State as RunState};
+
+/// Shorter than proxies wait.
+const WAIT_MAX: Duration = Duration::from_secs(25);
+const PARAMETERS_MAX: usize = 50;
+
+/// What the editor begins with.
+#[derive(Deserialize)]
+pub struct From {
+    query: Option<String>,
+    result: Option<String>,
+    sql: Option<String>,
+}
+
+/// `GET /sql`.
+pub async fn show(
+    State(console): State<Arc<Console>>,
+    Person(person): Person,
+    Asked(from): Asked<From>,
+) -> Result<Response, ConsoleError> {
+    let mut draft = Draft { sql: from.sql.unwrap_or_default(), ..Draft::default() };
+    if let Some(slug) = from.query {
+        let query = queries::look(&console.database, &slug, None).await?.ok_or(ConsoleError::NotFound)?;
+        draft = Draft {
+            title: format!("{} (copy)", query.text.title),
+            description: query.text.description,
+            sql: query.text.sql,
+            chart: query.text.chart,
+            forked_from: Some(query.slug),
+            ..Draft::default()
+        };
+    } else if let Some(id) = from.result {
+        let kept = results::look(&console.database, &id).await?;
+        let kept = kept.filter(|kept| kept.is_for(&person.role)).ok_or(ConsoleError::NotFound)?;
+        draft = Draft { sql: kept.sql, chart: kept.chart, title: kept.title, ..Draft::default() };
+    }
+    Ok(editor(&draft, &person))
+}
+
+/// What is to be run.
+#[derive(Deserialize)]
+pub struct Begin {
+    sql: String,
+    #[serde(default)]
+    parameters: BTreeMap<String, String>,
+    /// The saved query whose page it comes from.
+    #[serde(default)]
+    query: Option<String>,
+}
+
+/// `POST /sql/runs`.
+pub async fn begin(
+    State(console): State<Arc<Console>>,
+    Person(person): Person,
+    Signed(asked): Signed<Begin>,
+) -> Result<Response, ConsoleError> {
+    if asked.parameters.len() > PARAMETERS_MAX {
+        return Err(ConsoleError::BadRequest(format!("there are more than {PARAMETERS_MAX} parameters")));
+    }
+    let saved = match &asked.query {
+        Some(slug) => saved_as(&console, slug, &asked.sql).await?,
+        None => None,
+    };
+    let is_foreign = saved.as_ref().is_some_and(|query| query.role != person.role);
+    let ask = Ask {
+        role: person.role.clone(),
+        login: person.role.clone(),
+        password: person.password.clone(),
+        kind: Kind::Person,
+        sql: asked.sql,
+        parameters: asked.parameters,
+        query: saved.map(|query| asked_query(query, is_foreign)),
+        is_foreign,
+    };
+    let run = console.runs.begin(ask).await?;
+    let body = serde_json::json!({ "run": run.id });
+    Ok((StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response())
+}
+
+fn asked_query(query: Query, is_foreign: bool) -> AskedQuery {
+    AskedQuery {
+        id: query.id,
+        version: Some(query.version),
+        title: query.text.title,
+        chart: query.text.chart,
+        // What somebody else may read is not the owner's to show around.
+        shares_results: query.text.shares_results && !is_foreign,
+    }
+}
+
+/// The query of that name at the version that has just this text; without one, the text is the person's own.
+async fn saved_as(console: &Console, slug: &str, sql: &str) -> Result<Option<Query>, ConsoleError> {
+    let version = queries::version_of(&console.database, slug, sql).await?;
+    match version {
+        Some(version) => Ok(queries::look(&console.database, slug, Some(version)).await?),
+        None => Ok(None),
+    }
+}
+
+#[derive(Deserialize)]
+pub struct Wait {
+    /// Seconds.
+    #[serde(default)]
+    wait: u64,
+}
+
+fn find(console: &Console, id: &str, person: &Session) -> Result<Arc<Run>, ConsoleError> {
+    console.runs.find(id, &person.role).ok_or(ConsoleError::NotFound)
+}
+
+/// `GET /sql/runs/ID?wait=20`.
+pub async fn state(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+    Person(person): Person,
+    Asked(asked): Asked<Wait>,
+) -> Result<Response, ConsoleError> {
+    let run = find(&console, &id, &person)?;
+    let state = run.state(Duration::from_secs(asked.wait).min(WAIT_MAX)).await;
+    Ok(told(&run, &state))
+}
+
+fn told(run: &Run, state: &RunState) -> Response {
+    let mut body = serde_json::to_value(state).unwrap_or_default();
+    if let (RunState::Running { .. }, Some(body)) = (state, body.as_object_mut()) {
+        body.insert("elapsed_ms".to_owned(), run.elapsed_ms().into());
+    }
+    ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+/// `POST /sql/runs/ID/cancel`.
+pub async fn cancel(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+    Person(person): Person,
+    Signed(_): Signed<Empty>,
+) -> Result<Response, ConsoleError> {
+    let run = find(&console, &id, &person)?;
+    run.cancel();
+    let state = run.state(WAIT_MAX).await;
+    Ok(told(&run, &state))
+}
+
+/// `GET /sql/history`.
+pub async fn past(State(console): State<Arc<Console>>, Person(person): Person) -> Result<Response, ConsoleError> {
+    let past = history::of(&console.database, &person.role).await?;
+    let body = serde_json::to_string(&past).map_err(|error| ConsoleError::Internal(error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
