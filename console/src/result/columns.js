@@ -1,0 +1,40 @@
+// How wide the columns of a grid are: by what is in them, until somebody drags.
+
+const ROWS_LOOKED_AT = 200;
+const CHARACTER_PX = 7.4;
+const PADDING_PX = 26;
+const WIDTH_MIN_PX = 56;
+const WIDTH_MAX_PX = 420;
+const STEP_PX = 16;
+
+export function widths(columns, rows) {
+  const numbers = Math.max(36, String(rows.length).length * 8 + 24);
+  const longest = columns.map(({ name, type }) => name.length + type.length * 0.85 + 1);
+  for (const row of rows.slice(0, ROWS_LOOKED_AT)) row.forEach((value, at) => (longest[at] = Math.max(longest[at], value?.length ?? 4)));
+  return [numbers, ...longest.map((characters) => Math.round(Math.max(WIDTH_MIN_PX, Math.min(WIDTH_MAX_PX, characters * CHARACTER_PX + PADDING_PX))))];
+}
+
+export function resizable(node, headers, sizes) {
+  // The last one takes what is left.
+  const set = () => node.style.setProperty('--columns', sizes.map((size, at) => (at == sizes.length - 1 ? `minmax(${size}px, 1fr)` : `${size}px`)).join(' '));
+  set();
+  const resize = (at, size) => {
+    sizes[at + 1] = Math.max(WIDTH_MIN_PX, size);
+    set();
+  };
+  headers.forEach((header, at) => {
+    header.querySelector('.resize').addEventListener('pointerdown', (event) => {
+      event.preventDefault();
+      const from = event.clientX - header.offsetWidth;
+      const drag = (moved) => resize(at, moved.clientX - from);
+      addEventListener('pointermove', drag);
+      addEventListener('pointerup', () => removeEventListener('pointermove', drag), { once: true });
+    });
+    header.addEventListener('keydown', (event) => {
+      const step = event.altKey && { ArrowLeft: -STEP_PX, ArrowRight: STEP_PX }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      resize(at, header.offsetWidth + step);
+    });
+  });
+}
