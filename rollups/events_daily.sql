@@ -2,9 +2,10 @@
 -- every: 5m
 -- bucket: day
 -- unique: bucket, source, kind, name
--- description: Events of each kind and name in each day, and how many visitors and users they are of, without bots.
+-- description: Events of each kind and name in each day, how many have no visitor, and how many visitors and users the others are of, without bots.
 select bucket, source, kind, name,
        count(*)                   as events,
+       count(*) filter (where visitor_id is null) as without_visitor,
        count(distinct visitor_id) as visitors,
        count(distinct user_id)    as users
   from events

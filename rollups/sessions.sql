@@ -6,7 +6,8 @@
 -- unique: bucket, source, visitor_id, started_at
 -- description: One row a visit: what a visitor did without a pause of more than 30 minutes, by the day on which it began, without bots.
 --
--- A visit that lasts longer than six hours past midnight is cut there.
+-- A visit that lasts longer than six hours past midnight is cut there. Of one with more than 1,000 page views or names of
+-- events, `pages` and `event_names` have the first 1,000: nobody reads that much, and a row has to stay a row.
 with steps as (
     select *,
            -- Without an event before it, this is null, and so a beginning.
@@ -29,11 +30,14 @@ with steps as (
            count(*) filter (where kind = 'page')                         as page_views,
            (array_agg(path order by occurred_at, event_id) filter (where kind = 'page'))[1]                as entry_page,
            (array_agg(path order by occurred_at desc, event_id desc) filter (where kind = 'page'))[1]      as exit_page,
+           (array_agg(path order by occurred_at, event_id) filter (where kind = 'page'))[1:1000]           as pages,
+           (array_agg(distinct name) filter (where kind <> 'page' and name is not null))[1:1000]           as event_names,
            (array_agg(nullif(referrer_host, host) order by occurred_at, event_id))[1] as referrer_host,
            (array_agg(utm_source   order by occurred_at, event_id))[1]   as utm_source,
            (array_agg(utm_medium   order by occurred_at, event_id))[1]   as utm_medium,
            (array_agg(utm_campaign order by occurred_at, event_id))[1]   as utm_campaign,
            (array_agg(country      order by occurred_at, event_id))[1]   as country,
+           (array_agg(region       order by occurred_at, event_id))[1]   as region,
            (array_agg(device       order by occurred_at, event_id))[1]   as device,
            (array_agg(browser      order by occurred_at, event_id))[1]   as browser,
            (array_agg(os           order by occurred_at, event_id))[1]   as os
@@ -44,5 +48,5 @@ select bucket, source, visitor_id, user_id, started_at, duration_s, events, page
        events = 1 as is_bounce,
        entry_page, exit_page,
        coalesce(utm_source, regexp_replace(referrer_host, '^www\.', ''), 'direct') as referred_by,
-       utm_medium, utm_campaign, country, device, browser, os
+       utm_source, utm_medium, utm_campaign, country, region, device, browser, os, pages, event_names
   from visits;

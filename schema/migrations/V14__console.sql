@@ -87,11 +87,13 @@ create trigger results_stay
     on console.results for each row execute function console.results_stay();
 
 create table console.dashboard_links (
-    link_id text        primary key,                 -- whoever has it sees the dashboard
-    role    text        not null,
-    source  text,                                    -- null: all
-    filters jsonb       not null default '{}',
-    made_at timestamptz not null default now()
+    link_id    text        primary key,              -- whoever has it sees the dashboard
+    role       text        not null,
+    name       text        not null default '',      -- what it is for
+    source     text,                                 -- null: all
+    filters    jsonb       not null default '{}',
+    made_at    timestamptz not null default now(),
+    expires_at timestamptz                           -- null: until it is removed
 );
 comment on table console.dashboard_links is 'Dashboards that are open to whoever has the link.';
 

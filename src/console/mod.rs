@@ -13,6 +13,7 @@
 //! auth       sessions, sign-in, and the guard before every page
 //! page       what all pages have in common
 //! live       what happens now
+//! dashboard  what visitors do, from rollups
 //! run        a text becomes statements, these a result
 //! results    /r/ID: what a run came to, as it was
 //! queries    /q/SLUG: texts that are kept, with schedules
@@ -21,6 +22,7 @@
 pub mod assets;
 pub mod audit;
 pub mod auth;
+pub mod dashboard;
 pub mod error;
 pub mod links;
 pub mod live;
@@ -52,8 +54,8 @@ use auth::throttle::Throttle;
 use run::rows::Most;
 use run::runs::{Bounds, Runs};
 
-/// Short statements of weir's own; what people write has connections of its own.
-const CONNECTIONS: usize = 4;
+/// Short statements of weir's own, and three of the dashboard's; what people write has connections of its own.
+const CONNECTIONS: usize = 7;
 /// Each costs the server a process and both sides some milliseconds of hashing.
 const LOGINS_MAX: usize = 4;
 
@@ -73,6 +75,9 @@ pub struct Console {
     /// As others reach it; empty: as the browser says.
     pub public_url: String,
     live: live::Latest,
+    answers: dashboard::answer::Answers,
+    /// Whether this collector computes rollups.
+    follows_rollups: bool,
     logins_turns: Semaphore,
 }
 
@@ -106,6 +111,8 @@ impl Console {
             first_source,
             public_url: settings.public_url.clone(),
             live: live::Latest::default(),
+            answers: dashboard::answer::Answers::default(),
+            follows_rollups: config.rollup.concurrency > 0,
             logins_turns: Semaphore::new(LOGINS_MAX),
         })
     }

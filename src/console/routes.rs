@@ -8,7 +8,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 
 use super::auth::{account, guard, sign_in};
-use super::{Console, assets, live, queries, results, schema, sql_page};
+use super::{Console, assets, dashboard, live, queries, results, schema, sql_page};
 
 /// The longest text that can be run, as JSON, with the values of its parameters.
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -50,6 +50,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/account/sessions/end", post(account::end_one))
         .route("/account/sessions/end-others", post(account::end_others))
         .route("/assets/{hash}/{name}", get(assets::serve))
+        .merge(dashboard::routes())
         .merge(queries)
         .merge(results)
         .merge(sql)

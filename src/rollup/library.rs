@@ -17,14 +17,17 @@ macro_rules! shipped {
 }
 
 /// File names and texts of the rollups that come with weir.
-pub const SHIPPED: [(&str, &str); 7] = shipped![
+pub const SHIPPED: [(&str, &str); 10] = shipped![
     "events_daily",
     "page_views_hourly",
+    "pages_daily",
     "retention_weekly",
     "sessions",
     "sources_daily",
     "visitors_daily",
+    "visits_daily",
     "web_vitals_daily",
+    "web_vitals_spread_daily",
 ];
 
 /// See the module.

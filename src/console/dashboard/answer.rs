@@ -1,0 +1,158 @@
+//! Asks the database: few at a time, not for long, and what was asked a moment ago not again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::question::{Question, TEXTS};
+use crate::console::Console;
+use crate::database::DatabaseError;
+
+/// A panel that takes longer says so.
+pub const STATEMENT_TIMEOUT_S: u64 = 5;
+/// The rest of the console, and the events on their way, need the database, too.
+const AT_ONCE_MAX: usize = 3;
+/// Waits for its turn at most so long.
+const TURN_TIMEOUT: Duration = Duration::from_secs(15);
+/// How old an answer may be: a hundred who look cost as one. Rollups follow within minutes anyway.
+const AGE_MAX: Duration = Duration::from_secs(10);
+/// Answers that are kept; each has some hundred short rows.
+const KEPT_MAX: usize = 300;
+/// Of each: enough to keep the visits of some days in memory.
+const WORK_MEM: &str = "64MB";
+
+/// One row of any answer. What a number means is the statement's to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    pub list: String,
+    pub value: String,
+    pub visitors: i64,
+    /// Visits, or events.
+    pub count: i64,
+    pub page_views: i64,
+    pub bounces: i64,
+    pub duration_ms: i64,
+}
+
+/// Why a panel is empty.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PanelError {
+    #[error("This took longer than {STATEMENT_TIMEOUT_S} s: choose a shorter period.")]
+    Slow,
+    #[error("The database has much to do: load the page again in a moment.")]
+    Busy,
+    #[error("Not there yet: {waiting} days of the rollup {name} are still to be computed.")]
+    Filling { name: &'static str, waiting: i64 },
+    #[error("This is read from the rollup {0}, which is not there.")]
+    Missing(&'static str),
+    #[error("This could not be read. The log of weir says why.")]
+    Failed,
+}
+
+pub type Answer = Result<Arc<Vec<Line>>, PanelError>;
+
+struct Kept {
+    asked: Instant,
+    answer: Arc<OnceCell<(Instant, Answer)>>,
+}
+
+impl Kept {
+    fn is_fresh(&self) -> bool {
+        self.answer.get().is_none_or(|(at, _)| at.elapsed() < AGE_MAX)
+    }
+}
+
+/// The latest answers, and the turns of those who ask.
+pub struct Answers {
+    kept: Mutex<HashMap<Question, Kept>>,
+    turns: Semaphore,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), turns: Semaphore::new(AT_ONCE_MAX) }
+    }
+}
+
+impl Answers {
+    fn cell(&self, question: &Question) -> Arc<OnceCell<(Instant, Answer)>> {
+        // What is guarded is whole after every statement.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|_, answer| answer.is_fresh());
+        if let Some(known) = kept.get(question) {
+            return Arc::clone(&known.answer);
+        }
+        while kept.len() >= KEPT_MAX {
+            let oldest = kept.iter().min_by_key(|(_, answer)| answer.asked).map(|(question, _)| question.clone());
+            let Some(oldest) = oldest else { break };
+            kept.remove(&oldest);
+        }
+        let answer = Arc::new(OnceCell::new());
+        kept.insert(question.clone(), Kept { asked: Instant::now(), answer: Arc::clone(&answer) });
+        answer
+    }
+}
+
+/// What `question` comes to.
+pub async fn ask(console: &Arc<Console>, question: Question) -> Answer {
+    let cell = console.answers.cell(&question);
+    let console = Arc::clone(console);
+    // By itself: whoever goes away leaves the answer to the others, and no statement on a connection that is given back.
+    let asking = tokio::spawn(async move {
+        let (_, answer) = cell.get_or_init(async || (Instant::now(), read(&console, &question).await)).await;
+        answer.clone()
+    });
+    asking.await.unwrap_or(Err(PanelError::Failed))
+}
+
+async fn read(console: &Console, question: &Question) -> Answer {
+    let turn = timeout(TURN_TIMEOUT, console.answers.turns.acquire()).await;
+    let Ok(Ok(_turn)) = turn else { return Err(PanelError::Busy) };
+    let began = Instant::now();
+    let lines = lines(console, question).await;
+    let (rows, ms) = (lines.as_ref().map_or(0, Vec::len), began.elapsed().as_millis() as u64);
+    tracing::debug!(question = question.name, ms, rows, "the dashboard asked");
+    match lines {
+        Ok(lines) => Ok(Arc::new(lines)),
+        Err(error) if error.sqlstate() == Some(&SqlState::QUERY_CANCELED) => Err(PanelError::Slow),
+        Err(error) => {
+            tracing::warn!(%error, "a panel of the dashboard could not be read");
+            let is_away = matches!(error, DatabaseError::Connect(_) | DatabaseError::Lost);
+            Err(if is_away { PanelError::Busy } else { PanelError::Failed })
+        }
+    }
+}
+
+async fn lines(console: &Console, question: &Question) -> Result<Vec<Line>, DatabaseError> {
+    let mut client = console.database.client().await?;
+    let transaction = client.build_transaction().read_only(true).start().await?;
+    // To compile such a statement takes longer than to run it.
+    let settings = format!(
+        "set local statement_timeout = {}; set local jit = off; set local work_mem = '{WORK_MEM}'",
+        STATEMENT_TIMEOUT_S * 1_000
+    );
+    transaction.batch_execute(&settings).await?;
+    let mut values: Vec<(&(dyn ToSql + Sync), Type)> = Vec::with_capacity(TEXTS + 2);
+    values.extend(question.texts.iter().map(|text| (text as &(dyn ToSql + Sync), Type::TEXT)));
+    values.push((&question.limit, Type::INT8));
+    values.push((&question.until, Type::TEXT));
+    let rows = transaction.query_typed(question.sql, &values).await?;
+    transaction.commit().await?;
+    let line = |row: &tokio_postgres::Row| {
+        Ok(Line {
+            list: row.try_get(0)?,
+            value: row.try_get(1)?,
+            visitors: row.try_get(2)?,
+            count: row.try_get(3)?,
+            page_views: row.try_get(4)?,
+            bounces: row.try_get(5)?,
+            duration_ms: row.try_get(6)?,
+        })
+    };
+    Ok(rows.iter().map(line).collect::<Result<_, tokio_postgres::Error>>()?)
+}

@@ -1,0 +1,27 @@
+-- As pages_daily.sql, of these visits.
+, seen as (
+    select bucket, source, visitor_id, started_at, path, count(*) as page_views
+      from visits, unnest(pages) as path
+     where path is not null
+     group by bucket, source, visitor_id, started_at, path
+), by_visitor as (
+    select bucket, source, visitor_id, path, count(*) as visits, sum(page_views) as page_views
+      from seen
+     group by bucket, source, visitor_id, path
+), lines as (
+    select 'pages' as list, path, count(*) as visitors, sum(visits)::bigint as visits, sum(page_views)::bigint as page_views,
+           0::bigint as bounces
+      from by_visitor group by path
+    union all
+    select 'entry', entry_page, 0, count(*), 0, count(*) filter (where is_bounce) from visits where entry_page is not null group by entry_page
+    union all
+    select 'exit', exit_page, 0, count(*), 0, 0 from visits where exit_page is not null group by exit_page
+), placed as (
+    select *, row_number() over (partition by list order by visitors desc, visits desc, path collate "C") as place
+      from lines
+     where list = any (string_to_array($17, ','))
+)
+select list, path, visitors, visits, page_views, bounces, 0::bigint
+  from placed
+ where place <= $18
+ order by list, place
