@@ -8,6 +8,7 @@ mod accounting;
 mod admin;
 mod answers;
 mod archive;
+mod console;
 mod crash;
 mod duplicates;
 mod durability;
