@@ -142,7 +142,9 @@ impl Hands<'_> {
             transaction.batch_execute("savepoint weir_either").await?;
             let is_done = match (transaction.batch_execute(sql).await, is_undone) {
                 (Ok(()), None) => true,
-                (Ok(()), Some(is_undone)) => !transaction.query_typed_one(is_undone, &[]).await?.try_get::<_, bool>(0)?,
+                (Ok(()), Some(is_undone)) => {
+                    !transaction.query_typed_one(is_undone, &[]).await?.try_get::<_, bool>(0)?
+                }
                 (Err(error), _) if error.as_db_error().is_some() => {
                     tracing::debug!(%error, sql, "not allowed");
                     false

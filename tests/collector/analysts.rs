@@ -298,7 +298,7 @@ async fn rollups_and_partitions_that_come_later_are_read_by_everybody() {
     );
     assert_eq!(count(&team.database.client, &closed).await.expect("asked"), 0);
     let by_alice = team.client(&alice).await;
-    count(&by_alice, "select from analytics.visits").await.expect("a rollup");
+    count(&by_alice, "select from analytics.sessions").await.expect("a rollup");
     count(&by_alice, "select from analytics.usage").await.expect("what everybody takes");
     team.end().await;
 }
