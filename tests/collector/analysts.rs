@@ -150,7 +150,8 @@ async fn a_persons_life() {
 
     // Again, it mends.
     let superuser = team.superuser().await;
-    superuser.batch_execute(&format!("revoke {alice} from {}", team.database.name)).await.expect("broken");
+    let revoke = format!("revoke {alice} from {}", team.database.name);
+    team.database.client.batch_execute(&revoke).await.expect("broken");
     let again = person::add(&team.weir, &team.settings, &alice, false, None).await.expect("mended");
     assert!(!again.is_new && again.password.is_none());
     let has_role = format!("select where pg_has_role('{}', '{alice}', 'usage')", team.database.name);
