@@ -5,4 +5,6 @@ select exists (select from pg_roles where rolname = $1) as is_role,
                  join pg_roles r on r.oid = m.member
                 where g.rolname = $2 and r.rolname = $1
                   and coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true)) as is_person,
+       exists (select from sync.sources s
+                where s.schema = $1 or s.kind = 'foreign' and s.schema || '_live' = $1) as is_synced,
        (select pg_get_userbyid(nspowner)::text from pg_namespace where nspname = $1) as schema_owner
