@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 
 use super::hands::{Connections, Hands};
 use super::settings::Analyst;
-use super::{AnalystError, grant, names, password};
+use super::{AnalystError, grant, names, password, stand_in};
 use crate::database::Database;
 use crate::database::text::{literal, quoted};
 
@@ -114,6 +114,8 @@ pub async fn add(
     }
     grant::look_after(&hands, name).await?;
     let warnings = limit(&hands, settings, name).await?;
+    let stand_in = stand_in::make(&hands, name).await?;
+    limit(&hands, settings, &stand_in).await?;
     hands.roles_are_done().await?;
 
     grant::open(&hands, "analytics", &group).await?;
