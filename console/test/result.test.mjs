@@ -139,6 +139,7 @@ on('a chart draws each series in its colour, in both themes and all types', asyn
   assert.ok((await inked(page))[0] > 40, 'the other theme');
   await page.keyboard.press('Escape');
   await page.getByText('As a table').click();
+  await page.locator('.chart table tbody tr').first().waitFor();
   assert.equal(await page.locator('.chart table tbody tr').count(), 33);
 }, { sql: 'select daily' });
 
