@@ -3,6 +3,7 @@ import { copy, el } from '../dom.js';
 import { count, kindOf } from '../format.js';
 import { resizable, widths } from './columns.js';
 import { compare } from './order.js';
+import { printable } from './print.js';
 import { showValue } from './value.js';
 
 // Rows above and below those in sight, so that quick scrolling shows no gap.
@@ -209,6 +210,7 @@ export function grid({ columns, rows }, label = 'Rows') {
     body.style.height = `${rows.length * height()}px`;
     draw();
   };
+  printable(node, columns, () => order.map((at) => rows[at]), kinds);
   // Sizes are known only once it is in the page.
   requestAnimationFrame(place);
   return el('div', {}, node, rows.length ? note : el('p', { class: 'grid-note' }, 'No rows.'));
