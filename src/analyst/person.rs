@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 
 use super::hands::{Connections, Hands};
 use super::settings::Analyst;
-use super::{AnalystError, grant, names, password};
+use super::{AnalystError, grant, names, password, stand_in};
 use crate::database::Database;
 use crate::database::text::{literal, quoted};
 
@@ -24,6 +24,8 @@ const END_SESSIONS: &str = "
     select count(*) filter (where pg_catalog.pg_terminate_backend(a.pid)) from pg_catalog.pg_stat_activity a
      where a.usename = $1 and a.pid <> pg_catalog.pg_backend_pid()";
 const SESSIONS: &str = "select count(*) from pg_catalog.pg_stat_activity where usename = $1";
+/// Before, there is only the watchdog.
+const TRANSACTION_TIMEOUT_SINCE: i32 = 17;
 /// A session that was told to end rolls back first.
 const END_WAIT: Duration = Duration::from_secs(10);
 const END_POLL: Duration = Duration::from_millis(50);
@@ -43,6 +45,8 @@ pub struct Added {
 struct Found {
     is_role: bool,
     is_person: bool,
+    /// A source has or will have its tables in a schema of that name.
+    is_synced: bool,
     schema_owner: Option<String>,
 }
 
@@ -50,11 +54,12 @@ async fn find(hands: &Hands<'_>, name: &str) -> Result<Found, AnalystError> {
     let group = names::analysts(&hands.facts.database);
     let rows = hands.query(PERSON, &[(&name, Type::TEXT), (&group, Type::TEXT)]).await?;
     let Some(row) = rows.first() else {
-        return Ok(Found { is_role: false, is_person: false, schema_owner: None });
+        return Ok(Found { is_role: false, is_person: false, is_synced: false, schema_owner: None });
     };
     Ok(Found {
         is_role: row.try_get("is_role")?,
         is_person: row.try_get("is_person")?,
+        is_synced: row.try_get("is_synced")?,
         schema_owner: row.try_get("schema_owner")?,
     })
 }
@@ -84,6 +89,9 @@ pub async fn add(
     if found.is_role && !found.is_person {
         return Err(AnalystError::TakenRole { name: name.to_owned(), group });
     }
+    if found.is_synced {
+        return Err(AnalystError::TakenSchema { name: name.to_owned(), owner: "a source of sync".to_owned() });
+    }
     if let Some(owner) = &found.schema_owner
         && (owner != name || !found.is_role)
     {
@@ -108,6 +116,8 @@ pub async fn add(
     }
     grant::look_after(&hands, name).await?;
     let warnings = limit(&hands, settings, name).await?;
+    let stand_in = stand_in::make(&hands, name).await?;
+    limit(&hands, settings, &stand_in).await?;
     hands.roles_are_done().await?;
 
     grant::open(&hands, "analytics", &group).await?;
@@ -145,6 +155,9 @@ async fn limit(hands: &Hands<'_>, settings: &Analyst, name: &str) -> Result<Vec<
         ("lock_timeout", settings.lock_timeout_s),
     ] {
         statements.push(format!("{place} set {setting} = '{seconds}s'"));
+    }
+    if hands.facts.major >= TRANSACTION_TIMEOUT_SINCE {
+        statements.push(format!("{place} set transaction_timeout = '{}s'", settings.transaction_timeout_s));
     }
     statements.push(format!("{place} set work_mem = {}", literal(&settings.work_mem)));
     hands.role(&format!("set {name}'s limits"), &statements.join("; ")).await?;

@@ -27,7 +27,7 @@ use crate::sync::singer::run::SOURCE_LOCKS;
 const WATCH: &str = include_str!("sql/watch.sql");
 const HAS_PEOPLE: &str = "
     select exists (select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid
-                    where g.rolname = $1)";
+                    where g.rolname = $1 and coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true))";
 /// Who watches: "wdog" in ASCII.
 const WATCH_LOCK: i64 = 0x7764_6f67;
 /// What a person's own limits end is left to them.
@@ -167,7 +167,12 @@ impl Watchdog {
             let role: String = row.try_get("role")?;
             match Reason::of(reason) {
                 Some(reason) => {
-                    beyond.push(Beyond { pid: row.try_get("pid")?, role, reason, statement: row.try_get("statement")? })
+                    beyond.push(Beyond {
+                        pid: row.try_get("pid")?,
+                        role,
+                        reason,
+                        statement: row.try_get("statement")?,
+                    });
                 }
                 None if self.unseen.insert(role.clone()) => tracing::warn!(
                     role,

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod analyst;
+mod first_person;
 mod forget;
 mod geo;
 mod journal;
@@ -356,6 +357,7 @@ impl Cli {
             Command::Sync(command) => sync::sync(config, self.config, &self.data_dir, command).await,
             Command::Analyst(command) => {
                 config.analyst.check()?;
+                command.check(&config.sync)?;
                 analyst::analyst(&database(&config, &self.data_dir)?, &config.analyst, command).await
             }
             Command::Geo(GeoCommand::Fetch { city, dir }) => {

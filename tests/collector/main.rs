@@ -6,8 +6,10 @@ mod support;
 
 mod accounting;
 mod admin;
+mod analysts;
 mod answers;
 mod archive;
+mod console;
 mod crash;
 mod duplicates;
 mod durability;
