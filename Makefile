@@ -4,7 +4,7 @@ SHELL := bash
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-frameworks test-engines compare-trackers soak fuzz mutants lint bench bench-rollups bench-singer instructions microbench loadtest clean
+.PHONY: help run test test-frameworks test-engines compare-trackers soak fuzz mutants lint bench bench-dashboard bench-rollups bench-singer instructions microbench loadtest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ mutants: ## change journal and flush in small ways and see the tests notice (hou
 
 bench: ## measure weir beside what bounds it and beside its peers: a table, pictures, figures (ARGS)
 	@exec scripts/bench $(ARGS)
+
+bench-dashboard: ## measure how long each panel of the dashboard takes: half an hour and 25 GB, or less (ARGS='ROWS DAYS')
+	@exec scripts/bench-dashboard $(ARGS)
 
 bench-rollups: ## measure what rollups cost: an hour and 25 GB, or less (ARGS='ROWS NEW DAYS ROUNDS')
 	@exec scripts/bench-rollups $(ARGS)

@@ -1,5 +1,6 @@
 //! The console as a browser speaks to it.
 
+mod dashboard;
 mod entrance;
 mod queries;
 mod results;

@@ -14,6 +14,7 @@ pub mod rollups;
 pub mod server;
 pub mod small_disk;
 pub mod taps;
+pub mod visits;
 
 use std::future::Future;
 use std::net::SocketAddr;
