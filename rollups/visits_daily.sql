@@ -1,12 +1,15 @@
 -- kind: incremental
 -- every: 5m
 -- bucket: day
--- description: Visits of each day, all of them and by one dimension each: where they came from, place, device, browser, system.
+-- description: Visits of each day, all of them and by one dimension each: hour, where they came from, place, device, browser, system.
 --
 -- Sums over days, sources and values of one dimension are right, but for visitors: who comes on two days counts as two.
-with by_visitor as (
+with visits as (
+    select *, to_char(started_at at time zone 'UTC', 'HH24') as hour from sessions
+), by_visitor as (
     select bucket, source, visitor_id,
-           case when grouping(referred_by)  = 0 then 'referrer'
+           case when grouping(hour)         = 0 then 'hour'
+                when grouping(referred_by)  = 0 then 'referrer'
                 when grouping(utm_medium)   = 0 then 'utm_medium'
                 when grouping(utm_campaign) = 0 then 'utm_campaign'
                 when grouping(region)       = 0 then 'region'
@@ -15,17 +18,17 @@ with by_visitor as (
                 when grouping(browser)      = 0 then 'browser'
                 when grouping(os)           = 0 then 'os'
                 else 'all' end as dimension,
-           referred_by, utm_medium, utm_campaign, country, region, device, browser, os,
+           hour, referred_by, utm_medium, utm_campaign, country, region, device, browser, os,
            count(*) as visits, sum(page_views) as page_views, count(*) filter (where is_bounce) as bounces,
            sum(round(duration_s * 1000)) as duration_ms
-      from sessions
+      from visits
      group by bucket, source, visitor_id,
-              grouping sets ((), (referred_by), (utm_medium), (utm_campaign), (country), (country, region), (device), (browser), (os))
+              grouping sets ((), (hour), (referred_by), (utm_medium), (utm_campaign), (country), (country, region), (device), (browser), (os))
 ), named as (
     select *, case dimension when 'all' then ''
                              when 'region' then country || '/' || region
                              -- Of all the others, one is there.
-                             else coalesce(referred_by, utm_medium, utm_campaign, country, device, browser, os) end as value
+                             else coalesce(hour, referred_by, utm_medium, utm_campaign, country, device, browser, os) end as value
       from by_visitor
 )
 select bucket, source, dimension, value,

@@ -17,7 +17,7 @@ use crate::console::Console;
 #[derive(Debug, Clone, Copy)]
 pub struct Rollup {
     pub is_there: bool,
-    /// Days of its first filling that wait.
+    /// Days that it lacks.
     pub waiting: i64,
     /// Seconds since the oldest change that it lacks.
     pub behind_s: i64,
@@ -79,14 +79,12 @@ pub async fn facts(console: &Arc<Console>) -> Result<Facts, PanelError> {
 /// Asks, where all rollups that the answer needs are there.
 async fn ask_if(console: &Arc<Console>, facts: &Facts, question: Question) -> Answer {
     for name in question.needs {
-        let rollup = facts.rollups.get(*name);
-        if rollup.is_some_and(|rollup| rollup.is_there) {
-            continue;
+        let rollup = facts.rollups.get(*name).copied();
+        match rollup.map(|rollup| (rollup.waiting, rollup.is_there)) {
+            Some((0, true)) => {}
+            Some((waiting @ 1.., _)) => return Err(PanelError::Filling { name, waiting }),
+            _ => return Err(PanelError::Missing(name)),
         }
-        return Err(match rollup.map_or(0, |rollup| rollup.waiting) {
-            0 => PanelError::Missing(name),
-            waiting => PanelError::Filling { name, waiting },
-        });
     }
     ask(console, question).await
 }

@@ -72,6 +72,9 @@ pub fn by_day(view: &View, days: Days, until: Option<String>) -> Question {
 
 /// The figures of each hour.
 pub fn by_hour(view: &View, days: Days) -> Question {
+    if view.filters.is_empty() {
+        return Question::new("by_hour", view, days, sql!("series_hourly"), &["visits_daily"]);
+    }
     Question::new("by_hour", view, days, sql!("visits", "series_visits"), &["sessions"]).about("hour")
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use weir::rollup::library::Library;
 
+use crate::support::browser;
 use crate::support::chance::Chance;
 use crate::support::http::{self, Answer};
 use crate::support::people::Person;
@@ -57,7 +58,7 @@ fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -296,8 +297,10 @@ async fn check_properties(person: &Person, look: &Look, of: &[(i64, &Event)]) {
         .map(|list| list.split("<li>").skip(1).map(text))
         .into_iter()
         .flatten()
-        .map(|line| line.split_at(line.find(|c: char| c.is_ascii_digit()).expect("a number")).into())
-        .map(|(name, count): (&str, &str)| (name.to_owned(), count.to_owned()))
+        .map(|line| {
+            let (name, count) = line.split_at(line.find(|c: char| c.is_ascii_digit()).expect("a number"));
+            (name.to_owned(), count.to_owned())
+        })
         .collect();
     let expected: BTreeMap<String, String> =
         by_plan.into_iter().map(|(plan, count)| (plan.to_owned(), grouped(count))).collect();
@@ -538,5 +541,32 @@ async fn without_rollups_it_says_how_far_they_are_and_without_events_what_to_do(
     let alice = Person::new(&database, collector.admin, "alice", false).await;
     let page = alice.page("/dashboard").await.text();
     assert!(page.contains("No page view has come yet") && page.contains("data-key="), "{page}");
+    collector.stop().await;
+}
+
+/// `WEIR_TEST_SCREENSHOTS` is a directory for what it looks like.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_browser_it_is_for_people() {
+    let Some(mut program) = browser::program("console/dashboard.mjs") else { return };
+    let (database, collector, _journal, all) = two_sources().await;
+    let alice = Person::new(&database, collector.admin, "alice", false).await;
+    program.args([
+        "--admin",
+        &format!("http://{}", collector.admin),
+        "--cookie",
+        &alice.cookie,
+        "--country",
+        "Germany",
+    ]);
+    if let Some(dir) = std::env::var_os("WEIR_TEST_SCREENSHOTS") {
+        program.arg("--screenshots").arg(dir);
+    }
+    let said = browser::said(&mut program, browser::TIMEOUT).await;
+    let seen: Value = serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}", said.out));
+    let count = |is_meant: &dyn Fn(&Visit) -> bool| grouped(all.iter().filter(|visit| is_meant(visit)).count());
+    let (first, yesterday) = (midnight(6) / DAY_MS, midnight(1) / DAY_MS);
+    assert_eq!(seen["all"], count(&|visit| visit.day() >= first));
+    assert_eq!(seen["filtered"], count(&|visit| visit.day() >= first && visit.of[4] == Some("DE")));
+    assert_eq!(seen["yesterday"], count(&|visit| visit.day() == yesterday));
     collector.stop().await;
 }

@@ -21,7 +21,7 @@ pub struct Event {
     pub name: Option<&'static str>,
     pub path: Option<&'static str>,
     pub visitor: Option<String>,
-    /// referrer_host, utm_source, utm_medium, utm_campaign, country, region, device, browser, os.
+    /// Referrer's host, UTM source, medium and campaign, country, region, device, browser, system.
     pub of: [Option<&'static str>; 9],
     pub is_bot: bool,
     pub properties: Value,
@@ -86,9 +86,10 @@ pub fn random(chance: &mut Chance, count: usize, midnights_ms: &[i64]) -> Vec<Ev
                 "engagement" => Some("engagement"),
                 _ => None,
             };
+            let plan = if chance.happens(50) { "free" } else { "team" };
             let properties = match kind {
                 "track" => {
-                    json!({"plan": ["free", "team"][chance.between(0, 1) as usize], "seats": chance.between(1, 3),
+                    json!({"plan": plan, "seats": chance.between(1, 3),
                                   "nested": {"a": 1}, "gone": null})
                 }
                 "web_vitals" => {
@@ -143,7 +144,8 @@ pub async fn store(database: &TestDatabase, events: &[Event]) {
              insert into analytics.events (event_id, occurred_at, received_at, {columns}, properties) select * from given
              returning occurred_at
          )
-         insert into weir.touched (hours) select array_agg(distinct date_trunc('hour', occurred_at, 'UTC')) from stored"
+         insert into weir.touched (hours) select array_agg(distinct date_trunc('hour', occurred_at, 'UTC')) from stored
+          having count(*) > 0"
     );
     database.client.execute(&sql, &[&Value::Array(rows).to_string()]).await.expect("stored");
 }

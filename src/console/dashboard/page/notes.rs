@@ -16,6 +16,7 @@ pub fn rollups(facts: &Facts, around: &Around<'_>) -> Markup {
     names.sort_by_key(|(name, _)| *name);
     let filling: Vec<_> = names.iter().filter(|(_, rollup)| rollup.waiting > 0).collect();
     let is_missing = names.iter().any(|(_, rollup)| !rollup.is_there && rollup.waiting == 0);
+    // While they are filled, that says enough.
     let behind_s = names.iter().map(|(_, rollup)| rollup.behind_s).max().unwrap_or(0);
     let is_failing = names.iter().any(|(_, rollup)| rollup.is_failing);
     html! {
@@ -40,7 +41,7 @@ pub fn rollups(facts: &Facts, around: &Around<'_>) -> Markup {
                 "This weir computes no rollups (" code { "rollup.concurrency" } " is 0): figures are as old as another one leaves them."
             }))
         }
-        @if behind_s > BEHIND_MAX_S {
+        @if behind_s > BEHIND_MAX_S && filling.is_empty() {
             (flash(Tone::Warn, &html! {
                 "Figures are " (number(behind_s / 60)) " minutes behind the events."
                 @if is_failing { " A rollup fails: " a href="/operate" { "Operate" } " has the reason." }

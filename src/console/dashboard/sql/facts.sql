@@ -1,27 +1,31 @@
--- The sources there are, and how far the rollups are: whether one is there with the columns that the dashboard reads, how many
--- buckets of a first filling wait, for how many seconds the oldest change waits, and whether its last run failed.
-with needed (name, columns) as (
-    values ('sessions', array['pages', 'event_names', 'utm_source', 'region']),
-           ('visits_daily', array['dimension', 'value', 'visitors', 'visits', 'page_views', 'bounces', 'duration_ms']),
-           ('pages_daily', array['path', 'visitors', 'visits', 'page_views', 'entries', 'bounces', 'exits']),
-           ('events_daily', array['kind', 'name', 'events', 'without_visitor', 'visitors']),
-           ('web_vitals_spread_daily', array['metric', 'value', 'views'])
-), waiting as (
-    select rollup_id, count(distinct bucket) filter (where is_fill) as fill, min(noted_at) as since
-      from weir.rollup_dirty
-     group by rollup_id
+-- The sources there are, and how far the rollups are: whether one is there with the columns that the dashboard reads, how many days
+-- are missing, for how many seconds the oldest change waits, and whether its last run failed.
+with needed (name, columns, upstream) as (
+    values ('sessions', array['pages', 'event_names', 'utm_source', 'region'], 'sessions'),
+           ('visits_daily', array['dimension', 'value', 'visitors', 'visits', 'page_views', 'bounces', 'duration_ms'], 'sessions'),
+           ('pages_daily', array['path', 'visitors', 'visits', 'page_views', 'entries', 'bounces', 'exits'], 'sessions'),
+           ('events_daily', array['kind', 'name', 'events', 'without_visitor', 'visitors'], 'events_daily'),
+           ('web_vitals_spread_daily', array['metric', 'value', 'views'], 'web_vitals_spread_daily')
+), marks as (
+    select r.name, r.state, r.columns, r.error, count(distinct d.bucket) filter (where d.is_fill) as fill,
+           count(distinct d.bucket) as dirty, min(d.noted_at) as since
+      from weir.rollups r
+      left join weir.rollup_dirty d using (rollup_id)
+     group by r.rollup_id
 )
 select 'rollup', n.name,
        coalesce((live.columns @> n.columns)::integer, 0)::bigint,
-       coalesce(building_waiting.fill, 0),
-       coalesce(extract(epoch from now() - live_waiting.since), 0)::bigint,
+       -- A rollup that reads another one is filled by changes. A few days always wait; more are an import, or a first filling.
+       case when live.columns @> n.columns
+            then greatest(live.fill, upstream.fill, case when live.dirty > 7 then live.dirty end)
+            else coalesce(building.fill, 0) end,
+       coalesce(extract(epoch from now() - live.since), 0)::bigint,
        (coalesce(building.error, live.error) is not null)::integer::bigint,
        0::bigint
   from needed n
-  left join weir.rollups live on live.name = n.name and live.state = 'live'
-  left join waiting live_waiting on live_waiting.rollup_id = live.rollup_id
-  left join weir.rollups building on building.name = n.name and building.state = 'building'
-  left join waiting building_waiting on building_waiting.rollup_id = building.rollup_id
+  left join marks live on live.name = n.name and live.state = 'live'
+  left join marks building on building.name = n.name and building.state = 'building'
+  left join marks upstream on upstream.name = n.upstream and upstream.state = 'live'
 union all
 select 'source', source, 0, 0, 0, 0, 0 from weir.sources
 order by 1, 2
