@@ -86,10 +86,12 @@ try {
   await look(ada, 'first-steps');
   const tag = await ada.locator('#tag').textContent();
   site.html = `<!doctype html><title>A shop</title>${tag}<h1>Hello</h1>`;
-  const visitor = await (await browser.newContext()).newPage();
+  // (A headless browser counts as a robot.)
+  const visitor = await (await browser.newContext({ userAgent: 'Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0' })).newPage();
   await visitor.goto(`http://127.0.0.1:${site.address().port}/pricing?utm_source=newsletter`);
   await ada.getByRole('heading', { name: 'Live', exact: true }).waitFor();
   await ada.locator('#events tbody tr').filter({ hasText: '/pricing' }).first().waitFor();
+  await ada.locator('#visitors-now').getByText('1', { exact: true }).waitFor();
   await look(ada, 'live');
 
   // A query, whose result is shared.
