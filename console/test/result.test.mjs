@@ -40,6 +40,9 @@ on('a hundred thousand rows scroll, with few of them in the page', async ({ page
   await page.locator('[aria-rowindex="100001"]').waitFor();
   const active = await grid.getAttribute('aria-activedescendant');
   assert.equal(await page.locator(`#${active}`).textContent(), '{"plan":"team","seats":0}');
+  await page.keyboard.press('Control+Home');
+  await page.locator('[aria-rowindex="2"]').waitFor();
+  assert.equal((await column(2))[0], '1', 'back at the top');
   assert.match(await page.locator('.cut').textContent(), /not all: the result was cut at 100,000 rows/);
 });
 
@@ -210,3 +213,20 @@ on('on paper all rows are there, without what only works on a screen', async ({ 
   await page.evaluate(() => dispatchEvent(new Event('afterprint')));
   assert.equal(await page.locator('.print-only').count(), 0);
 }, { sql: 'select daily' });
+
+on('of three hundred columns only those in sight are in the page', async ({ page }) => {
+  const grid = page.locator('.grid');
+  assert.ok((await page.locator('.grid [role=gridcell]').count()) < 2000);
+  await grid.focus();
+  await page.keyboard.press('Control+End');
+  const cell = page.locator('.grid [role=gridcell]', { hasText: '1000/299' });
+  await cell.waitFor();
+  // It stands below its head.
+  const head = await page.getByRole('columnheader', { name: 'column_299' }).boundingBox();
+  const box = await cell.boundingBox();
+  assert.ok(Math.abs(head.x - box.x) < 1 && Math.abs(head.width - box.width) < 1);
+  assert.equal(await grid.getAttribute('aria-activedescendant'), await cell.getAttribute('id'));
+  assert.equal(await cell.getAttribute('aria-colindex'), '301');
+  await page.keyboard.press('Control+Home');
+  await page.locator('.grid [role=gridcell]', { hasText: /^1\/0$/ }).waitFor();
+}, { sql: 'select wide' });
