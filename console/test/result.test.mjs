@@ -1,6 +1,7 @@
 // Results as grid and chart.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { formatOf, labelOf, tickOf } from '../src/chart/labels.js';
 import { compare } from '../src/result/order.js';
 import { seriesOf, settingsFor, suggest } from '../src/result/settings.js';
 import { kindOf, seconds } from '../src/format.js';
@@ -107,6 +108,7 @@ on('columns become wider by dragging, and by Alt and an arrow', async ({ page })
 // How many points of the canvas have about this colour.
 const inked = (page) => page.evaluate(() => {
   const canvas = document.querySelector('.chart canvas');
+  if (!canvas?.width) return [];
   const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
   const seen = new Map();
   for (let at = 0; at < data.length; at += 4) {
@@ -125,21 +127,24 @@ const inked = (page) => page.evaluate(() => {
   return [1, 2, 3, 4, 5, 6].map((at) => resolve(`--series-${at}`));
 });
 
+// Until the chart is so: it is drawn when its place has a size.
+async function drawn(page, isSo) {
+  for (let counts = []; !(counts.length && isSo(counts)); counts = await inked(page)) await page.waitForTimeout(20);
+}
+
 on('a chart draws each series in its colour, in both themes and all types', async ({ page }) => {
   await page.getByRole('tab', { name: 'Chart' }).click();
   await page.locator('.chart canvas').waitFor();
   assert.deepEqual(await page.locator('.legend button').allTextContents(), ['DE', 'FR', 'US', 'GB', 'AT', 'null']);
   for (const type of ['line', 'area', 'bars', 'stacked']) {
     await page.locator('.chart-settings select').first().selectOption(type);
-    await page.waitForFunction(() => document.querySelector('.chart canvas')?.width > 100);
-    await page.waitForTimeout(50);
-    assert.ok((await inked(page)).every((count) => count > 40), type);
+    await drawn(page, (counts) => counts.every((count) => count > 40));
   }
   await page.getByRole('button', { name: 'FR' }).click();
-  assert.equal((await inked(page))[1], 0, 'a series that is switched off');
+  await drawn(page, ([first, second]) => first > 40 && second == 0);
   await page.click('.menu summary');
   await page.getByRole('button', { name: 'Dark' }).click();
-  assert.ok((await inked(page))[0] > 40, 'the other theme');
+  await drawn(page, ([first]) => first > 40);
   await page.keyboard.press('Escape');
   await page.getByText('As a table').click();
   await page.locator('.chart table tbody tr').first().waitFor();
@@ -230,3 +235,20 @@ on('of three hundred columns only those in sight are in the page', async ({ page
   await page.keyboard.press('Control+Home');
   await page.locator('.grid [role=gridcell]', { hasText: /^1\/0$/ }).waitFor();
 }, { sql: 'select wide' });
+
+test('axes and tips say times, sizes and shares as the series are', () => {
+  const day = Date.UTC(2026, 10, 26) / 1000;
+  const time = (unit, x) => labelOf({ kind: 'time', unit, x }, 0);
+  assert.equal(time('day', [day]), 'Thu, 26 Nov 2026');
+  assert.equal(time('hour', [day + 3600]), '26 Nov, 01:00:00');
+  assert.equal(time('month', [day]), 'Nov 2026');
+  assert.equal(time(undefined, [day, day + 60]), '26 Nov, 00:00:00');
+  const ticks = tickOf({ kind: 'time' });
+  assert.deepEqual(ticks(null, [day, day + 3600], 0, 0, 3600), ['26 Nov', '01:00']);
+  assert.deepEqual(ticks(null, [day], 0, 0, 30 * 86_400), ['Nov 2026']);
+  assert.deepEqual(tickOf({ kind: 'category', categories: ['a', 'a name of many characters'] })(null, [0, 0.5, 1]), ['a', '', 'a name of man…']);
+  assert.equal(formatOf('count')(1_234_567), '1,234,567');
+  assert.equal(formatOf('count')(1_234_567, true), '1.2M');
+  assert.equal(formatOf('percent')(41.3), '41.3 %');
+  assert.equal(formatOf('seconds')(168), '2 m 48 s');
+});
