@@ -33,6 +33,7 @@ const ROWS = {
     columns: [{ name: 'id', type: 'bigint' }, { name: 'amount', type: 'numeric(12,2)' }, { name: 'text', type: 'text' }, { name: 'properties', type: 'jsonb' }],
     rows: () => Array.from({ length: 100_000 }, (_, at) => [String(at + 1), at % 10 == 3 ? null : ((at * 7919) % 100_003 / 100).toFixed(2), at == 0 ? EVIL : `row ${at + 1} ${'of a long text '.repeat(at % 7)}`, `{"plan":"team","seats":${at % 9}}`]),
   },
+  wide: { columns: Array.from({ length: 300 }, (_, at) => ({ name: `column_${at}`, type: 'text' })), rows: () => Array.from({ length: 1000 }, (_, row) => Array.from({ length: 300 }, (_, at) => `${row + 1}/${at}`)) },
   one: { columns: [{ name: '?column?', type: 'integer' }], rows: () => [['1']] },
 };
 
@@ -48,7 +49,7 @@ export function double() {
       return { state: 'failed', error: { message: 'column "wrong" does not exist', detail: null, hint: 'Perhaps you meant to reference the column "events.name".', sqlstate: '42703', position, statement: sql } };
     }
     if (sql.startsWith('create')) return { state: 'done', results: [], messages: ['CREATE TABLE'] };
-    return { state: 'done', results: sql.includes('large') ? ['large'] : sql.includes('two') ? ['one', 'daily'] : sql.trim() == 'select 1' ? ['one'] : ['daily'], messages: [] };
+    return { state: 'done', results: sql.includes('large') ? ['large'] : sql.includes('wide') ? ['wide'] : sql.includes('two') ? ['one', 'daily'] : sql.trim() == 'select 1' ? ['one'] : ['daily'], messages: [] };
   };
 
   async function answer(req, res, url) {
@@ -84,7 +85,7 @@ export function double() {
       const minute = 60_000;
       return json(res, {
         now_ms: Date.now(), visitors_now: 190, freshness_s: 0.3,
-        per_minute: Array.from({ length: 30 }, (_, at) => ({ at_ms: Date.now() - (29 - at) * minute, views: 30 + at })),
+        per_minute: Array.from({ length: 30 }, (_, at) => ({ at_ms: Date.UTC(2026, 10, 26, 21) - (29 - at) * minute, views: 30 + at })),
         accounting: [{ source: 'shop', accepted: 10, stored: 8, duplicate: 1, quarantined: 0, pending: 0, unexplained: 1 }],
         events: state.events.filter(({ event_id }) => event_id > after),
       }), true;
