@@ -48,5 +48,7 @@ select bucket, source, visitor_id, user_id, started_at, duration_s, events, page
        events = 1 as is_bounce,
        entry_page, exit_page,
        coalesce(utm_source, regexp_replace(referrer_host, '^www\.', ''), 'direct') as referred_by,
-       utm_source, utm_medium, utm_campaign, country, region, device, browser, os, pages, event_names
+       utm_source, utm_medium, utm_campaign, country, region, device, browser, os, pages, event_names,
+       -- Of these nobody has to look whether they were counted before.
+       count(*) over (partition by source, visitor_id, bucket) = 1 as is_only_visit
   from visits;

@@ -1,7 +1,7 @@
 -- The sources there are, and how far the rollups are: whether one is there with the columns that the dashboard reads, how many days
 -- are missing, for how many seconds the oldest change waits, and whether its last run failed.
 with needed (name, columns, upstream) as (
-    values ('sessions', array['pages', 'event_names', 'utm_source', 'region'], 'sessions'),
+    values ('sessions', array['pages', 'event_names', 'utm_source', 'region', 'is_only_visit'], 'sessions'),
            ('visits_daily', array['dimension', 'value', 'visitors', 'visits', 'page_views', 'bounces', 'duration_ms'], 'sessions'),
            ('pages_daily', array['path', 'visitors', 'visits', 'page_views', 'entries', 'bounces', 'exits'], 'sessions'),
            ('events_daily', array['kind', 'name', 'events', 'without_visitor', 'visitors'], 'events_daily'),

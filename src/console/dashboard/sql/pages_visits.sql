@@ -1,17 +1,16 @@
 -- As pages_daily.sql, of these visits.
-, seen as (
-    select bucket, source, visitor_id, started_at, path, count(*) as page_views
-      from visits, unnest(pages) as path
-     where path is not null
-     group by bucket, source, visitor_id, started_at, path
-), by_visitor as (
-    select bucket, source, visitor_id, path, count(*) as visits, sum(page_views) as page_views
-      from seen
-     group by bucket, source, visitor_id, path
+, seen as not materialized (
+    select bucket, source, visitor_id, is_only_visit, path, p.page_views
+      from visits v,
+           lateral (select path, count(*) as page_views from unnest(v.pages) as path where path is not null group by path) p
+), parts as (
+    select path, count(*) as visitors, count(*) as visits, sum(page_views) as page_views from seen where is_only_visit group by path
+    union all
+    select path, 1, count(*), sum(page_views) from seen where not is_only_visit group by path, bucket, source, visitor_id
 ), lines as (
-    select 'pages' as list, path, count(*) as visitors, sum(visits)::bigint as visits, sum(page_views)::bigint as page_views,
+    select 'pages' as list, path, sum(visitors)::bigint as visitors, sum(visits)::bigint as visits, sum(page_views)::bigint as page_views,
            0::bigint as bounces
-      from by_visitor group by path
+      from parts group by path
     union all
     select 'entry', entry_page, 0, count(*), 0, count(*) filter (where is_bounce) from visits where entry_page is not null group by entry_page
     union all
