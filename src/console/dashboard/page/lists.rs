@@ -152,7 +152,10 @@ fn link(view: &View, list: &str, value: &str) -> Option<String> {
     view.panel = None;
     match dimension_of(list) {
         Some(dimension) => view.filters = view.filters.with(dimension, value),
-        None => view.event = Some(value.to_owned()),
+        None => {
+            view.event = Some(value.to_owned());
+            return Some(format!("{}#panel-event", view.url()));
+        }
     }
     Some(view.url())
 }
@@ -253,11 +256,13 @@ pub fn alone(view: &View, list: &str, answer: &Answer) -> Markup {
     });
     let is_more = lines.len() as i64 > limit;
     html! {
+        div class="stack" {
         section class="card flush" {
             div class="card-head" { h2 { (name) } p class="quiet small" { (view.days().spoken()) } }
             @if lines.is_empty() { p class="quiet" { (nothing(list)) } } @else { (table(name, &heads, rows)) }
         }
         @if is_more { p { a href=(alone_url(view, list, limit * 10)) { "More rows" } } }
         (back)
+        }
     }
 }

@@ -116,8 +116,7 @@ fn body(view: &View, shown: &Shown, around: &Around<'_>) -> Markup {
     html! {
         (chart::figures(view, shown))
         (chart::chart(view, shown))
-        (notes::words(view, shown))
-        div class="stack" { p {} (lists::panels(view, shown)) }
+        div class="stack" { p {} (lists::panels(view, shown)) (notes::words(view, shown)) }
     }
 }
 
