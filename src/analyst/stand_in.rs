@@ -50,14 +50,8 @@ pub(super) async fn make(hands: &Hands<'_>, person: &str) -> Result<String, Anal
     hands.role(&what, &sql).await?;
     grant::act_as(hands, person, &role).await?;
     grant::look_after(hands, &role).await?;
-    let sql = format!(
-        "insert into weir.stand_ins (person, role, password) values ({}, {}, {})
-         on conflict (person) do update set role = excluded.role, password = excluded.password",
-        literal(person),
-        literal(&role),
-        literal(&password)
-    );
-    hands.own(&what, &sql).await?;
+    hands.own(&what, &format!("delete from weir.stand_ins where person = {}", literal(person))).await?;
+    hands.copy("copy weir.stand_ins (person, role, password) from stdin", &[person, &role, &password]).await?;
     Ok(role)
 }
 
