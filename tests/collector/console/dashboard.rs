@@ -54,6 +54,13 @@ fn chart(page: &str) -> Vec<Vec<Option<f64>>> {
     series.iter().map(|one| one["values"].as_array().expect("values").iter().map(Value::as_f64).collect()).collect()
 }
 
+/// Where its points begin, in seconds since 1970.
+fn chart_starts(page: &str) -> Vec<i64> {
+    let (_, data) = page.split_once("class=\"chart-data\">").expect("a chart");
+    let data: Value = serde_json::from_str(data.split("</script>").next().expect("an end")).expect("JSON");
+    data["x"].as_array().expect("places").iter().map(|second| second.as_i64().expect("a number")).collect()
+}
+
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -223,7 +230,21 @@ async fn check(person: &Person, look: &Look, events: &[Event], all: &[Visit]) {
 
     let chart = chart(&page);
     assert_eq!(chart.len(), 2, "{url}");
-    if days > 1 {
+    if days > 92 {
+        // By month: from one beginning to the next.
+        let starts = chart_starts(&page);
+        assert!(starts.len() > 3, "{url}");
+        let ends = starts.iter().skip(1).copied().chain([i64::MAX]);
+        let expected: Vec<Option<f64>> = starts
+            .iter()
+            .zip(ends)
+            .map(|(start, end)| {
+                let is_in = |visit: &&Visit| (*start..end).contains(&(visit.day() * DAY_MS / 1_000));
+                Some(visitors(kept.iter().copied().filter(is_in)) as f64)
+            })
+            .collect();
+        assert_eq!(chart[0], expected, "{url}");
+    } else if days > 1 {
         for (series, shift) in chart.iter().zip([0, days]) {
             let expected: Vec<Option<f64>> = (look.last..=look.first)
                 .rev()
@@ -340,6 +361,7 @@ async fn every_number_is_what_the_events_say() {
         ("period=7d".to_owned(), 6, 0),
         ("period=yesterday".to_owned(), 1, 1),
         (custom(12, 3), 12, 3),
+        (custom(125, 0), 125, 0),
     ] {
         for source in [None, Some("web")] {
             looks.push(Look { query: query.clone(), first, last, source, filter: None });
@@ -379,6 +401,48 @@ async fn every_number_is_what_the_events_say() {
         count > 0 && page.contains(&format!("{} more page views came without a visitor", grouped(count))),
         "{count}"
     );
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn today_is_compared_with_as_much_of_yesterday() {
+    let (database, collector, _journal) = collector(|_| {}).await;
+    make_partitions(&database, &date(3), 3).await;
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let minute = 60_000;
+    // Ten minutes before and after this time of yesterday, and some minutes ago.
+    let moments = [
+        (now_ms - DAY_MS - 10 * minute, 4),
+        (now_ms - DAY_MS + 10 * minute, 3),
+        ((now_ms - 5 * minute).max(midnight(0)), 5),
+    ];
+    let template = random(&mut Chance::told(), 1, &[midnight(2)]).remove(0);
+    let events: Vec<Event> = moments
+        .into_iter()
+        .flat_map(|(at, count)| (0..count).map(move |n| (at, n)))
+        .map(|(at, n)| Event {
+            at_ms: at + n,
+            kind: "page",
+            visitor: Some(format!("{at} {n}")),
+            is_bot: false,
+            ..template.clone()
+        })
+        .collect();
+    with_rollups(&database, &events).await;
+    let person = Person::new(&database, collector.admin, "alice", false).await;
+    let page = person.page("/dashboard?period=today").await.text();
+    let all = visits(&events);
+    let today = all.iter().filter(|visit| visit.start_ms >= midnight(0)).count();
+    let before = all.iter().filter(|visit| (midnight(1)..now_ms - DAY_MS).contains(&visit.start_ms)).count();
+    let shown = &figures(&page)[1];
+    assert_eq!(shown.0, grouped(today));
+    let percent = (today as f64 / before as f64 - 1.0) * 100.0;
+    let expected = if before == 0 { String::new() } else { format!("{percent:+.0} %").replace('-', "−") };
+    assert_eq!(shown.1, expected, "{today} after {before}");
+    // The other day is drawn whole.
+    let yesterday = all.iter().filter(|visit| (midnight(1)..midnight(0)).contains(&visit.start_ms)).count();
+    let drawn: f64 = chart(&page)[1].iter().flatten().sum();
+    assert_eq!(drawn, yesterday as f64);
     collector.stop().await;
 }
 

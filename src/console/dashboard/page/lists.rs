@@ -150,14 +150,12 @@ fn link(view: &View, list: &str, value: &str) -> Option<String> {
     }
     let mut view = view.clone();
     view.panel = None;
-    match dimension_of(list) {
-        Some(dimension) => view.filters = view.filters.with(dimension, value),
-        None => {
-            view.event = Some(value.to_owned());
-            return Some(format!("{}#panel-event", view.url()));
-        }
+    if let Some(dimension) = dimension_of(list) {
+        view.filters = view.filters.with(dimension, value);
+        return Some(view.url());
     }
-    Some(view.url())
+    view.event = Some(value.to_owned());
+    Some(format!("{}#panel-event", view.url()))
 }
 
 fn alone_url(view: &View, list: &str, limit: i64) -> String {
