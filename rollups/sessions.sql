@@ -6,8 +6,8 @@
 -- unique: bucket, source, visitor_id, started_at
 -- description: One row a visit: what a visitor did without a pause of more than 30 minutes, by the day on which it began, without bots.
 --
--- A visit that lasts longer than six hours past midnight is cut there. Of one with more than 1,000 page views or names of
--- events, `pages` and `event_names` have the first 1,000: nobody reads that much, and a row has to stay a row.
+-- A visit that lasts longer than six hours past midnight is cut there. Of one with more than 1,000 page views or events
+-- with a name, `pages` and `event_names` have the first 1,000: nobody reads that much, and a row has to stay a row.
 with steps as (
     select *,
            -- Without an event before it, this is null, and so a beginning.
@@ -31,7 +31,7 @@ with steps as (
            (array_agg(path order by occurred_at, event_id) filter (where kind = 'page'))[1]                as entry_page,
            (array_agg(path order by occurred_at desc, event_id desc) filter (where kind = 'page'))[1]      as exit_page,
            (array_agg(path order by occurred_at, event_id) filter (where kind = 'page'))[1:1000]           as pages,
-           (array_agg(distinct name) filter (where kind <> 'page' and name is not null))[1:1000]           as event_names,
+           (array_agg(name order by occurred_at, event_id) filter (where kind <> 'page' and name is not null))[1:1000] as event_names,
            (array_agg(nullif(referrer_host, host) order by occurred_at, event_id))[1] as referrer_host,
            (array_agg(utm_source   order by occurred_at, event_id))[1]   as utm_source,
            (array_agg(utm_medium   order by occurred_at, event_id))[1]   as utm_medium,

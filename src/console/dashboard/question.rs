@@ -103,7 +103,7 @@ pub fn events(view: &View, limit: i64) -> Question {
     let question = if view.filters.is_empty() {
         Question::new("events", view, view.days(), sql!("events_daily"), &["events_daily"])
     } else {
-        Question::new("events", view, view.days(), sql!("visits", "within", "events_visits"), &["sessions"])
+        Question::new("events", view, view.days(), sql!("visits", "events_visits"), &["sessions"])
     };
     question.at_most(limit)
 }

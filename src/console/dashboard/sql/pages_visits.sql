@@ -12,13 +12,15 @@
            0::bigint as bounces
       from parts group by path
     union all
-    select 'entry', entry_page, 0, count(*), 0, count(*) filter (where is_bounce) from visits where entry_page is not null group by entry_page
-    union all
-    select 'exit', exit_page, 0, count(*), 0, 0 from visits where exit_page is not null group by exit_page
+    select case when grouping(entry_page) = 0 then 'entry' else 'exit' end, coalesce(entry_page, exit_page), 0, count(*), 0,
+           case when grouping(entry_page) = 0 then count(*) filter (where is_bounce) else 0 end
+      from visits
+     where entry_page is not null or exit_page is not null
+     group by grouping sets ((entry_page), (exit_page))
 ), placed as (
     select *, row_number() over (partition by list order by visitors desc, visits desc, path collate "C") as place
       from lines
-     where list = any (string_to_array($17, ','))
+     where path is not null and list = any (string_to_array($17, ','))
 )
 select list, path, visitors, visits, page_views, bounces, 0::bigint
   from placed
