@@ -255,12 +255,12 @@ pub fn alone(view: &View, list: &str, answer: &Answer) -> Markup {
     let is_more = lines.len() as i64 > limit;
     html! {
         div class="stack" {
-        section class="card flush" {
-            div class="card-head" { h2 { (name) } p class="quiet small" { (view.days().spoken()) } }
-            @if lines.is_empty() { p class="quiet" { (nothing(list)) } } @else { (table(name, &heads, rows)) }
-        }
-        @if is_more { p { a href=(alone_url(view, list, limit * 10)) { "More rows" } } }
-        (back)
+            section class="card flush" {
+                div class="card-head" { h2 { (name) } p class="quiet small" { (view.days().spoken()) } }
+                @if lines.is_empty() { p class="quiet" { (nothing(list)) } } @else { (table(name, &heads, rows)) }
+            }
+            @if is_more { p { a href=(alone_url(view, list, limit * 10)) { "More rows" } } }
+            (back)
         }
     }
 }
