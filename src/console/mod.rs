@@ -75,6 +75,8 @@ pub struct Console {
     pub trusted_proxies: Vec<IpNet>,
     /// The source that `weir up` made, whose key can be shown.
     pub first_source: Option<Demo>,
+    /// How long it is believed that a password is still the person's.
+    pub proof_age_max: Duration,
     /// As others reach it; empty: as the browser says.
     pub public_url: String,
     live: live::Latest,
@@ -110,6 +112,7 @@ impl Console {
             entropy,
             trusted_proxies: config.receive.trusted_proxies.clone(),
             first_source,
+            proof_age_max: Duration::from_secs(settings.password_check_s),
             public_url: settings.public_url.clone(),
             live: live::Latest::default(),
             logins_turns: Semaphore::new(LOGINS_MAX),
