@@ -15,7 +15,7 @@ const colour = (name, within) => {
   probe.remove();
   return found;
 };
-const faint = (rgb, share) => rgb.replace(/^rgba?\(([^)/]+?)(?:[,/]\s*[\d.]+)?\)$/, (_, parts) => `rgb(${parts.trim().replace(/,\s*/g, ' ')} / ${share})`);
+const faint = (opaque, share) => `color-mix(in srgb, ${opaque} ${share * 100}%, transparent)`;
 
 // One on the other: what is drawn of each is its top and the top below it.
 function stack(series) {
@@ -77,7 +77,7 @@ export function draw(place, spec) {
         y: { range: (_, low, high) => (low == high && low == 0 ? [0, 1] : uPlot.rangeNum(Math.min(0, low), Math.max(0, high), { min: { pad: 0.08, soft: 0, mode: 1 }, max: { pad: 0.08, soft: 0, mode: 1 } })) },
       },
       axes: [
-        { ...axis, grid: { show: false }, space: kind == 'category' ? 90 : 70, values: tickOf(spec), ...(kind == 'category' ? { incrs: [1, 2, 5, 10, 20, 50, 100] } : {}) },
+        { ...axis, grid: { show: false }, size: 28, space: kind == 'category' ? 90 : 70, values: tickOf(spec), ...(kind == 'category' ? { incrs: [1, 2, 5, 10, 20, 50, 100] } : {}) },
         { ...axis, ticks: { show: false }, size: (u, values) => Math.max(36, ...(values ?? []).map((text) => (text?.length ?? 0) * 7.2 + 14)), values: (_, values) => values.map((value) => format(value, true)) },
       ],
       series: [

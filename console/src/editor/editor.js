@@ -8,6 +8,7 @@ import { Compartment, EditorState } from '@codemirror/state';
 import { EditorView, drawSelection, highlightActiveLine, keymap, lineNumbers, placeholder } from '@codemirror/view';
 import { highlighting, looks } from './looks.js';
 import { errorMark, markError } from './mark.js';
+import { replaceByTyping } from './typing.js';
 import { codeUnits } from './position.js';
 
 const HINT = 'Escape, then Tab leaves the editor. Control and Enter runs.';
@@ -39,6 +40,7 @@ export function createEditor(textarea, { onRun, onFormat, onChange }) {
         syntaxHighlighting(highlighting),
         looks,
         errorMark,
+        replaceByTyping,
         placeholder(textarea.placeholder),
         language.of(postgres({})),
         EditorView.contentAttributes.of({ 'aria-label': 'SQL', 'aria-description': HINT, spellcheck: 'false', autocapitalize: 'none' }),

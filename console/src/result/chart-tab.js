@@ -14,12 +14,14 @@ export async function chartOf(place, data, chart, onChange) {
     place.append(el('p', { class: 'empty quiet' }, data.rows.length ? 'A chart needs a column of numbers.' : 'No rows.'));
     return;
   }
+  const { draw } = await import('#dist/chart.js');
+  let drawn;
   const figure = el('figure', { class: 'chart' });
   const select = (label, options, value, set) => {
     const node = el('select', { onchange: () => change(() => set(node.value)) }, ...options.map(([id, title]) => el('option', { value: id, selected: id == value }, title)));
     return el('label', {}, label, node);
   };
-  const boxes = el('fieldset', {}, el('legend', {}, 'Up'), el('div', {}, ...numbers.map((name) => {
+  const boxes = el('fieldset', {}, el('legend', {}, 'Y axis'), el('div', {}, ...numbers.map((name) => {
     const box = el('input', { type: 'checkbox', checked: settings.y.includes(name), onchange: () => change(() => {
       settings.y = numbers.filter((other) => (other == name ? box.checked : settings.y.includes(other)));
     }) });
@@ -29,16 +31,14 @@ export async function chartOf(place, data, chart, onChange) {
     el(
       'div',
       { class: 'chart-settings' },
-      select('As', TYPES, settings.type, (value) => (settings.type = value)),
-      select('Along', names.map((name) => [name, name]), settings.x, (value) => (settings.x = value)),
+      select('Type', TYPES, settings.type, (value) => (settings.type = value)),
+      select('X axis', names.map((name) => [name, name]), settings.x, (value) => (settings.x = value)),
       boxes,
-      select('A series for each', [['', 'nothing'], ...names.map((name) => [name, name])], settings.split ?? '', (value) => (settings.split = value || null)),
+      select('Split by', [['', 'nothing'], ...names.map((name) => [name, name])], settings.split ?? '', (value) => (settings.split = value || null)),
     ),
     figure,
   );
 
-  const { draw } = await import('#dist/chart.js');
-  let drawn;
   function redraw() {
     drawn?.destroy();
     if (!settings.y.length) return figure.replaceChildren(el('p', { class: 'empty quiet' }, 'Choose a column to go up.'));

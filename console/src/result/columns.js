@@ -15,8 +15,7 @@ export function widths(columns, rows) {
 }
 
 export function resizable(node, headers, sizes) {
-  // The last one takes what is left.
-  const set = () => node.style.setProperty('--columns', sizes.map((size, at) => (at == sizes.length - 1 ? `minmax(${size}px, 1fr)` : `${size}px`)).join(' '));
+  const set = () => node.style.setProperty('--columns', sizes.map((size) => `${size}px`).join(' '));
   set();
   const resize = (at, size) => {
     sizes[at + 1] = Math.max(WIDTH_MIN_PX, size);
