@@ -140,22 +140,23 @@ impl Hands<'_> {
     pub async fn either(&self, sql: &str, is_undone: Option<&str>) -> Result<bool, AnalystError> {
         for transaction in [&self.own, &self.admin].into_iter().flatten() {
             transaction.batch_execute("savepoint weir_either").await?;
-            match transaction.batch_execute(sql).await {
-                Ok(()) => transaction.batch_execute("release savepoint weir_either").await?,
-                Err(error) if error.as_db_error().is_some() => {
-                    tracing::debug!(%error, sql, "not allowed");
-                    transaction.batch_execute("rollback to savepoint weir_either").await?;
-                    continue;
+            let is_done = match (transaction.batch_execute(sql).await, is_undone) {
+                (Ok(()), None) => true,
+                (Ok(()), Some(is_undone)) => {
+                    !transaction.query_typed_one(is_undone, &[]).await?.try_get::<_, bool>(0)?
                 }
-                Err(error) => return Err(error.into()),
-            }
-            let is_undone = match is_undone {
-                Some(sql) => transaction.query_typed_one(sql, &[]).await?.try_get(0)?,
-                None => false,
+                (Err(error), _) if error.as_db_error().is_some() => {
+                    tracing::debug!(%error, sql, "not allowed");
+                    false
+                }
+                (Err(error), _) => return Err(error.into()),
             };
-            if !is_undone {
+            if is_done {
+                transaction.batch_execute("release savepoint weir_either").await?;
                 return Ok(true);
             }
+            // Nothing of it, nor any lock, may be in the other's way.
+            transaction.batch_execute("rollback to savepoint weir_either").await?;
         }
         Ok(false)
     }

@@ -167,7 +167,12 @@ impl Watchdog {
             let role: String = row.try_get("role")?;
             match Reason::of(reason) {
                 Some(reason) => {
-                    beyond.push(Beyond { pid: row.try_get("pid")?, role, reason, statement: row.try_get("statement")? })
+                    beyond.push(Beyond {
+                        pid: row.try_get("pid")?,
+                        role,
+                        reason,
+                        statement: row.try_get("statement")?,
+                    });
                 }
                 None if self.unseen.insert(role.clone()) => tracing::warn!(
                     role,

@@ -133,7 +133,7 @@ pub async fn analyst(database: &Database, settings: &Analyst, command: AnalystCo
                 (Some(password), _) => tell_login(database, &name, &password),
                 (None, true) => println!("{name} is added, with the password that was given"),
                 (None, false) if chosen.is_some() => {
-                    println!("{name} was here already, and has the given password now")
+                    println!("{name} was here already, and has the given password now");
                 }
                 (None, false) => println!(
                     "{name} was here already; what was missing is mended. The password is as it was: `weir analyst rotate \

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod analyst;
+mod first_person;
 mod forget;
 mod geo;
 mod journal;

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Listen;
+use super::first_person::{Login, first_person};
 use crate::cluster::{Cluster, Search};
 use crate::config::{self, Config};
 use crate::database::{Database, migrate};
@@ -35,6 +36,9 @@ struct Ready<'a> {
     database_url: &'a str,
     #[serde(flatten)]
     keys: KeyPair,
+    /// Who may open the console, where that is known here.
+    #[serde(flatten)]
+    person: Option<Login>,
 }
 
 /// Starts with a private PostgreSQL, unless one is named.
@@ -65,8 +69,10 @@ pub async fn up(mut config: Config, data_dir: &Path, listen: &Listen, json: bool
         None
     };
     let database_url = config.database.url.clone();
-    let ready = |keys| Ready { url, admin_url, database_url: &database_url, keys };
-    let served = serve_with_keys(config, data_dir, Listeners { public, admin }, ready, json, shutdown).await;
+    let ready = |keys, person| Ready { url, admin_url, database_url: &database_url, keys, person };
+    let is_private = cluster.is_some();
+    let served =
+        serve_with_keys(config, data_dir, is_private, Listeners { public, admin }, ready, json, shutdown).await;
     if let Some(cluster) = cluster {
         tokio::task::spawn_blocking(move || cluster.stop()).await??;
     }
@@ -95,14 +101,16 @@ pub fn used_rollup_dir(config: &Config, data_dir: &Path) -> PathBuf {
 async fn serve_with_keys<'a>(
     config: Config,
     data_dir: &Path,
+    is_private: bool,
     listeners: Listeners,
-    ready: impl FnOnce(KeyPair) -> Ready<'a>,
+    ready: impl FnOnce(KeyPair, Option<Login>) -> Ready<'a>,
     json: bool,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let database = Database::new(&config.database, 1)?;
     migrate::run(&database).await?;
-    let ready = ready(first_keys(&database, data_dir).await?);
+    let person = if is_private { first_person(&database, &config.analyst, data_dir).await } else { None };
+    let ready = ready(first_keys(&database, data_dir).await?, person);
     database.close();
     // A browser cannot show the token.
     let demo = config.admin.token.is_empty().then(|| Demo {
@@ -141,7 +149,11 @@ fn announce(ready: &Ready<'_>, try_out: &str, json: bool) -> io::Result<()> {
         writeln!(out)?;
         return out.flush();
     }
-    let Ready { url, admin_url, database_url, keys } = ready;
+    let Ready { url, admin_url, database_url, keys, person } = ready;
+    let console = person.as_ref().map_or_else(String::new, |Login { role, password }| {
+        let password = password.as_deref().unwrap_or("the password that you chose");
+        format!("  Console         {admin_url}/  (sign in as {role} with {password})\n\n")
+    });
     let KeyPair { public_key, secret_key } = keys;
     write!(
         out,
@@ -155,7 +167,7 @@ weir is ready.
 
   Your events     psql '{database_url}' -c 'select * from analytics.events order by received_at desc limit 5' -x
 
-{try_out}  Metrics         {admin_url}/metrics
+{try_out}{console}  Metrics         {admin_url}/metrics
 
 Ctrl-C stops.
 "#

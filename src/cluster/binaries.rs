@@ -30,6 +30,15 @@ impl Binaries {
         self.dir.join(program)
     }
 
+    /// Whether the server finds this library of its own: beside `bin`, in the places of packagers.
+    pub fn has_library(&self, name: &str) -> bool {
+        let Some(root) = self.dir.parent() else { return false };
+        let versioned = format!("lib/postgresql@{}", self.major);
+        ["lib", "lib/postgresql", "lib64", "lib64/pgsql", &versioned]
+            .iter()
+            .any(|place| ["so", "dylib"].iter().any(|end| root.join(place).join(format!("{name}.{end}")).is_file()))
+    }
+
     fn at(dir: &Path) -> Option<Self> {
         let dir = dir.canonicalize().ok()?;
         if !PROGRAMS.iter().all(|program| dir.join(program).is_file()) {

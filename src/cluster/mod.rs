@@ -12,6 +12,7 @@
 //! recovers by itself.
 
 mod binaries;
+mod database;
 mod server_user;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -23,7 +24,6 @@ use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio_postgres::NoTls;
 
 use binaries::Binaries;
 pub use binaries::Search;
@@ -129,7 +129,7 @@ impl Cluster {
             cluster.launch(settings.port)?;
         }
         save(&settings_path, &serde_json::to_vec_pretty(&settings).unwrap_or_default())?;
-        make_database(&settings).await?;
+        database::make(&settings).await?;
         cluster.url = format!("postgres://{ROLE}:{}@127.0.0.1:{}/{DATABASE}", settings.password, settings.port);
         save(&data_dir.join("database_url"), cluster.url.as_bytes())?;
         Ok(cluster)
@@ -176,7 +176,8 @@ impl Cluster {
         let socket_dir = if socket.len() <= SOCKET_PATH_BYTES_MAX { self.dir.to_string_lossy() } else { "".into() };
         let options = format!(
             "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='{socket_dir}' -c max_wal_size=4GB \
-             -c log_timezone=UTC -c timezone=UTC"
+             -c log_timezone=UTC -c timezone=UTC{}",
+            self.preload()
         );
         let log = format!("{}/server.log", self.dir.display());
         let arguments = ["start", "-s", "-w", "-t", START_TIMEOUT_S, "-l", &log, "-o", &options, "-D"];
@@ -189,6 +190,19 @@ impl Cluster {
             }
             other => other,
         })
+    }
+
+    /// What counts people's statements, where this PostgreSQL has it, and nobody has chosen other libraries.
+    fn preload(&self) -> &'static str {
+        let is_chosen = ["postgresql.conf", "postgresql.auto.conf"].iter().any(|file| {
+            let text = fs::read_to_string(self.dir.join(file)).unwrap_or_default();
+            text.lines().any(|line| line.trim_start().starts_with("shared_preload_libraries"))
+        });
+        if !is_chosen && self.binaries.has_library("pg_stat_statements") {
+            " -c shared_preload_libraries=pg_stat_statements"
+        } else {
+            ""
+        }
     }
 
     /// The port of a server that runs on this very directory.
@@ -285,30 +299,4 @@ fn secret() -> Result<String, getrandom::Error> {
 
 fn save(path: &Path, bytes: &[u8]) -> Result<(), ClusterError> {
     write_private(path, bytes).map_err(io_at(path))
-}
-
-/// A role that owns one database and nothing else, as a managed service would give it.
-async fn make_database(settings: &Settings) -> Result<(), ClusterError> {
-    let mut config = tokio_postgres::Config::new();
-    config
-        .host("127.0.0.1")
-        .port(settings.port)
-        .user(SUPERUSER)
-        .password(&settings.superuser_password)
-        .dbname("postgres");
-    let (client, connection) = config.connect(NoTls).await?;
-    let connection = tokio::spawn(connection);
-    let exists = |rows: Vec<tokio_postgres::Row>| !rows.is_empty();
-    // The password holds no quote: see `secret`.
-    let password = &settings.password;
-    if !exists(client.query("select from pg_roles where rolname = $1", &[&ROLE]).await?) {
-        client.batch_execute(&format!("create role {ROLE} login password '{password}'")).await?;
-    }
-    if !exists(client.query("select from pg_database where datname = $1", &[&DATABASE]).await?) {
-        client.batch_execute(&format!("create database {DATABASE} owner {ROLE}")).await?;
-    }
-    drop(client);
-    // It ends with its client.
-    let _ = connection.await;
-    Ok(())
 }

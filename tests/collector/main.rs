@@ -6,6 +6,7 @@ mod support;
 
 mod accounting;
 mod admin;
+mod analysts;
 mod answers;
 mod archive;
 mod crash;

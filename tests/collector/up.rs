@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use sha2::{Digest, Sha384};
+use weir::analyst::{self, login};
 
 use crate::support::http::{self, Answer};
 use crate::support::{browser, connect, eventually};
@@ -69,6 +70,7 @@ fn command_on(data_dir: &Path, address: &str) -> Command {
         .args(["up", "--json", "--listen", address, "--admin-listen", "127.0.0.1:0", "--data-dir"])
         .arg(data_dir)
         .env_remove("DATABASE_URL")
+        .env("USER", "ada")
         .current_dir(std::env::temp_dir())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -192,6 +194,77 @@ async fn commands_find_the_database_of_up() {
     assert!(ok && text.contains("empty"), "{text}");
     let (ok, text) = weir(&["quarantine", "replay"]);
     assert!(ok && text.contains("0 stored"), "{text}");
+    up.interrupt();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_person_is_made_once() {
+    let directory = data_dir();
+    let data_dir = directory.path().join("weir-data");
+    let up = Up::start(&data_dir);
+    let sign_in = async |up: &Up, password: &str| {
+        let url = login::url(up.text("database_url"), "ada", password);
+        tokio_postgres::connect(&url, tokio_postgres::NoTls).await
+    };
+    let (role, password) = (up.text("console_role").to_owned(), up.text("console_password").to_owned());
+    assert_eq!(role, "ada");
+    assert!(sign_in(&up, "not this one").await.is_err(), "the server asks for passwords");
+    let (ada, connection) = sign_in(&up, &password).await.expect("signed in");
+    tokio::spawn(connection);
+    ada.batch_execute("select count(*) from events").await.expect("reads");
+    ada.batch_execute("set temp_file_limit = '9GB'").await.expect_err("the limit is one");
+    let limit: String = ada.query_one("show temp_file_limit", &[]).await.expect("asked").get(0);
+    assert_eq!(limit, "5GB");
+    let weir = connect(up.text("database_url")).await;
+    let standing = analyst::standing(&weir, "ada").await.expect("asked");
+    assert!(standing.is_analyst && standing.is_operator);
+    assert_eq!(analyst::usage::missing(&weir).await.expect("asked"), None, "statements are counted");
+
+    let command_line = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .arg("analyst")
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(&data_dir)
+            .env_remove("DATABASE_URL")
+            .current_dir(directory.path())
+            .output()
+            .expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).expect("text"))
+    };
+    let (ok, text) = command_line(&["add", "bob"]);
+    let url = text.lines().find_map(|line| line.strip_prefix("psql '")?.strip_suffix('\'')).expect("a line for psql");
+    assert!(ok, "{text}");
+    connect(url).await.batch_execute("create table t as select 1 as a").await.expect("bob's own");
+    let (ok, text) = command_line(&["remove", "bob"]);
+    assert!(!ok && text.contains("table bob.t"), "{text}");
+    let (ok, text) = command_line(&["list"]);
+    assert!(ok && text.contains("operator") && text.contains("bob"), "{text}");
+    let (ok, text) = command_line(&["list", "--json"]);
+    let listed: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(ok && listed[0]["name"] == "ada" && listed[0]["is_operator"] == true, "{text}");
+    let (ok, text) = command_line(&["usage", "--weeks", "2"]);
+    assert!(ok && !text.contains("not counted"), "{text}");
+    let (ok, text) = command_line(&["grant", "bob", "stripe"]);
+    assert!(!ok && text.contains("no synced schema stripe"), "{text}");
+    let (ok, text) = command_line(&["grant", "bob"]);
+    assert!(!ok && text.contains("name a person and a schema"), "{text}");
+    up.interrupt();
+
+    let up = Up::start(&data_dir);
+    assert_eq!((up.text("console_role"), up.text("console_password")), ("ada", password.as_str()));
+    let (ada, connection) = sign_in(&up, &password).await.expect("signed in");
+    tokio::spawn(connection);
+    analyst::set_password(&ada, "one of my own choice").await.expect("set");
+    up.interrupt();
+    let up = Up::start(&data_dir);
+    assert_eq!((up.text("console_role"), up.ready.get("console_password")), ("ada", None));
+    let (ok, text) = command_line(&["remove", "ada"]);
+    assert!(ok, "{text}");
+    up.interrupt();
+    let up = Up::start(&data_dir);
+    assert_eq!(up.ready.get("console_role"), None, "whoever is removed stays so");
     up.interrupt();
 }
 

@@ -78,10 +78,15 @@ pub struct TestDatabase {
 
 impl TestDatabase {
     pub async fn new() -> Self {
+        Self::of("nocreaterole").await
+    }
+
+    /// As [`Self::new`], with other attributes of the role.
+    pub async fn of(attributes: &str) -> Self {
         show_log();
         let name = format!("weir_{}_{}", std::process::id(), NEXT_DATABASE.fetch_add(1, Ordering::Relaxed));
         let admin = connect(&superuser_url()).await;
-        let role = format!("create role {name} login nosuperuser nocreatedb nocreaterole password 'secret'");
+        let role = format!("create role {name} login nosuperuser nocreatedb {attributes} password 'secret'");
         admin.batch_execute(&role).await.expect("role made");
         admin.batch_execute(&format!("create database {name} owner {name}")).await.expect("database made");
         let server = superuser_url();
