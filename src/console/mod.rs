@@ -16,6 +16,7 @@
 //! run        a text becomes statements, these a result
 //! results    /r/ID: what a run came to, as it was
 //! queries    /q/SLUG: texts that are kept, with schedules
+//! operate    what keeps weir running
 //! ```
 
 pub mod assets;
@@ -24,6 +25,7 @@ pub mod auth;
 pub mod error;
 pub mod links;
 pub mod live;
+pub mod operate;
 pub mod page;
 pub mod queries;
 pub mod results;
@@ -72,6 +74,7 @@ pub struct Console {
     pub first_source: Option<Demo>,
     /// As others reach it; empty: as the browser says.
     pub public_url: String,
+    pub operating: operate::Operating,
     live: live::Latest,
     logins_turns: Semaphore,
 }
@@ -105,6 +108,7 @@ impl Console {
             trusted_proxies: config.receive.trusted_proxies.clone(),
             first_source,
             public_url: settings.public_url.clone(),
+            operating: operate::Operating::new(config)?,
             live: live::Latest::default(),
             logins_turns: Semaphore::new(LOGINS_MAX),
         })
