@@ -113,3 +113,32 @@ create table weir.stand_ins (
 );
 comment on table weir.stand_ins is 'As whom a person''s scheduled queries log in: readable, so for nobody but weir''s role.';
 revoke all on weir.stand_ins from public;
+
+-- What the editor, and psql's \d+, say of what people read.
+comment on schema analytics is 'The events, and what follows them: for everybody.';
+comment on view analytics.page_views is 'The events that are page views.';
+comment on view analytics.clicks is 'The events that are clicks.';
+comment on view analytics.people is 'One row a known person, with the newest traits of their identify events.';
+comment on column analytics.events.sent_at is 'When the client says it sent the event.';
+comment on column analytics.events.source is 'Whose write key the event came with.';
+comment on column analytics.events.name is 'The event''s own name, as signup.';
+comment on column analytics.events.user_id is 'As the client says; analytics.identities tells which visitors are which users.';
+comment on column analytics.events.session_id is 'As the client says; analytics.sessions has visits, whatever clients say.';
+comment on column analytics.events.url is 'The page''s address as sent; host, path and query are parts of it.';
+comment on column analytics.events.title is 'The page''s title.';
+comment on column analytics.events.referrer is 'The address of the page before, as the browser tells.';
+comment on column analytics.events.referrer_host is 'The host of the page before.';
+comment on column analytics.events.utm_source is 'The campaign''s source, as the client says, else from the URL.';
+comment on column analytics.events.utm_medium is 'The campaign''s medium.';
+comment on column analytics.events.utm_campaign is 'The campaign''s name.';
+comment on column analytics.events.utm_term is 'The campaign''s term.';
+comment on column analytics.events.utm_content is 'The campaign''s content.';
+comment on column analytics.events.country is 'By the address, as DE; null where no geo database is set.';
+comment on column analytics.events.region is 'By the address.';
+comment on column analytics.events.city is 'By the address.';
+comment on column analytics.events.browser is 'By the user agent.';
+comment on column analytics.events.os is 'The operating system, by the user agent.';
+comment on column analytics.events.device is 'By the user agent: desktop, mobile, tablet, ...';
+comment on column analytics.events.is_bot is 'Whether the user agent belongs to a robot.';
+comment on column analytics.events.language is 'As the page says, else the browser''s first language.';
+comment on column analytics.events.screen is 'The screen''s size, as 1440x900.';

@@ -55,9 +55,7 @@ pub enum AnalystError {
          to {name}`, and run this again"
     )]
     TakenRole { name: String, group: String },
-    #[error(
-        "the schema {name} exists, and belongs to {owner}: choose another name for the person, or rename that schema"
-    )]
+    #[error("the schema {name} belongs to {owner}: choose another name for the person, or rename that schema")]
     TakenSchema { name: String, owner: String },
     #[error("there is nobody of the name {0} here; `weir analyst list` shows them")]
     Missing(String),

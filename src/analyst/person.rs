@@ -43,6 +43,8 @@ pub struct Added {
 struct Found {
     is_role: bool,
     is_person: bool,
+    /// A source has or will have its tables in a schema of that name.
+    is_synced: bool,
     schema_owner: Option<String>,
 }
 
@@ -50,11 +52,12 @@ async fn find(hands: &Hands<'_>, name: &str) -> Result<Found, AnalystError> {
     let group = names::analysts(&hands.facts.database);
     let rows = hands.query(PERSON, &[(&name, Type::TEXT), (&group, Type::TEXT)]).await?;
     let Some(row) = rows.first() else {
-        return Ok(Found { is_role: false, is_person: false, schema_owner: None });
+        return Ok(Found { is_role: false, is_person: false, is_synced: false, schema_owner: None });
     };
     Ok(Found {
         is_role: row.try_get("is_role")?,
         is_person: row.try_get("is_person")?,
+        is_synced: row.try_get("is_synced")?,
         schema_owner: row.try_get("schema_owner")?,
     })
 }
@@ -88,6 +91,9 @@ pub async fn add(
         && (owner != name || !found.is_role)
     {
         return Err(AnalystError::TakenSchema { name: name.to_owned(), owner: owner.clone() });
+    }
+    if found.is_synced {
+        return Err(AnalystError::TakenSchema { name: name.to_owned(), owner: "a source of sync".to_owned() });
     }
     close_public(&hands).await?;
     let made = if chosen.is_none() && !found.is_role { Some(password::generate()?) } else { None };

@@ -27,7 +27,7 @@ use crate::sync::singer::run::SOURCE_LOCKS;
 const WATCH: &str = include_str!("sql/watch.sql");
 const HAS_PEOPLE: &str = "
     select exists (select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid
-                    where g.rolname = $1)";
+                    where g.rolname = $1 and coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true))";
 /// Who watches: "wdog" in ASCII.
 const WATCH_LOCK: i64 = 0x7764_6f67;
 /// What a person's own limits end is left to them.

@@ -1,5 +1,6 @@
 //! `weir analyst`: people's own roles.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use crate::analyst::settings::Analyst;
 use crate::analyst::usage::{missing, usage};
 use crate::analyst::{login, people, person};
 use crate::database::Database;
+use crate::sync::settings::Source;
 
 /// A password is a line.
 const PASSWORD_BYTES_MAX: u64 = 4_096;
@@ -68,6 +70,18 @@ pub enum AnalystCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+impl AnalystCommand {
+    /// Refuses to give a person the schema of a source that has not begun yet.
+    pub fn check(&self, sources: &BTreeMap<String, Source>) -> anyhow::Result<()> {
+        if let Self::Add { name, .. } = self
+            && let Some((source, _)) = sources.iter().find(|(source, settings)| settings.schema(source) == name)
+        {
+            bail!("{name} is the schema of [sync.{source}]: choose another name for the person");
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Args)]

@@ -357,6 +357,7 @@ impl Cli {
             Command::Sync(command) => sync::sync(config, self.config, &self.data_dir, command).await,
             Command::Analyst(command) => {
                 config.analyst.check()?;
+                command.check(&config.sync)?;
                 analyst::analyst(&database(&config, &self.data_dir)?, &config.analyst, command).await
             }
             Command::Geo(GeoCommand::Fetch { city, dir }) => {

@@ -150,7 +150,8 @@ async fn a_persons_life() {
 
     // Again, it mends.
     let superuser = team.superuser().await;
-    superuser.batch_execute(&format!("revoke {alice} from {}", team.database.name)).await.expect("broken");
+    let revoke = format!("revoke {alice} from {}", team.database.name);
+    team.database.client.batch_execute(&revoke).await.expect("broken");
     let again = person::add(&team.weir, &team.settings, &alice, false, None).await.expect("mended");
     assert!(!again.is_new && again.password.is_none());
     let has_role = format!("select where pg_has_role('{}', '{alice}', 'usage')", team.database.name);
@@ -238,6 +239,8 @@ async fn a_synced_schema_is_closed_until_it_is_granted() {
     .await
     .expect("as sync makes it");
     denied(&by_alice, "select * from stripe.charges").await;
+    let taken = person::add(&team.weir, &team.settings, "stripe", false, None).await.expect_err("a source has it");
+    assert!(taken.to_string().contains("a source of sync"), "{taken}");
     grant(To::Person(&alice)).await.expect("granted");
     weir.batch_execute("create table stripe.later as select 1 as a").await.expect("made");
     for table in ["charges", "amounts", "later"] {

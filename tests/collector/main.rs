@@ -9,6 +9,7 @@ mod admin;
 mod analysts;
 mod answers;
 mod archive;
+mod console;
 mod crash;
 mod duplicates;
 mod durability;

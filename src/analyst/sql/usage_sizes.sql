@@ -11,6 +11,6 @@ select r.rolname, (now() at time zone 'UTC')::date,
  where r.rolname <> current_user
    and r.oid in (select m.member from pg_catalog.pg_auth_members m
                    join pg_catalog.pg_roles g on g.oid = m.roleid
-                  where g.rolname = $1)
+                  where g.rolname = $1 and coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true))
 on conflict (person, day) do update
    set schema_bytes = excluded.schema_bytes, seen_at = coalesce(excluded.seen_at, days.seen_at)

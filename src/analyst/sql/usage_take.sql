@@ -8,6 +8,6 @@ select coalesce((select max(round) from weir.usage_statements), 0) + 1, s.userid
    and s.dbid = (select oid from pg_catalog.pg_database where datname = current_database())
    and s.userid in (select m.member from pg_catalog.pg_auth_members m
                       join pg_catalog.pg_roles g on g.oid = m.roleid
-                     where g.rolname = $1)
+                     where g.rolname = $1 and coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true))
    and s.userid <> (select oid from pg_catalog.pg_roles where rolname = current_user)
  group by s.userid, s.queryid

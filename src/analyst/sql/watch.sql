@@ -20,4 +20,4 @@ select a.pid, r.rolname::text as role, case
    and not r.rolsuper and r.rolname <> current_user
    and r.oid in (select m.member from pg_catalog.pg_auth_members m
                    join pg_catalog.pg_roles g on g.oid = m.roleid
-                  where g.rolname = $1)
+                  where g.rolname = $1 and coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true))

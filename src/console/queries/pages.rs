@@ -115,6 +115,8 @@ pub async fn add(
     Signed(sent): Signed<Sent>,
 ) -> Result<Response, ConsoleError> {
     let slug = store::add(&console.database, &person.role, &sent.text(), sent.forked_from.as_deref()).await?;
+    // What it came to before it had a name.
+    results::store::adopt(&console.database, &person.role, &slug).await?;
     audit::note(&console, &person.role, Some(ip), Action::SaveQuery, &format!("/q/{slug}")).await;
     Ok(saved(&slug, 1))
 }

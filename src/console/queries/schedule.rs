@@ -106,7 +106,7 @@ async fn set_next(database: &Database, id: i64, next: Option<Timestamp>) -> Resu
 
 async fn run(console: Arc<Console>, query: Query) {
     let failed = match begin(&console, &query).await {
-        Ok(State::Failed { error }) => Some(error.message),
+        Ok(State::Failed { error, .. }) => Some(error.message),
         Ok(State::Cancelled) => Some("it was cancelled".to_owned()),
         Ok(State::Running { .. } | State::Done { .. }) => None,
         Err(error) => Some(error.to_string()),

@@ -222,6 +222,15 @@ pub async fn newest_of_owner(database: &Database, query_id: i64) -> Result<Optio
     look(database, row.try_get(0)?).await
 }
 
+/// Gives a new query of `role`'s the results that its text had before it was saved.
+pub async fn adopt(database: &Database, role: &str, slug: &str) -> Result<(), DatabaseError> {
+    let sql = "update console.results r set query_id = q.query_id, title = q.title
+                 from console.queries q join console.query_versions v using (query_id, version)
+                where q.slug = $2 and r.role = $1 and r.query_id is null and r.sql = v.sql and r.started_at > now() - interval '1 day'";
+    database.client().await?.execute_typed(sql, &[(&role, Type::TEXT), (&slug, Type::TEXT)]).await?;
+    Ok(())
+}
+
 /// Removes it.
 pub async fn remove(database: &Database, id: &str) -> Result<(), DatabaseError> {
     let sql = "delete from console.results where result_id = $1";

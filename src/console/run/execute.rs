@@ -83,25 +83,27 @@ fn position(error: &DbError) -> Option<usize> {
     }
 }
 
-/// Runs one after the other, each in a transaction of its own, unless they say otherwise.
-pub async fn all(login: &Login, statements: &[Statement], most: Most) -> Result<Outcomes, Failure> {
+/// Runs one after the other, each in a transaction of its own, unless they say otherwise. What came before a failure has
+/// happened, and is kept.
+pub async fn all(login: &Login, statements: &[Statement], most: Most) -> (Outcomes, Option<Failure>) {
     let mut outcomes = Outcomes::default();
     for statement in statements {
-        one(login, statement, most, &mut outcomes).await?;
+        if let Err(failure) = one(login, statement, most, &mut outcomes).await {
+            return (outcomes, Some(failure));
+        }
     }
-    Ok(outcomes)
+    (outcomes, None)
 }
 
 /// Runs somebody else's query: one statement, which can only read, however it is written.
 ///
-/// The transaction has a snapshot before the statement begins, after which `PostgreSQL` lets nobody make it writable.
-pub async fn read_only(login: &Login, statement: &Statement, most: Most) -> Result<Outcomes, Failure> {
-    let own = |error: tokio_postgres::Error| Failure::plain(DatabaseError::from(error).to_string());
-    login.client.batch_execute("begin read only; select").await.map_err(own)?;
-    let mut outcomes = Outcomes::default();
-    // As a prepared statement, what are two is refused by the server, whatever was taken for one here.
-    one(login, statement, most, &mut outcomes).await?;
-    Ok(outcomes)
+/// The transaction has a snapshot before the statement begins, after which `PostgreSQL` lets nobody make it writable. As a
+/// prepared statement, what are two is refused by the server, whatever was taken for one here.
+pub async fn read_only(login: &Login, statement: &Statement, most: Most) -> (Outcomes, Option<Failure>) {
+    if let Err(error) = login.client.batch_execute("begin read only; select").await {
+        return (Outcomes::default(), Some(Failure::plain(DatabaseError::from(error).to_string())));
+    }
+    all(login, std::slice::from_ref(statement), most).await
 }
 
 async fn one(login: &Login, statement: &Statement, most: Most, outcomes: &mut Outcomes) -> Result<(), Failure> {

@@ -57,11 +57,20 @@ pub struct AskedQuery {
 pub enum State {
     Running { is_waiting: bool },
     Done { results: Vec<String>, messages: Vec<String> },
-    Failed { error: Failure },
+    Failed {
+        error: Failure,
+        /// What came before.
+        results: Vec<String>,
+        messages: Vec<String>,
+    },
     Cancelled,
 }
 
 impl State {
+    fn failed(error: Failure) -> Self {
+        Self::Failed { error, results: Vec::new(), messages: Vec::new() }
+    }
+
     fn is_over(&self) -> bool {
         !matches!(self, Self::Running { .. })
     }
@@ -208,7 +217,7 @@ impl Runs {
         };
         let (word, error) = match &state {
             State::Done { .. } | State::Running { .. } => ("done", None),
-            State::Failed { error } => ("failed", Some(error.message.as_str())),
+            State::Failed { error, .. } => ("failed", Some(error.message.as_str())),
             State::Cancelled => ("cancelled", None),
         };
         let noted = history::end(&self.database, &run.id, run.elapsed_ms() as f64, word, error).await;
@@ -221,7 +230,7 @@ impl Runs {
     async fn run(&self, run: &Run, ask: &Ask, parsed: &[Statement]) -> State {
         let login = match self.logins.connect(&ask.login, &ask.password).await {
             Ok(login) => login,
-            Err(error) => return State::Failed { error: Failure::plain(error.to_string()) },
+            Err(error) => return State::failed(Failure::plain(error.to_string())),
         };
         let cancel = login.cancel();
         let executing = async {
@@ -231,8 +240,8 @@ impl Runs {
             }
         };
         tokio::pin!(executing);
-        let result = tokio::select! {
-            result = &mut executing => result,
+        let (outcomes, failure) = tokio::select! {
+            ended = &mut executing => ended,
             () = run.cancel.cancelled() => {
                 end(&cancel, executing).await;
                 return State::Cancelled;
@@ -240,38 +249,45 @@ impl Runs {
             () = tokio::time::sleep(self.timeout) => {
                 end(&cancel, executing).await;
                 let reason = format!("ended after {} s, which is console.statement_timeout_s", self.timeout.as_secs());
-                return State::Failed { error: Failure::plain(reason) };
+                return State::failed(Failure::plain(reason));
             }
         };
-        match result {
-            Ok(outcomes) => self.keep(run, ask, outcomes).await,
-            Err(error) => State::Failed { error },
+        let kept = self.keep(run, ask, &outcomes).await;
+        let messages = outcomes.messages;
+        match (kept, failure) {
+            (Ok(results), None) => State::Done { results, messages },
+            (Ok(results), Some(error)) => State::Failed { error, results, messages },
+            (Err(reason), _) => {
+                let reason = format!("it ran, but what it came to could not be kept: {reason}");
+                State::failed(Failure::plain(reason))
+            }
         }
     }
 
-    async fn keep(&self, run: &Run, ask: &Ask, outcomes: Outcomes) -> State {
+    /// Keeps all results; returns their ids.
+    async fn keep(&self, run: &Run, ask: &Ask, outcomes: &Outcomes) -> Result<Vec<String>, ConsoleError> {
+        let query = ask.query.as_ref().map(|query| OfQuery {
+            id: query.id,
+            version: query.version,
+            title: &query.title,
+            chart: query.chart.as_deref(),
+            shares_results: query.shares_results,
+        });
         let mut results = Vec::new();
         for outcome in &outcomes.results {
-            let id = match random_id(self.entropy.as_ref()) {
-                Ok(id) => id.simple().to_string(),
-                Err(error) => return State::Failed { error: Failure::plain(error.to_string()) },
+            let id = random_id(self.entropy.as_ref())?.simple().to_string();
+            let made = Made {
+                id: &id,
+                run_id: &run.id,
+                role: &ask.role,
+                query,
+                sql: &ask.sql,
+                parameters: &ask.parameters,
             };
-            let query = ask.query.as_ref().map(|query| OfQuery {
-                id: query.id,
-                version: query.version,
-                title: &query.title,
-                chart: query.chart.as_deref(),
-                shares_results: query.shares_results,
-            });
-            let made =
-                Made { id: &id, run_id: &run.id, role: &ask.role, query, sql: &ask.sql, parameters: &ask.parameters };
-            if let Err(error) = store::keep(&self.database, &made, outcome).await {
-                let reason = format!("it ran, but what it came to could not be kept: {error}");
-                return State::Failed { error: Failure::plain(reason) };
-            }
+            store::keep(&self.database, &made, outcome).await?;
             results.push(id);
         }
-        State::Done { results, messages: outcomes.messages }
+        Ok(results)
     }
 }
 

@@ -97,6 +97,7 @@ const ATTEMPTS: &[(&str, &str, Outcome)] = &[
     ("code: cast", "create cast (text as integer) with inout as implicit", Refused),
     ("made: database", "create database evil", Refused),
     ("made: schema", "create schema evil", Refused),
+    ("made: a schema of another name", "alter schema {alice} rename to stripe", Refused),
     ("made: server", "create server evil foreign data wrapper postgres_fdw", Refused),
     ("made: wrapper", "create foreign data wrapper evil", Refused),
     (

@@ -6,6 +6,7 @@ pub mod browser;
 pub mod chance;
 pub mod clients;
 pub mod http;
+pub mod people;
 pub mod program;
 pub mod proxy;
 pub mod record;

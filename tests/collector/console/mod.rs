@@ -1,0 +1,6 @@
+//! The console as a browser speaks to it.
+
+mod entrance;
+mod queries;
+mod results;
+mod runs;
