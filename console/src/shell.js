@@ -61,7 +61,8 @@ function clicks() {
     const button = event.target.closest?.('button');
     if (!button) return;
     const { open, copy: source, confirm } = button.dataset;
-    if (open) document.getElementById(open).showModal();
+    if ('shortcuts' in button.dataset) showShortcuts();
+    else if (open) document.getElementById(open).showModal();
     else if (source) copy(find(source).textContent);
     else if ('close' in button.dataset) button.closest('dialog').close();
     else if (confirm && button.form) confirmFirst(event, button);
@@ -72,6 +73,14 @@ function clicks() {
   find('form[action="/sign-out"]')?.addEventListener('submit', () => {
     for (const name of Object.keys(localStorage)) if (name.startsWith(DRAFTS)) store(name, null);
   });
+}
+
+// On a phone, tabs scroll: the one that holds is in sight.
+function tabs() {
+  for (const tab of findAll('.tabs > [aria-current]')) {
+    const list = tab.parentElement;
+    list.scrollLeft = tab.offsetLeft - list.offsetLeft - (list.clientWidth - tab.offsetWidth) / 2;
+  }
 }
 
 // Which tab of a panel was open: a filter loads the page anew.
@@ -99,6 +108,12 @@ const EDITOR_SHORTCUTS = [
 const PLACES = { l: '/', d: '/dashboard', s: '/sql', q: '/queries', o: '/operate/rollups' };
 const isTyping = (target) => target.closest?.('input, textarea, select, [contenteditable]:not([contenteditable=false])');
 
+function showShortcuts() {
+  const lines = [...SHORTCUTS, ...(document.body.dataset.page == 'sql' ? EDITOR_SHORTCUTS : [])];
+  const list = el('table', { class: 'data' }, el('tbody', {}, ...lines.map(([keys, does]) => el('tr', {}, el('th', { scope: 'row', class: 'nowrap' }, el('kbd', {}, keys)), el('td', {}, does)))));
+  ask('Keyboard', list, [['', 'Close']]);
+}
+
 function shortcuts() {
   let before = '';
   addEventListener('keydown', (event) => {
@@ -109,9 +124,7 @@ function shortcuts() {
       search.focus();
       search.select();
     } else if (event.key == '?') {
-      const lines = [...SHORTCUTS, ...(document.body.dataset.page == 'sql' ? EDITOR_SHORTCUTS : [])];
-      const list = el('table', { class: 'data' }, el('tbody', {}, ...lines.map(([keys, does]) => el('tr', {}, el('th', { scope: 'row', class: 'nowrap' }, el('kbd', {}, keys)), el('td', {}, does)))));
-      ask('Keyboard', list, [['', 'Close']]);
+      showShortcuts();
     } else if (before == 'g' && PLACES[event.key] && document.body.dataset.person) {
       location.href = PLACES[event.key];
     }
@@ -123,6 +136,7 @@ export function shell() {
   theme();
   menus();
   clicks();
+  tabs();
   panels();
   shortcuts();
 }

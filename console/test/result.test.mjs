@@ -139,6 +139,7 @@ on('a chart draws each series in its colour, in both themes and all types', asyn
   assert.ok((await inked(page))[0] > 40, 'the other theme');
   await page.keyboard.press('Escape');
   await page.getByText('As a table').click();
+  await page.locator('.chart table tbody tr').first().waitFor();
   assert.equal(await page.locator('.chart table tbody tr').count(), 33);
 }, { sql: 'select daily' });
 
@@ -198,3 +199,14 @@ test('numbers beyond what a double holds are in order, and NaN is the greatest',
   const sorted = ['9007199254740993', 'NaN', null, '9007199254740992', '-1', '1e3'].sort((one, other) => by(one, other, 1));
   assert.deepEqual(sorted, ['-1', '1e3', '9007199254740992', '9007199254740993', 'NaN', null]);
 });
+
+on('on paper all rows are there, without what only works on a screen', async ({ page }) => {
+  await page.evaluate(() => dispatchEvent(new Event('beforeprint')));
+  await page.emulateMedia({ media: 'print' });
+  assert.equal(await page.locator('.print-only tbody tr').count(), 198);
+  assert.ok(await page.locator('.print-only').isVisible());
+  assert.ok(!(await page.locator('.grid').isVisible()));
+  assert.ok(!(await page.locator('.toolbar').isVisible()));
+  await page.evaluate(() => dispatchEvent(new Event('afterprint')));
+  assert.equal(await page.locator('.print-only').count(), 0);
+}, { sql: 'select daily' });

@@ -1,8 +1,9 @@
 // A table of any number of rows, of which only those in sight are in the page.
-import { copy, el, find } from '../dom.js';
+import { copy, el } from '../dom.js';
 import { count, kindOf } from '../format.js';
 import { resizable, widths } from './columns.js';
 import { compare } from './order.js';
+import { printable } from './print.js';
 import { showValue } from './value.js';
 
 // Rows above and below those in sight, so that quick scrolling shows no gap.
@@ -21,7 +22,8 @@ export function grid({ columns, rows }, label = 'Rows') {
   let sorted = { column: -1, direction: 0 };
   let active = { row: 0, column: 0 };
   let anchor = active;
-  let drawn = [-1, -1];
+  // The rows that are in the page, by their number.
+  const lines = new Map();
 
   const headers = columns.map(({ name: title, type }, at) => el(
     'div',
@@ -49,40 +51,66 @@ export function grid({ columns, rows }, label = 'Rows') {
   const valueAt = (row, column) => rows[order[row]][column];
   const between = (value, one, other) => value >= Math.min(one, other) && value <= Math.max(one, other);
 
-  function cell(row, column) {
-    const value = valueAt(row, column);
-    const classes = [
+  function look(row, column) {
+    const isRange = anchor.row != active.row || anchor.column != active.column;
+    return [
       kinds[column] == 'number' && 'number',
-      value == null && 'null',
-      between(row, anchor.row, active.row) && between(column, anchor.column, active.column) && (anchor.row != active.row || anchor.column != active.column) && 'selected',
+      valueAt(row, column) == null && 'null',
+      isRange && between(row, anchor.row, active.row) && between(column, anchor.column, active.column) && 'selected',
       row == active.row && column == active.column && 'active',
     ].filter(Boolean).join(' ');
-    // Lines are shown one after the other; the whole text is in the dialog.
-    const text = value == null ? 'null' : value.slice(0, CELL_CHARACTERS_MAX).replace(/\s*\n\s*/g, ' ↵ ');
-    return el('div', { role: 'gridcell', id: `${name}-${row}-${column}`, class: classes || null, 'aria-colindex': column + 2, 'data-at': `${row} ${column}` }, text);
   }
 
-  function draw(force = false) {
+  function cell(row, column) {
+    const value = valueAt(row, column);
+    // Lines are shown one after the other; the whole text is in the dialog.
+    const text = value == null ? 'null' : value.slice(0, CELL_CHARACTERS_MAX).replace(/\s*\n\s*/g, ' ↵ ');
+    return el('div', { role: 'gridcell', id: `${name}-${row}-${column}`, class: look(row, column) || null, 'aria-colindex': column + 2, 'data-at': `${row} ${column}` }, text);
+  }
+
+  function line(row) {
+    const node = el(
+      'div',
+      { role: 'row', class: 'grid-row', 'aria-rowindex': row + 2 },
+      el('div', { role: 'rowheader', class: 'line-number', 'aria-colindex': 1 }, count(row + 1)),
+      ...columns.map((_, column) => cell(row, column)),
+    );
+    node.style.transform = `translateY(${row * height()}px)`;
+    return node;
+  }
+
+  // Rows that stay in sight stay in the page, so that what is being clicked on doesn't go.
+  function draw() {
     const rowHeight = height();
     const first = Math.max(0, Math.floor(node.scrollTop / rowHeight) - MARGIN_ROWS);
     const last = Math.min(rows.length, Math.ceil((node.scrollTop + node.clientHeight) / rowHeight) + MARGIN_ROWS);
-    if (!force && first == drawn[0] && last == drawn[1]) return;
-    drawn = [first, last];
-    const lines = [];
-    for (let row = first; row < last; row++) {
-      const line = el(
-        'div',
-        { role: 'row', class: 'grid-row', 'aria-rowindex': row + 2 },
-        el('div', { role: 'rowheader', class: 'line-number', 'aria-colindex': 1 }, count(row + 1)),
-        ...columns.map((_, column) => cell(row, column)),
-      );
-      line.style.transform = `translateY(${row * rowHeight}px)`;
-      lines.push(line);
+    for (const [row, line] of lines) {
+      if (row >= first && row < last) continue;
+      line.remove();
+      lines.delete(row);
     }
-    body.replaceChildren(...lines);
+    // In their order, for those who read the page and don't see it.
+    let next = null;
+    for (let row = last - 1; row >= first; row--) {
+      if (!lines.has(row)) {
+        lines.set(row, line(row));
+        body.insertBefore(lines.get(row), next);
+      }
+      next = lines.get(row);
+    }
     const current = `${name}-${active.row}-${active.column}`;
-    if (document.getElementById(current)) node.setAttribute('aria-activedescendant', current);
+    if (lines.has(active.row)) node.setAttribute('aria-activedescendant', current);
     else node.removeAttribute('aria-activedescendant');
+  }
+
+  function drawAnew() {
+    body.replaceChildren();
+    lines.clear();
+    draw();
+  }
+
+  function mark() {
+    for (const [row, line] of lines) columns.forEach((_, column) => (line.children[column + 1].className = look(row, column)));
   }
 
   function sort(column) {
@@ -96,7 +124,7 @@ export function grid({ columns, rows }, label = 'Rows') {
     headers.forEach((header, at) => header.setAttribute('aria-sort', at == column && direction ? (direction > 0 ? 'ascending' : 'descending') : 'none'));
     active = anchor = { row: 0, column };
     node.scrollTop = 0;
-    draw(true);
+    drawAnew();
   }
 
   function move(row, column, extend) {
@@ -111,7 +139,8 @@ export function grid({ columns, rows }, label = 'Rows') {
     const numbers = head.firstChild.firstChild.offsetWidth;
     if (box.offsetLeft < node.scrollLeft + numbers) node.scrollLeft = box.offsetLeft - numbers;
     else if (box.offsetLeft + box.offsetWidth > node.scrollLeft + node.clientWidth) node.scrollLeft = box.offsetLeft + box.offsetWidth - node.clientWidth;
-    draw(true);
+    draw();
+    mark();
     const cells = (Math.abs(anchor.row - active.row) + 1) * (Math.abs(anchor.column - active.column) + 1);
     note.textContent = cells > 1 ? `${count(cells)} cells are selected; Ctrl+C copies them` : '';
   }
@@ -159,7 +188,7 @@ export function grid({ columns, rows }, label = 'Rows') {
     if (!place || event.button) return;
     move(...place, event.shiftKey);
     const extend = (over) => {
-      const place = over.target.dataset?.at?.split(' ').map(Number);
+      const place = at(over);
       if (place && (place[0] != active.row || place[1] != active.column)) move(...place, true);
     };
     // A finger scrolls instead.
@@ -179,11 +208,10 @@ export function grid({ columns, rows }, label = 'Rows') {
 
   const place = () => {
     body.style.height = `${rows.length * height()}px`;
-    draw(true);
+    draw();
   };
+  printable(node, columns, () => order.map((at) => rows[at]), kinds);
   // Sizes are known only once it is in the page.
   requestAnimationFrame(place);
   return el('div', {}, node, rows.length ? note : el('p', { class: 'grid-note' }, 'No rows.'));
 }
-
-export const gridOf = (place) => find('.grid', place);

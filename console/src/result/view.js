@@ -1,6 +1,6 @@
 // A result: its table, its chart, and what may be done with it.
 import { copy, el, facts, find, toast } from '../dom.js';
-import { bytes, count, day, duration, moment } from '../format.js';
+import { bytes, count, day, duration } from '../format.js';
 import { request, signInAgain } from '../http.js';
 import { chartOf } from './chart-tab.js';
 import { grid } from './grid.js';
@@ -88,16 +88,14 @@ function actions(data, link, changed) {
 // What a request was refused with, and where to go if that is signing in.
 export const refusal = (error) => el('div', { class: 'flash bad', role: 'alert' }, el('div', {}, error.message, ...(error.status == 401 ? [' What you typed is kept. ', el('a', { href: signInAgain() }, 'Sign in again')] : [])));
 
-// A result that the server has written: its rows become a grid.
-export async function takeOver(section, onChart) {
+// A result that the server has written: its rows become a grid. `chart` is how it is drawn if the section does not say.
+export async function takeOver(section, fallback, onChart) {
   const body = find('.result-body', section);
   try {
     const data = await loadResult(section.dataset.result);
-    const chart = section.dataset.chart ? JSON.parse(section.dataset.chart) : undefined;
+    const chart = section.dataset.chart ? JSON.parse(section.dataset.chart) : fallback;
     body.replaceChildren(...tabs(data, chart, onChart));
   } catch (error) {
     toast(`Only the first rows: ${error.message}`);
   }
 }
-
-export const when = moment;

@@ -43,7 +43,7 @@ export async function sqlPage() {
     editor.focus();
   });
   saving(form, () => ({ sql: editor.text(), chart }), kept.settled);
-  findAll('.result', answer).forEach((section) => takeOver(section, (settings) => (chart = settings)));
+  findAll('.result', answer).forEach((section) => takeOver(section, chart, (settings) => (chart = settings)));
   loadSchema();
 
   async function loadSchema() {
