@@ -122,6 +122,13 @@ pub(super) async fn look_after(hands: &Hands<'_>, person: &str) -> Result<(), An
     hands.role(&format!("make weir's role {weir} a member of {person}"), &sql).await
 }
 
+/// Makes `member` one who may do what `person` may, and act as them.
+pub(super) async fn act_as(hands: &Hands<'_>, person: &str, member: &str) -> Result<(), AnalystError> {
+    let options = if hands.facts.major < OPTIONS_SINCE { "" } else { " with inherit true, set true" };
+    let sql = format!("grant {} to {}{options}", quoted(person), quoted(member));
+    hands.role(&format!("make {member} a member of {person}"), &sql).await
+}
+
 async fn leave(hands: &Hands<'_>, group: &str, member: &str) -> Result<(), AnalystError> {
     let exists = "select exists (select from pg_roles where rolname = $1)";
     if !hands.is(exists, &[(&group, Type::TEXT)]).await? {

@@ -24,6 +24,11 @@ pub fn readers(database: &str, schema: &str) -> String {
     fit(format!("{database}_read_{schema}"))
 }
 
+/// Who runs a person's scheduled queries.
+pub fn stand_in(database: &str, person: &str) -> String {
+    fit(format!("{database}_for_{person}"))
+}
+
 fn fit(name: String) -> String {
     if name.len() <= NAME_BYTES_MAX {
         return name;

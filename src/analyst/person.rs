@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 
 use super::hands::{Connections, Hands};
 use super::settings::Analyst;
-use super::{AnalystError, grant, names, password};
+use super::{AnalystError, grant, names, password, stand_in};
 use crate::database::Database;
 use crate::database::text::{literal, quoted};
 
@@ -24,6 +24,8 @@ const END_SESSIONS: &str = "
     select count(*) filter (where pg_catalog.pg_terminate_backend(a.pid)) from pg_catalog.pg_stat_activity a
      where a.usename = $1 and a.pid <> pg_catalog.pg_backend_pid()";
 const SESSIONS: &str = "select count(*) from pg_catalog.pg_stat_activity where usename = $1";
+/// Before, there is only the watchdog.
+const TRANSACTION_TIMEOUT_SINCE: i32 = 17;
 /// A session that was told to end rolls back first.
 const END_WAIT: Duration = Duration::from_secs(10);
 const END_POLL: Duration = Duration::from_millis(50);
@@ -87,13 +89,13 @@ pub async fn add(
     if found.is_role && !found.is_person {
         return Err(AnalystError::TakenRole { name: name.to_owned(), group });
     }
+    if found.is_synced {
+        return Err(AnalystError::TakenSchema { name: name.to_owned(), owner: "a source of sync".to_owned() });
+    }
     if let Some(owner) = &found.schema_owner
         && (owner != name || !found.is_role)
     {
         return Err(AnalystError::TakenSchema { name: name.to_owned(), owner: owner.clone() });
-    }
-    if found.is_synced {
-        return Err(AnalystError::TakenSchema { name: name.to_owned(), owner: "a source of sync".to_owned() });
     }
     close_public(&hands).await?;
     let made = if chosen.is_none() && !found.is_role { Some(password::generate()?) } else { None };
@@ -114,6 +116,8 @@ pub async fn add(
     }
     grant::look_after(&hands, name).await?;
     let warnings = limit(&hands, settings, name).await?;
+    let stand_in = stand_in::make(&hands, name).await?;
+    limit(&hands, settings, &stand_in).await?;
     hands.roles_are_done().await?;
 
     grant::open(&hands, "analytics", &group).await?;
@@ -151,6 +155,9 @@ async fn limit(hands: &Hands<'_>, settings: &Analyst, name: &str) -> Result<Vec<
         ("lock_timeout", settings.lock_timeout_s),
     ] {
         statements.push(format!("{place} set {setting} = '{seconds}s'"));
+    }
+    if hands.facts.major >= TRANSACTION_TIMEOUT_SINCE {
+        statements.push(format!("{place} set transaction_timeout = '{}s'", settings.transaction_timeout_s));
     }
     statements.push(format!("{place} set work_mem = {}", literal(&settings.work_mem)));
     hands.role(&format!("set {name}'s limits"), &statements.join("; ")).await?;

@@ -4,7 +4,7 @@ use tokio_postgres::types::Type;
 
 use super::hands::Connections;
 use super::settings::Analyst;
-use super::{AnalystError, names, person};
+use super::{AnalystError, names, person, stand_in};
 use crate::database::Database;
 use crate::database::text::quoted;
 
@@ -45,6 +45,7 @@ pub async fn remove(
             return Err(AnalystError::Missing(format!("other than {name}")));
         }
     }
+    stand_in::give_back(&hands, name).await?;
     let objects = hands.texts(BELONGINGS, &[(&name, Type::TEXT)]).await?;
     let mut dependents = hands.texts(DEPENDENTS, &[(&name, Type::TEXT)]).await?;
     if matches!(belongings, Belongings::Refuse) && !objects.is_empty() {
@@ -73,9 +74,11 @@ pub async fn remove(
         hands.own(&format!("give what {name} has to {heir}"), &sql).await?;
         dependents.clear();
     }
+    stand_in::forget(&hands, name).await?;
     // What is left: rights, and for those who drop, everything.
     hands.own(&format!("drop what {name} has"), &format!("drop owned by {role} cascade")).await?;
     hands.own_is_done().await?;
+    stand_in::drop_role(&hands, name).await?;
     hands.role(&format!("drop the role {name}"), &format!("drop role {role}")).await?;
     hands.commit().await?;
     Ok(Removed { objects, dependents })

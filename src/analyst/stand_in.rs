@@ -8,7 +8,12 @@
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
+use super::hands::Hands;
+use super::{AnalystError, grant, names, password};
 use crate::database::DatabaseError;
+use crate::database::text::{literal, quoted};
+
+const EXISTS: &str = "select exists (select from pg_roles where rolname = $1)";
 
 /// A role and its password.
 #[derive(Debug)]
@@ -26,4 +31,60 @@ pub async fn of(client: &Client, person: &str) -> Result<Option<StandIn>, Databa
         Ok::<_, tokio_postgres::Error>(StandIn { role: row.try_get(0)?, password: row.try_get(1)? })
     };
     Ok(rows.first().map(stand_in).transpose()?)
+}
+
+/// Makes who stands in for `person`, or gives them a new password; returns the role.
+pub(super) async fn make(hands: &Hands<'_>, person: &str) -> Result<String, AnalystError> {
+    let role = names::stand_in(&hands.facts.database, person);
+    let password = password::generate()?;
+    let what = format!("make {role}, who runs {person}'s scheduled queries");
+    let verb = if hands.is(EXISTS, &[(&role, Type::TEXT)]).await? { "alter" } else { "create" };
+    let (quoted_role, database) = (quoted(&role), quoted(&hands.facts.database));
+    let sql = format!(
+        "{verb} role {quoted_role} login password {};
+         alter role {quoted_role} in database {database} set role = {}",
+        password::verifier(&password),
+        literal(person)
+    );
+    hands.role(&what, &sql).await?;
+    grant::act_as(hands, person, &role).await?;
+    grant::look_after(hands, &role).await?;
+    let sql = format!(
+        "insert into weir.stand_ins (person, role, password) values ({}, {}, {})
+         on conflict (person) do update set role = excluded.role, password = excluded.password",
+        literal(person),
+        literal(&role),
+        literal(&password)
+    );
+    hands.own(&what, &sql).await?;
+    Ok(role)
+}
+
+/// What the stand-in has made is the person's: it went to the one as whom it did not act.
+pub(super) async fn give_back(hands: &Hands<'_>, person: &str) -> Result<(), AnalystError> {
+    let role = names::stand_in(&hands.facts.database, person);
+    if !hands.is(EXISTS, &[(&role, Type::TEXT)]).await? {
+        return Ok(());
+    }
+    let sql = format!("reassign owned by {} to {}", quoted(&role), quoted(person));
+    hands.own(&format!("give {person} what {role} has"), &sql).await
+}
+
+/// Forgets the password; the role goes by [`drop_role`], once what weir has done is committed.
+pub(super) async fn forget(hands: &Hands<'_>, person: &str) -> Result<(), AnalystError> {
+    let role = names::stand_in(&hands.facts.database, person);
+    if !hands.is(EXISTS, &[(&role, Type::TEXT)]).await? {
+        return Ok(());
+    }
+    let sql = format!(
+        "drop owned by {} cascade; delete from weir.stand_ins where person = {}",
+        quoted(&role),
+        literal(person)
+    );
+    hands.own(&format!("drop what {role} has"), &sql).await
+}
+
+pub(super) async fn drop_role(hands: &Hands<'_>, person: &str) -> Result<(), AnalystError> {
+    let role = names::stand_in(&hands.facts.database, person);
+    hands.role(&format!("drop the role {role}"), &format!("drop role if exists {}", quoted(&role))).await
 }

@@ -19,5 +19,7 @@ pub async fn show(State(console): State<Arc<Console>>, Person(person): Person) -
     login.client.batch_execute(&format!("begin read only; set local statement_timeout = {TIMEOUT_MS}")).await?;
     let row = login.client.query_typed_one(SCHEMA, &[]).await?;
     let json: String = row.try_get(0)?;
+    login.client.batch_execute("commit").await?;
+    login.close().await;
     Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }

@@ -13,6 +13,9 @@ use crate::config;
 /// As what people's connections show up in `pg_stat_activity`.
 const APPLICATION: &str = "weir console";
 
+/// Longer goodbyes are not waited for.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Where people log in.
 pub struct Logins {
     config: tokio_postgres::Config,
@@ -24,7 +27,17 @@ pub struct Logins {
 pub struct Login {
     pub client: Client,
     tls: MakeRustlsConnect,
-    driver: JoinHandle<()>,
+    driver: Driver,
+}
+
+/// Moves the bytes of a connection.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // A statement under way would keep its connection until all its rows are read.
+        self.0.abort();
+    }
 }
 
 /// Ends the statement under way, from elsewhere.
@@ -88,7 +101,7 @@ impl Logins {
             // Whoever uses the client hears of it.
             let _ = connection.await;
         });
-        Ok(Login { client, tls: self.tls.clone(), driver })
+        Ok(Login { client, tls: self.tls.clone(), driver: Driver(driver) })
     }
 }
 
@@ -96,12 +109,12 @@ impl Login {
     pub fn cancel(&self) -> Cancel {
         Cancel { token: self.client.cancel_token(), tls: self.tls.clone() }
     }
-}
 
-impl Drop for Login {
-    fn drop(&mut self) {
-        // A statement under way would keep its connection until all its rows are read.
-        self.driver.abort();
+    /// Says goodbye, so that the server does not take it for an accident.
+    pub async fn close(self) {
+        let Self { client, mut driver, .. } = self;
+        drop(client);
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, &mut driver.0).await;
     }
 }
 

@@ -68,7 +68,9 @@ async fn change(
         return Err(ConsoleError::BadRequest(reason));
     }
     let login = console.logins.connect(&session.role, &session.password).await?;
-    Ok(analyst::set_password(&login.client, &given.new).await?)
+    analyst::set_password(&login.client, &given.new).await?;
+    login.close().await;
+    Ok(())
 }
 
 #[derive(Deserialize)]

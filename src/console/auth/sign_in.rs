@@ -128,7 +128,7 @@ async fn check(console: &Console, role: &str, password: &str) -> Result<analyst:
     // A hundred people come to work at nine: each login costs the server a process.
     let _turn = console.logins_turn().await;
     // For whoever is no analyst, too: how long the answer takes must not tell who is one.
-    drop(console.logins.connect(role, password).await?);
+    console.logins.connect(role, password).await?.close().await;
     if !standing.is_analyst {
         let reason = format!("{role} is not among the analysts: `weir analyst add` makes a role for the console");
         return Err(ConsoleError::Forbidden(reason));

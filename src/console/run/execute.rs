@@ -103,7 +103,10 @@ pub async fn read_only(login: &Login, statement: &Statement, most: Most) -> (Out
     if let Err(error) = login.client.batch_execute("begin read only; select").await {
         return (Outcomes::default(), Some(Failure::plain(DatabaseError::from(error).to_string())));
     }
-    all(login, std::slice::from_ref(statement), most).await
+    let ended = all(login, std::slice::from_ref(statement), most).await;
+    // Nothing was written, so nothing depends on it.
+    let _ = login.client.batch_execute("rollback").await;
+    ended
 }
 
 async fn one(login: &Login, statement: &Statement, most: Most, outcomes: &mut Outcomes) -> Result<(), Failure> {

@@ -15,7 +15,7 @@ use super::statements::{self, Statement, StatementError};
 use crate::console::error::ConsoleError;
 use crate::console::results::store::{self, Made, OfQuery};
 use crate::database::Database;
-use crate::database::login::{Cancel, Logins};
+use crate::database::login::{Cancel, Login, Logins};
 use crate::entropy::{Entropy, random_id};
 
 /// Of one person, together with those that wait: their role's connections are few, too.
@@ -55,8 +55,13 @@ pub struct AskedQuery {
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
-    Running { is_waiting: bool },
-    Done { results: Vec<String>, messages: Vec<String> },
+    Running {
+        is_waiting: bool,
+    },
+    Done {
+        results: Vec<String>,
+        messages: Vec<String>,
+    },
     Failed {
         error: Failure,
         /// What came before.
@@ -232,25 +237,11 @@ impl Runs {
             Ok(login) => login,
             Err(error) => return State::failed(Failure::plain(error.to_string())),
         };
-        let cancel = login.cancel();
-        let executing = async {
-            match parsed {
-                [only] if ask.is_foreign => execute::read_only(&login, only, self.most).await,
-                _ => execute::all(&login, parsed, self.most).await,
-            }
-        };
-        tokio::pin!(executing);
-        let (outcomes, failure) = tokio::select! {
-            ended = &mut executing => ended,
-            () = run.cancel.cancelled() => {
-                end(&cancel, executing).await;
-                return State::Cancelled;
-            }
-            () = tokio::time::sleep(self.timeout) => {
-                end(&cancel, executing).await;
-                let reason = format!("ended after {} s, which is console.statement_timeout_s", self.timeout.as_secs());
-                return State::failed(Failure::plain(reason));
-            }
+        let ended = self.execute(run, ask, parsed, &login).await;
+        login.close().await;
+        let (outcomes, failure) = match ended {
+            Ok(ended) => ended,
+            Err(state) => return state,
         };
         let kept = self.keep(run, ask, &outcomes).await;
         let messages = outcomes.messages;
@@ -260,6 +251,36 @@ impl Runs {
             (Err(reason), _) => {
                 let reason = format!("it ran, but what it came to could not be kept: {reason}");
                 State::failed(Failure::plain(reason))
+            }
+        }
+    }
+
+    /// What the statements came to, or how the run ended before they were through.
+    async fn execute(
+        &self,
+        run: &Run,
+        ask: &Ask,
+        parsed: &[Statement],
+        login: &Login,
+    ) -> Result<(Outcomes, Option<Failure>), State> {
+        let cancel = login.cancel();
+        let executing = async {
+            match parsed {
+                [only] if ask.is_foreign => execute::read_only(login, only, self.most).await,
+                _ => execute::all(login, parsed, self.most).await,
+            }
+        };
+        tokio::pin!(executing);
+        tokio::select! {
+            ended = &mut executing => Ok(ended),
+            () = run.cancel.cancelled() => {
+                end(&cancel, executing).await;
+                Err(State::Cancelled)
+            }
+            () = tokio::time::sleep(self.timeout) => {
+                end(&cancel, executing).await;
+                let reason = format!("ended after {} s, which is console.statement_timeout_s", self.timeout.as_secs());
+                Err(State::failed(Failure::plain(reason)))
             }
         }
     }
@@ -276,14 +297,8 @@ impl Runs {
         let mut results = Vec::new();
         for outcome in &outcomes.results {
             let id = random_id(self.entropy.as_ref())?.simple().to_string();
-            let made = Made {
-                id: &id,
-                run_id: &run.id,
-                role: &ask.role,
-                query,
-                sql: &ask.sql,
-                parameters: &ask.parameters,
-            };
+            let made =
+                Made { id: &id, run_id: &run.id, role: &ask.role, query, sql: &ask.sql, parameters: &ask.parameters };
             store::keep(&self.database, &made, outcome).await?;
             results.push(id);
         }

@@ -30,6 +30,9 @@ async fn unlimited(team: &Team, name: &str) -> Client {
     let client = team.client(name).await;
     let none = "set statement_timeout = 0; set lock_timeout = 0; set idle_in_transaction_session_timeout = 0";
     client.batch_execute(none).await.expect("anybody may");
+    // Since PostgreSQL 17.
+    let sql = "select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout'";
+    client.batch_execute(sql).await.expect("anybody may");
     client
 }
 

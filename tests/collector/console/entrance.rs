@@ -1,12 +1,11 @@
 //! Who comes in, and whose requests are believed.
 
-use tokio_postgres::NoTls;
 use weir::analyst::person;
 use weir::config::Config;
 use weir::database::Database;
 
 use crate::support::people::{self, PASSWORD, Person, sign_in};
-use crate::support::{collector, eventually, http};
+use crate::support::{collector, connect, eventually, http};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_sign_in_with_their_own_password_and_nobody_else_does() {
@@ -22,7 +21,9 @@ async fn people_sign_in_with_their_own_password_and_nobody_else_does() {
     assert_eq!(http::get(admin, "/sign-in", &["accept: text/html"]).await.status, 200);
     assert_eq!(http::get(admin, "/healthz", &[]).await.status, 200);
 
-    for (role, password) in [(alice.as_str(), "wrong"), (alice.as_str(), ""), ("nobody_here", PASSWORD), ("", ""), ("a\0b", "c")] {
+    for (role, password) in
+        [(alice.as_str(), "wrong"), (alice.as_str(), ""), ("nobody_here", PASSWORD), ("", ""), ("a\0b", "c")]
+    {
         let answer = sign_in(admin, role, password).await;
         assert_eq!(answer.status, 401, "{role}");
         assert!(answer.header("set-cookie").is_none());
@@ -34,8 +35,11 @@ async fn people_sign_in_with_their_own_password_and_nobody_else_does() {
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
     assert!(!cookie.contains("Secure"), "over plain HTTP it would not be kept");
     let form = people::form(&[("role", &alice), ("password", PASSWORD)]);
-    let headers = ["host: weir.example", "origin: https://weir.example", "content-type: application/x-www-form-urlencoded"];
-    let over_tls = http::post(admin, "/sign-in", &[&headers[..], &["sec-fetch-site: same-origin"]].concat(), form.as_bytes()).await;
+    let headers =
+        ["host: weir.example", "origin: https://weir.example", "content-type: application/x-www-form-urlencoded"];
+    let over_tls =
+        http::post(admin, "/sign-in", &[&headers[..], &["sec-fetch-site: same-origin"]].concat(), form.as_bytes())
+            .await;
     assert!(over_tls.header("set-cookie").is_some_and(|cookie| cookie.contains("Secure")), "{}", over_tls.shown());
 
     // weir's own role and the server's superuser are no people.
@@ -53,7 +57,7 @@ async fn people_sign_in_with_their_own_password_and_nobody_else_does() {
     collector.stop().await;
 }
 
-/// As with `trust` in pg_hba.conf, which also the tests' server has for all but some.
+/// As with `trust` in `pg_hba.conf`, which also the tests' server has for all but some.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_asks_nobody_for_a_password_lets_nobody_in() {
     let (database, collector, _journal) = collector(|_| {}).await;
@@ -178,7 +182,9 @@ async fn a_person_changes_the_password_and_ends_other_sessions() {
     assert_eq!(sign_in(admin, &alice.role, PASSWORD).await.status, 401);
     assert_eq!(sign_in(admin, &alice.role, new).await.status, 303);
     // It is PostgreSQL's own.
-    let url = database.url.replace(&format!("{}:secret@", database.name), &format!("{}:{}@", alice.role, new.replace(' ', "%20")));
-    tokio_postgres::connect(&url, NoTls).await.expect("psql gets in");
+    let url = database
+        .url
+        .replace(&format!("{}:secret@", database.name), &format!("{}:{}@", alice.role, new.replace(' ', "%20")));
+    drop(connect(&url).await);
     collector.stop().await;
 }

@@ -24,15 +24,25 @@ async fn a_query_keeps_every_text_it_had() {
     let before = alice.result("select 1 as first").await;
     let slug = save(&alice, "Weekly signups, by plan", "select 1 as first", false).await;
     assert_eq!(slug, "weekly-signups-by-plan");
-    assert!(alice.page(&format!("/q/{slug}")).await.text().contains(before["id"].as_str().expect("an id")), "what it came to before it was saved");
+    assert!(
+        alice.page(&format!("/q/{slug}")).await.text().contains(before["id"].as_str().expect("an id")),
+        "what it came to before it was saved"
+    );
     assert_eq!(save(&alice, "Weekly signups, by plan", "select 2", false).await, "weekly-signups-by-plan-2");
-    let changed = json!({"title": "Weekly signups", "description": "d", "sql": "select 2 as second", "chart": {"type": "bars"}});
+    let changed =
+        json!({"title": "Weekly signups", "description": "d", "sql": "select 2 as second", "chart": {"type": "bars"}});
     assert_eq!(alice.send(&format!("/q/{slug}/versions"), &changed).await.json()["version"], 2);
-    let (newest, first) = (bob.page(&format!("/q/{slug}")).await.text(), bob.page(&format!("/q/{slug}?version=1")).await.text());
-    assert!(newest.contains("select 2 as second") && newest.contains("2 of 2") && newest.contains("Weekly signups"), "{newest}");
+    let (newest, first) =
+        (bob.page(&format!("/q/{slug}")).await.text(), bob.page(&format!("/q/{slug}?version=1")).await.text());
+    assert!(
+        newest.contains("select 2 as second") && newest.contains("2 of 2") && newest.contains("Weekly signups"),
+        "{newest}"
+    );
     assert!(first.contains("select 1 as first") && first.contains("1 of 2"), "{first}");
     assert_eq!(bob.page(&format!("/q/{slug}?version=3")).await.status, 404);
-    for (path, body) in [("versions", &changed), ("delete", &json!({})), ("schedule", &json!({"every": "1h"})), ("link", &json!({}))] {
+    for (path, body) in
+        [("versions", &changed), ("delete", &json!({})), ("schedule", &json!({"every": "1h"})), ("link", &json!({}))]
+    {
         let refused = bob.send(&format!("/q/{slug}/{path}"), body).await;
         assert_eq!(refused.status, 403, "{path}: it is alice's");
     }
@@ -53,7 +63,11 @@ async fn a_query_keeps_every_text_it_had() {
     assert!(!alice.page("/queries?of=mine").await.text().contains(&forked));
     alice.submit(&format!("/q/{slug}/delete"), &[]).await;
     assert_eq!(alice.page(&format!("/q/{slug}")).await.status, 404);
-    assert_eq!(alice.page(&format!("/r/{}", before["id"].as_str().expect("an id"))).await.status, 200, "the result stays");
+    assert_eq!(
+        alice.page(&format!("/r/{}", before["id"].as_str().expect("an id"))).await.status,
+        200,
+        "the result stays"
+    );
     collector.stop().await;
 }
 
@@ -106,19 +120,30 @@ async fn what_a_query_comes_to_is_shown_as_its_owner_chose() {
     for slug in [&hidden, &shared] {
         run(&alice, slug, sql).await;
     }
-    let shows = async |person: &Person, slug: &str| person.page(&format!("/q/{slug}")).await.text().contains("data-result=");
+    let shows =
+        async |person: &Person, slug: &str| person.page(&format!("/q/{slug}")).await.text().contains("data-result=");
     assert!(shows(&alice, &hidden).await && !shows(&bob, &hidden).await);
     assert!(shows(&bob, &shared).await);
     // What bob may read, alice has not chosen to show around.
     run(&bob, &shared, sql).await;
-    assert!(bob.page(&format!("/q/{shared}")).await.text().contains(&format!("<td>{}</td>", bob.role)), "his own, newest");
-    assert!(alice.page(&format!("/q/{shared}")).await.text().contains(&format!("<td>{}</td>", alice.role)), "not bob's");
+    assert!(
+        bob.page(&format!("/q/{shared}")).await.text().contains(&format!("<td>{}</td>", bob.role)),
+        "his own, newest"
+    );
+    assert!(
+        alice.page(&format!("/q/{shared}")).await.text().contains(&format!("<td>{}</td>", alice.role)),
+        "not bob's"
+    );
 
     alice.submit(&format!("/q/{shared}/link"), &[]).await;
     let text = alice.page(&format!("/q/{shared}")).await.text();
     let (_, rest) = text.split_once("=IMPORTDATA(&quot;http://test").expect("a link");
     let link = rest.split("&quot;").next().expect("a link").to_owned();
-    assert_eq!(http::get(collector.admin, &link, &[]).await.text(), format!("who\r\n{}\r\n", alice.role), "never what others made");
+    assert_eq!(
+        http::get(collector.admin, &link, &[]).await.text(),
+        format!("who\r\n{}\r\n", alice.role),
+        "never what others made"
+    );
     assert_eq!(http::get(collector.admin, &link.replace("key=", "key=x"), &[]).await.status, 404);
     let other = link.replace(&shared, &hidden);
     assert_eq!(http::get(collector.admin, &other, &[]).await.status, 404);
@@ -129,7 +154,8 @@ async fn what_a_query_comes_to_is_shown_as_its_owner_chose() {
 async fn a_schedule_runs_with_its_owners_rights_while_they_are_away() {
     let (database, collector, _journal) = collector(|_| {}).await;
     let alice = Person::new(&database, collector.admin, "alice", false).await;
-    let slug = save(&alice, "Who", "select current_user::text as who, set_config('role', 'none', false) as role", true).await;
+    let slug =
+        save(&alice, "Who", "select current_user::text as who, set_config('role', 'none', false) as role", true).await;
     for (every, told) in [("often", "is no schedule"), ("5s", "once a minute"), ("* * * * * *", "is no schedule")] {
         let refused = alice.submit(&format!("/q/{slug}/schedule"), &[("every", every)]).await;
         assert!(refused.status == 400 && refused.text().contains(told), "{every}: {}", refused.text());
@@ -138,16 +164,30 @@ async fn a_schedule_runs_with_its_owners_rights_while_they_are_away() {
     let refused = alice.submit(&format!("/q/{asks}/schedule"), &[("every", "1h")]).await;
     assert!(refused.text().contains("nobody is there to give a value for since"), "{}", refused.text());
     assert_eq!(alice.submit(&format!("/q/{slug}/schedule"), &[("every", "1h")]).await.status, 303);
-    assert_eq!(database.rows("select cron, next_run_at > now() + interval '59 minutes' from console.queries where slug = 'who'").await, ["1h|t"]);
+    assert_eq!(
+        database
+            .rows("select cron, next_run_at > now() + interval '59 minutes' from console.queries where slug = 'who'")
+            .await,
+        ["1h|t"]
+    );
     // The hour is over, and alice is not there.
     alice.submit("/sign-out", &[]).await;
-    database.client.batch_execute("update console.queries set next_run_at = now() where slug = 'who'").await.expect("aged");
+    database
+        .client
+        .batch_execute("update console.queries set next_run_at = now() where slug = 'who'")
+        .await
+        .expect("aged");
     database.until("select count(*) from console.results where role like '%_alice'", 1).await;
     assert_eq!(database.rows("select kind, state from console.runs").await, ["schedule|done"]);
     let bob = Person::new(&database, collector.admin, "bob", false).await;
     let page = bob.page(&format!("/q/{slug}")).await.text();
     assert!(page.contains(&format!("<td>{}</td>", alice.role)), "{page}");
-    assert_eq!(database.rows("select next_run_at > now() + interval '59 minutes' from console.queries where slug = 'who'").await, ["t"]);
+    assert_eq!(
+        database
+            .rows("select next_run_at > now() + interval '59 minutes' from console.queries where slug = 'who'")
+            .await,
+        ["t"]
+    );
 
     // Its login is the person's, and nothing more.
     let alice = Person::of(collector.admin, alice.role.clone()).await;
@@ -158,7 +198,11 @@ async fn a_schedule_runs_with_its_owners_rights_while_they_are_away() {
     alice.submit(&format!("/q/{reach}/schedule"), &[("every", "1h")]).await;
     let fails = save(&alice, "Fails", "select * from weir.salts", true).await;
     alice.submit(&format!("/q/{fails}/schedule"), &[("every", "15 6 * * *")]).await;
-    database.client.batch_execute("update console.queries set next_run_at = now() where slug in ('reach', 'fails')").await.expect("aged");
+    database
+        .client
+        .batch_execute("update console.queries set next_run_at = now() where slug in ('reach', 'fails')")
+        .await
+        .expect("aged");
     eventually("both have run", async || {
         alice.page(&format!("/q/{reach}")).await.text().contains("data-result=")
             && alice.page(&format!("/q/{fails}")).await.text().contains("permission denied for schema weir")
@@ -169,7 +213,13 @@ async fn a_schedule_runs_with_its_owners_rights_while_they_are_away() {
     // Whoever is disabled has no schedules either.
     let sql = format!("alter role {} nologin", alice.role);
     crate::support::connect(&crate::support::superuser_url()).await.batch_execute(&sql).await.expect("disabled");
-    database.client.batch_execute("update console.queries set next_run_at = now() where slug = 'who'").await.expect("aged");
-    database.until("select count(*) from console.queries where slug = 'who' and schedule_error like '%may not log in%'", 1).await;
+    database
+        .client
+        .batch_execute("update console.queries set next_run_at = now() where slug = 'who'")
+        .await
+        .expect("aged");
+    database
+        .until("select count(*) from console.queries where slug = 'who' and schedule_error like '%may not log in%'", 1)
+        .await;
     collector.stop().await;
 }

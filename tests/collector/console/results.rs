@@ -20,7 +20,9 @@ async fn a_result_is_for_whom_it_was_shared_with_and_outlives_its_table() {
     alice.run("create table numbers as select g as n, 'row ' || g as name from generate_series(1, 300) g").await;
     let result = alice.result("select * from numbers order by n").await;
     let (page, csv) = (format!("/r/{}", id(&result)), format!("/r/{}.csv", id(&result)));
-    for path in [&page, &csv, &format!("{page}.json"), &format!("{page}.parquet"), &format!("/sql?result={}", id(&result))] {
+    for path in
+        [&page, &csv, &format!("{page}.json"), &format!("{page}.parquet"), &format!("/sql?result={}", id(&result))]
+    {
         assert_eq!(bob.page(path).await.status, 404, "{path}: nobody else's, operators included");
     }
     assert_eq!(bob.submit(&format!("{page}/visibility"), &[("visibility", "colleagues")]).await.status, 404);
@@ -31,13 +33,19 @@ async fn a_result_is_for_whom_it_was_shared_with_and_outlives_its_table() {
     alice.run("drop table numbers").await;
     let opened = bob.page(&page).await;
     assert_eq!(opened.status, 200);
-    assert!(opened.text().contains("row 200") && !opened.text().contains("row 201"), "the first 200 rows are in the page");
+    assert!(
+        opened.text().contains("row 200") && !opened.text().contains("row 201"),
+        "the first 200 rows are in the page"
+    );
     assert!(bob.page("/results?of=colleagues").await.text().contains(id(&result)));
     let lines = bob.get(&csv).await.text();
     assert_eq!(lines.lines().count(), 301);
     assert!(lines.starts_with("\u{feff}n,name\r\n1,row 1\r\n"), "{}", &lines[..40]);
     let whole = bob.get(&format!("{page}.json")).await.json();
-    assert_eq!((whole["row_count"].as_i64(), whole["by"].as_str(), whole["expires_at"].is_null()), (Some(300), Some(alice.role.as_str()), true));
+    assert_eq!(
+        (whole["row_count"].as_i64(), whole["by"].as_str(), whole["expires_at"].is_null()),
+        (Some(300), Some(alice.role.as_str()), true)
+    );
     assert_eq!(whole["rows"][299], json!(["300", "row 300"]));
     assert_eq!(whole["sql"], "select * from numbers order by n");
     for action in ["visibility", "link", "delete"] {
@@ -57,14 +65,24 @@ async fn a_result_never_changes() {
     let alice = Person::new(&database, collector.admin, "alice", false).await;
     alice.result("select 1").await;
     for change in ["rows = ''", "sql = ''", "role = 'bob'", "columns = '[]'", "row_count = 7", "cut = null"] {
-        let error = database.client.batch_execute(&format!("update console.results set {change}")).await.expect_err(change);
-        assert!(error.as_db_error().is_some_and(|told| told.message() == "a result never changes"), "{change}: {error:?}");
+        let error =
+            database.client.batch_execute(&format!("update console.results set {change}")).await.expect_err(change);
+        assert!(
+            error.as_db_error().is_some_and(|told| told.message() == "a result never changes"),
+            "{change}: {error:?}"
+        );
     }
     // What nobody keeps goes when its time is over; what is shared stays.
     alice.result("select 2").await;
     let kept = alice.result("select 3").await;
     alice.send(&format!("/r/{}/visibility", id(&kept)), &json!({"visibility": "colleagues"})).await;
-    database.client.batch_execute("update console.results set expires_at = now() - interval '1 second' where expires_at is not null").await.expect("aged");
+    database
+        .client
+        .batch_execute(
+            "update console.results set expires_at = now() - interval '1 second' where expires_at is not null",
+        )
+        .await
+        .expect("aged");
     database.client.batch_execute(include_str!("../../../src/console/sql/clean.sql")).await.expect("cleaned");
     assert_eq!(database.rows("select sql from console.results").await, ["select 3"]);
     collector.stop().await;
@@ -74,7 +92,8 @@ async fn a_result_never_changes() {
 async fn a_secret_link_is_for_spreadsheets() {
     let (database, collector, _journal) = collector(|_| {}).await;
     let alice = Person::new(&database, collector.admin, "alice", false).await;
-    let result = alice.result("select '=HYPERLINK(\"http://evil\")' as \"=name\", '-1.5' as n, 'é, \"quoted\"' as t").await;
+    let result =
+        alice.result("select '=HYPERLINK(\"http://evil\")' as \"=name\", '-1.5' as n, 'é, \"quoted\"' as t").await;
     let page = format!("/r/{}", id(&result));
     assert_eq!(alice.submit(&format!("{page}/link"), &[]).await.status, 303);
     let text = alice.page(&page).await.text();
@@ -84,7 +103,13 @@ async fn a_secret_link_is_for_spreadsheets() {
     assert_eq!((fetched.status, fetched.header("content-type")), (200, Some("text/csv; charset=utf-8")));
     assert_eq!(fetched.text(), "'=name,n,t\r\n\"'=HYPERLINK(\"\"http://evil\"\")\",-1.5,\"é, \"\"quoted\"\"\"\r\n");
     let (path, key) = link.split_once("?key=").expect("a key");
-    for wrong in [path.to_owned(), format!("{path}?key="), format!("{path}?key={}x", key), link.replace(".csv", ".json"), link.replace("/linked", "")] {
+    for wrong in [
+        path.to_owned(),
+        format!("{path}?key="),
+        format!("{path}?key={key}x"),
+        link.replace(".csv", ".json"),
+        link.replace("/linked", ""),
+    ] {
         let answer = http::get(collector.admin, &wrong, &[]).await;
         assert!([404, 401].contains(&answer.status), "{wrong}: {}", answer.status);
     }
@@ -118,7 +143,9 @@ async fn duckdb_reads_a_result_with_its_types() {
     let output = Command::new(python).arg(program).arg(query).output().await.expect("python runs");
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for part in ["1.5", "1.10", "2026-11-26 09:00:00", "2026-11-27", "BIGINT", "TIMESTAMP WITH TIME ZONE", "DATE", "BOOLEAN"] {
+    for part in
+        ["1.5", "1.10", "2026-11-26 09:00:00", "2026-11-27", "BIGINT", "TIMESTAMP WITH TIME ZONE", "DATE", "BOOLEAN"]
+    {
         assert!(out.contains(part), "{part}: {out}");
     }
     collector.stop().await;
@@ -133,8 +160,14 @@ async fn nothing_that_people_write_is_markup() {
     let result = alice.result(&sql).await;
     let body = json!({"title": evil, "description": evil, "sql": sql, "chart": {"type": evil}});
     let slug = alice.send("/queries", &body).await.json()["slug"].as_str().expect("a slug").to_owned();
-    for path in [format!("/r/{}", id(&result)), format!("/q/{slug}"), format!("/sql?query={slug}"), "/queries".to_owned(), "/results".to_owned(),
-        format!("/queries?q={}", url::form_urlencoded::byte_serialize(evil.as_bytes()).collect::<String>())] {
+    for path in [
+        format!("/r/{}", id(&result)),
+        format!("/q/{slug}"),
+        format!("/sql?query={slug}"),
+        "/queries".to_owned(),
+        "/results".to_owned(),
+        format!("/queries?q={}", url::form_urlencoded::byte_serialize(evil.as_bytes()).collect::<String>()),
+    ] {
         let page = alice.page(&path).await.text();
         assert!(page.contains("&lt;script&gt;"), "{path} shows it");
         assert!(!page.contains("<script>alert") && !page.contains("<img src=x") && !page.contains("<b>name"), "{path}");

@@ -13,8 +13,13 @@ async fn sql_runs_with_the_persons_own_rights() {
     let alice = Person::new(&database, collector.admin, "alice", false).await;
     let result = alice.result("select current_user::text, session_user::text").await;
     assert_eq!(result["rows"], json!([[alice.role, alice.role]]));
-    assert_eq!(result["columns"], json!([{"name": "current_user", "type": "text"}, {"name": "session_user", "type": "text"}]));
-    let own = alice.run("create table numbers as select 1 as n; insert into numbers values (2); select n from numbers order by n").await;
+    assert_eq!(
+        result["columns"],
+        json!([{"name": "current_user", "type": "text"}, {"name": "session_user", "type": "text"}])
+    );
+    let own = alice
+        .run("create table numbers as select 1 as n; insert into numbers values (2); select n from numbers order by n")
+        .await;
     assert_eq!(own["state"], "done", "{own}");
     assert_eq!(own["results"].as_array().map(Vec::len), Some(1));
     assert_eq!(own["messages"].as_array().map(Vec::len), Some(2), "{own}");
@@ -31,7 +36,8 @@ async fn sql_runs_with_the_persons_own_rights() {
         ("select pg_read_file('/etc/passwd')", "permission denied"),
     ] {
         let ended = alice.run(sql).await;
-        let told = ended["error"]["message"].as_str().unwrap_or_default().to_owned() + ended["error"]["detail"].as_str().unwrap_or_default();
+        let told = ended["error"]["message"].as_str().unwrap_or_default().to_owned()
+            + ended["error"]["detail"].as_str().unwrap_or_default();
         let is_refused = told.contains(said) || (said == "must be superuser" && told.contains("permission denied"));
         assert!(ended["state"] == "failed" && is_refused, "{sql}: {ended}");
     }
@@ -45,8 +51,16 @@ async fn values_keep_every_digit_and_errors_their_place() {
     let sql = "select 12345678901234567890.123456789::numeric as n, 'NaN'::float8 as f, null as nothing, '{\"a\":[1]}'::jsonb as j,
                       array['x', null] as a, '2026-11-26 10:00:00.123456+00'::timestamptz as t, E'tab\\t\"<b>' as s, true as b";
     let result = alice.result(sql).await;
-    let row = json!(["12345678901234567890.123456789", "NaN", null, "{\"a\": [1]}", "{x,NULL}", "2026-11-26 10:00:00.123456+00",
-                     "tab\t\"<b>", "t"]);
+    let row = json!([
+        "12345678901234567890.123456789",
+        "NaN",
+        null,
+        "{\"a\": [1]}",
+        "{x,NULL}",
+        "2026-11-26 10:00:00.123456+00",
+        "tab\t\"<b>",
+        "t"
+    ]);
     assert_eq!(result["rows"], json!([row]));
     assert_eq!(result["columns"][0], json!({"name": "n", "type": "numeric"}));
 
@@ -82,7 +96,7 @@ async fn what_is_cut_says_so() {
     let whole = alice.result("select g from generate_series(1, 10) g").await;
     assert_eq!((whole["row_count"].as_i64(), whole["is_complete"].as_bool()), (Some(10), Some(true)));
     // Not before all of a huge table has been read: that would take minutes.
-    let cut = alice.result("select g from generate_series(1, 2000000000) g").await;
+    let cut = alice.result("select generate_series(1, 2000000000)").await;
     assert_eq!((cut["row_count"].as_i64(), cut["is_complete"].as_bool()), (Some(10), Some(false)));
     assert!(cut["cut"].as_str().is_some_and(|cut| cut.contains("first 10 rows")), "{cut}");
     let page = alice.page(&format!("/r/{}", cut["id"].as_str().expect("an id"))).await.text();
@@ -90,7 +104,8 @@ async fn what_is_cut_says_so() {
     let wide = alice.result("select repeat('x', 3000) from generate_series(1, 3)").await;
     assert_eq!((wide["row_count"].as_i64(), wide["is_complete"].as_bool()), (Some(1), Some(false)), "{}", wide["cut"]);
     // What writes is done whole, however many rows it tells of.
-    let ended = alice.run("create table many (n int); insert into many select generate_series(1, 1000) returning n").await;
+    let ended =
+        alice.run("create table many (n int); insert into many select generate_series(1, 1000) returning n").await;
     assert_eq!(ended["state"], "done", "{ended}");
     assert_eq!(alice.result("select count(*) from many").await["rows"], json!([["1000"]]));
     collector.stop().await;
@@ -102,7 +117,10 @@ async fn a_run_ends_when_it_is_cancelled_or_takes_too_long() {
     let alice = Person::new(&database, collector.admin, "alice", false).await;
     let bob = Person::new(&database, collector.admin, "bob", false).await;
     let slow = alice.run("select pg_sleep(60)").await;
-    assert!(slow["error"]["message"].as_str().is_some_and(|told| told.contains("console.statement_timeout_s")), "{slow}");
+    assert!(
+        slow["error"]["message"].as_str().is_some_and(|told| told.contains("console.statement_timeout_s")),
+        "{slow}"
+    );
     let is_idle = "select count(*) from pg_stat_activity where state = 'active' and query like '%pg_sleep%' and pid <> pg_backend_pid()
                     and datname = current_database()";
     database.until(is_idle, 0).await;
@@ -120,7 +138,10 @@ async fn a_run_ends_when_it_is_cancelled_or_takes_too_long() {
     assert_eq!(ended["state"], "cancelled", "{ended}");
     database.until(is_idle, 0).await;
     let history = alice.get("/sql/history").await.json();
-    assert_eq!((history[0]["state"].as_str(), history[0]["sql"].as_str()), (Some("cancelled"), Some("select pg_sleep(60)")));
+    assert_eq!(
+        (history[0]["state"].as_str(), history[0]["sql"].as_str()),
+        (Some("cancelled"), Some("select pg_sleep(60)"))
+    );
     collector.stop().await;
 }
 
@@ -157,15 +178,28 @@ async fn the_editor_shows_what_a_person_may_read() {
     let (database, collector, _journal) = collector(|_| {}).await;
     let alice = Person::new(&database, collector.admin, "alice", false).await;
     let bob = Person::new(&database, collector.admin, "bob", false).await;
-    alice.run("create table secrets (n int); revoke all on secrets from public; comment on table secrets is 'Mine.'").await;
+    alice
+        .run("create table secrets (n int); revoke all on secrets from public; comment on table secrets is 'Mine.'")
+        .await;
     alice.run(&format!("alter default privileges in schema {0} revoke select on tables from {1}_analysts; create table hidden (n int)",
         alice.role, database.name)).await;
     let schemas = alice.get("/sql/schema").await.json();
     assert_eq!(schemas[0]["schema"], alice.role.as_str(), "one's own comes first");
     let tables = schemas[0]["tables"].as_array().expect("tables");
     assert!(tables.iter().any(|table| table["name"] == "hidden"), "{tables:?}");
-    let events = &schemas[1]["tables"].as_array().expect("tables").iter().find(|table| table["name"] == "events").expect("events")["columns"];
-    assert!(events.as_array().expect("columns").iter().all(|column| column["name"].is_string() && column["type"].is_string()));
+    let events = &schemas[1]["tables"]
+        .as_array()
+        .expect("tables")
+        .iter()
+        .find(|table| table["name"] == "events")
+        .expect("events")["columns"];
+    assert!(
+        events
+            .as_array()
+            .expect("columns")
+            .iter()
+            .all(|column| column["name"].is_string() && column["type"].is_string())
+    );
     assert!(events.to_string().contains("The client's own timestamp"), "columns tell what they mean");
     let others = bob.get("/sql/schema").await.text();
     assert!(others.contains("secrets") && !others.contains("hidden") && !others.contains("write_keys"), "{others}");

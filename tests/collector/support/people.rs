@@ -81,7 +81,8 @@ impl Person {
     pub async fn of(admin: SocketAddr, role: String) -> Self {
         let answer = sign_in(admin, &role, PASSWORD).await;
         assert_eq!(answer.status, 303, "{}", answer.text());
-        let cookie = answer.header("set-cookie").and_then(|cookie| cookie.split(';').next()).expect("a cookie").to_owned();
+        let cookie =
+            answer.header("set-cookie").and_then(|cookie| cookie.split(';').next()).expect("a cookie").to_owned();
         let mut person = Self { role, admin, cookie, csrf: String::new() };
         let page = person.page("/account").await.text();
         let (_, rest) = page.split_once("name=\"csrf\" content=\"").expect("a token");
