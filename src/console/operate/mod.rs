@@ -145,6 +145,16 @@ fn page(tab: Tab, person: &Session, told: &Told, main: &Markup) -> Response {
     Page::new(tab.title(), &format!("operate-{}", tab.id()), Section::Operate, person).answer(status, &main)
 }
 
+/// A list under its heading; where it is empty, `nothing` says so.
+fn card(id: &str, title: &Markup, aside: &Markup, list: Option<&Markup>, nothing: &Markup) -> Markup {
+    html! {
+        section id=(id) class=(if list.is_some() { "card flush" } else { "card" }) {
+            div class="card-head" { h2 { (title) } p class="quiet small" { (aside) } }
+            @match list { Some(list) => { (list) }, None => p class="quiet" { (nothing) } }
+        }
+    }
+}
+
 /// All addresses of the section.
 pub fn routes() -> Router<Arc<Console>> {
     Router::new()

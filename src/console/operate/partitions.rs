@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::draw::meter;
-use super::{Tab, page};
+use super::{Tab, card, page};
 use crate::console::Console;
 use crate::console::auth::guard::Person;
 use crate::console::error::ConsoleError;
@@ -23,6 +23,8 @@ use crate::retention::policy::Policy;
 const DAYS_SHOWN: usize = 740;
 const RUNS_SHOWN: i64 = 50;
 
+const EVENTS: &str = "
+    select (coalesce((select sum(stored) from weir.accounting), 0) - coalesce((select sum(rows) from weir.removed), 0))::bigint";
 const RUNS: &str = "
     select to_char(run_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as run_at, day::text as day, action, rule, rows, detail
       from weir.retention_runs order by id desc limit $1";
@@ -41,8 +43,17 @@ pub async fn show(State(console): State<Arc<Console>>, Person(person): Person) -
     let today = upkeep.today(&client).await?;
     let policy = Policy::new(&upkeep.settings, today);
     let mut leaves = leaves(&client, false).await?;
-    // Those without a day first: rows in the default partition are an alarm.
-    leaves.sort_by_key(|leaf| (leaf.day.is_some(), std::cmp::Reverse(leaf.day)));
+    // Days that are here, the newest first; then those to come, and what has no day, unless there are rows in it, which is an
+    // alarm.
+    leaves.sort_by_key(|leaf| {
+        let place = match leaf.day {
+            None if leaf.rows.unwrap_or_default() > 0 => 0,
+            Some(day) if day <= today => 1,
+            Some(_) => 2,
+            None => 3,
+        };
+        (place, std::cmp::Reverse(leaf.day))
+    });
     let most = leaves.iter().filter_map(|leaf| leaf.rows).max().unwrap_or_default().max(1);
     let sum = |of: fn(&Leaf) -> i64| leaves.iter().map(of).sum::<i64>();
     let days = leaves.iter().filter(|leaf| leaf.day.is_some_and(|day| day <= today)).count();
@@ -62,7 +73,7 @@ pub async fn show(State(console): State<Arc<Console>>, Person(person): Person) -
     let kept = &console.operating.retention.events;
     let main = html! {
         div class="figures" {
-            (figure("Events, about", &number(sum(|leaf| leaf.rows.unwrap_or_default()))))
+            (figure("Events", &number(events(&client).await?)))
             (figure("Tables", &bytes(sum(|leaf| leaf.heap_bytes))))
             (figure("Indexes", &bytes(sum(|leaf| leaf.index_bytes))))
             (figure("Days until today", &number(days as i64)))
@@ -90,7 +101,6 @@ fn line(leaf: &Leaf, status: Status, until: Option<String>, most: i64) -> Vec<Ma
         Status::Over | Status::Detached => Tone::Warn,
         _ => Tone::Plain,
     };
-    let rows = leaf.rows.map_or_else(|| "not counted yet".to_owned(), number);
     let until = until.unwrap_or_else(|| match status {
         Status::Detached => "now".to_owned(),
         Status::Default | Status::Foreign => String::new(),
@@ -99,12 +109,22 @@ fn line(leaf: &Leaf, status: Status, until: Option<String>, most: i64) -> Vec<Ma
     vec![
         html! { @match leaf.day { Some(day) => { (day) }, None => { code { (leaf.name) } } } },
         badge(tone, status.name()),
-        html! { @if leaf.rows.is_some() { (rows) } @else { span class="quiet" { (rows) } } },
+        html! {
+            @match leaf.rows {
+                Some(count) => { (number(count)) },
+                None => span class="quiet" { @if status != Status::Ahead { "not counted yet" } },
+            }
+        },
         html! { @if let Some(count) = leaf.rows { (meter(count as f64 / most as f64, &format!("{count} rows"))) } },
         html! { (bytes(leaf.heap_bytes)) },
         html! { (bytes(leaf.index_bytes)) },
         html! { (until) },
     ]
+}
+
+/// Stored, and not removed since.
+async fn events(client: &Client) -> Result<i64, ConsoleError> {
+    Ok(client.query_typed_one(EVENTS, &[]).await?.try_get(0)?)
 }
 
 async fn runs(client: &Client) -> Result<Markup, ConsoleError> {
@@ -122,14 +142,7 @@ async fn runs(client: &Client) -> Result<Markup, ConsoleError> {
         ]);
     }
     let heads = [("Run", ""), ("Day", ""), ("Was", ""), ("Rows", "number"), ("Rule", ""), ("What", "wide")];
-    Ok(html! {
-        section class="card flush" {
-            div class="card-head" {
-                h2 { "What retention has removed" }
-                p class="quiet small" { code { "weir prune --dry-run" } " tells what would go" }
-            }
-            @if rows.is_empty() { p class="empty quiet" { "Nothing yet." } }
-            @else { (table("Retention", &heads, rows)) }
-        }
-    })
+    let list = (!rows.is_empty()).then(|| table("Retention", &heads, rows));
+    let command = html! { code { "weir partitions prune --dry-run" } " tells what would go" };
+    Ok(card("removed", &html! { "What retention has removed" }, &command, list.as_ref(), &html! { "Nothing yet." }))
 }

@@ -18,14 +18,13 @@ use crate::console::page::parts::{Ask, Tone, badge, bytes, copyable, dot, empty,
 
 const PEOPLE_SHOWN: usize = 500;
 
-const COMMANDS: [(&str, &str); 6] = [
-    ("Somebody new, with a role and a schema of their own:", "weir analyst add NAME"),
-    ("Who may operate weir, too:", "weir analyst add NAME --operator"),
-    ("Let them read a synced schema:", "weir analyst grant NAME SCHEMA"),
-    ("Another password:", "weir analyst rotate NAME"),
-    ("No longer let them in, and let them in again:", "weir analyst disable NAME\nweir analyst enable NAME"),
-    ("Take the role away, and give what is theirs to a colleague:", "weir analyst remove NAME --give-to COLLEAGUE"),
-];
+const COMMANDS: &str = "\
+weir analyst add NAME                          # somebody new, with a role and a schema of their own
+weir analyst add NAME --operator               # who may operate weir, too
+weir analyst grant NAME SCHEMA                 # lets them read a synced schema
+weir analyst rotate NAME                       # another password
+weir analyst disable NAME                      # lets them in no longer, until `weir analyst enable NAME`
+weir analyst remove NAME --give-to COLLEAGUE   # takes the role away";
 
 /// `GET /operate/people`.
 pub async fn show(State(console): State<Arc<Console>>, Operator(person): Operator) -> Result<Response, ConsoleError> {
@@ -57,10 +56,7 @@ pub async fn show(State(console): State<Arc<Console>>, Operator(person): Operato
         section class="card" {
             h2 { "Change who may come in" }
             p class="quiet" { "Roles are made where weir runs:" }
-            @for (number, (what, command)) in COMMANDS.iter().enumerate() {
-                p { (what) }
-                (copyable(&format!("command-{number}"), command))
-            }
+            (copyable("commands", COMMANDS))
         }
     };
     Ok(page(Tab::People, &person, &None, &main))
@@ -77,7 +73,13 @@ fn line(console: &Console, one: &Person, person: &Session) -> Vec<Markup> {
         html! { @match one.schema_bytes { Some(size) => { (bytes(size)) }, None => span class="quiet" { "–" } } },
         html! { (number(one.connections)) " of " (one.connections_max) },
         html! { (sessions) },
-        html! { @match &one.seen_at { Some(at) => { (time(at)) }, None => span class="quiet" { "not yet" } } },
+        html! {
+            @match &one.seen_at {
+                _ if sessions > 0 || one.connections > 0 => "now",
+                Some(at) => { (time(at)) },
+                None => span class="quiet" { "not yet" },
+            }
+        },
         html! {
             @if sessions > 0 {
                 (post(person, "/operate/people/end-sessions", &[("person", &one.name)], "End sessions",

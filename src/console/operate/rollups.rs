@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tokio_postgres::types::Type;
 
 use super::draw::span;
-use super::{Tab, page};
+use super::{Tab, card, page};
 use crate::console::Console;
 use crate::console::audit::{self, Action};
 use crate::console::auth::guard::{Address, Operator, Person, Signed};
@@ -119,17 +119,14 @@ async fn runs(console: &Console, name: &str) -> Result<Markup, ConsoleError> {
         ("Frozen", "number"),
         ("Error", "wide"),
     ];
-    let is_empty = lines.is_empty();
-    Ok(html! {
-        section class="card flush" #runs {
-            div class="card-head" {
-                h2 { "Runs of " code { (name) } }
-                p class="quiet small" { "the latest " (RUNS_SHOWN) "; frozen buckets stay, since retention has dropped their events" }
-            }
-            @if is_empty { p class="empty quiet" { "Not run yet, or there is no rollup of this name." } }
-            @else { (table("Runs", &heads, lines)) }
-        }
-    })
+    let list = (!lines.is_empty()).then(|| table("Runs", &heads, lines));
+    Ok(card(
+        "runs",
+        &html! { "Runs of " code { (name) } },
+        &html! { "the latest " (RUNS_SHOWN) "; frozen buckets stay, since retention has dropped their events" },
+        list.as_ref(),
+        &html! { "Not run yet, or there is no rollup of this name." },
+    ))
 }
 
 fn job(name: &str) -> String {
@@ -157,10 +154,16 @@ fn state(console: &Console, rollup: &Known) -> Markup {
 fn line(console: &Console, rollup: &Known, last: &Last, person: &Session) -> Vec<Markup> {
     let Known { name, kind, .. } = rollup;
     let bucket = rollup.bucket.map_or_else(String::new, |bucket| format!(" by {}", bucket.unit()));
-    let every = if rollup.every.is_empty() { String::new() } else { format!(", {}", rollup.every) };
+    let every = match rollup.every.trim_matches(['\'', '"']) {
+        "" => String::new(),
+        // Cron's five fields.
+        every if every.contains(' ') => format!(", at {every}"),
+        every => format!(", every {every}"),
+    };
     let took = last.get(name).filter(|_| *kind != Kind::View && !rollup.is_building);
     let may_run = person.is_operator() && *kind != Kind::View && rollup.is_defined && !rollup.is_building;
-    let behind = if rollup.dirty > 0 { span(rollup.lag_s) } else { String::new() };
+    // Buckets of the first filling are not behind anything.
+    let behind = if rollup.dirty > rollup.fill { span(rollup.lag_s) } else { String::new() };
     vec![
         html! {
             a href={ "/operate/rollups?name=" (name) "#runs" } { strong { (name) } }
@@ -181,6 +184,7 @@ fn line(console: &Console, rollup: &Known, last: &Last, person: &Session) -> Vec
 }
 
 fn cut(error: &str) -> String {
+    let error = error.strip_prefix("db error: ERROR: ").unwrap_or(error);
     let short: String = error.chars().take(ERROR_CHARS).collect();
     if short.len() < error.len() { format!("{short}…") } else { short }
 }

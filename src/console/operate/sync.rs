@@ -146,7 +146,11 @@ fn button(console: &Console, name: &str, person: &Session) -> Markup {
 
 fn about(singer: &Singer) -> String {
     let tap = if singer.tap.is_empty() { "weir sync load" } else { &singer.tap };
-    let when = if singer.every.is_empty() { "by hand" } else { &singer.every };
+    let when = match singer.every.trim() {
+        "" => "by hand".to_owned(),
+        cron if cron.contains(' ') => format!("at {cron}"),
+        every => format!("every {every}"),
+    };
     format!("{tap}, {when}")
 }
 

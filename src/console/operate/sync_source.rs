@@ -52,12 +52,12 @@ pub async fn card(client: &Client, name: &str, person: &Session) -> Result<Marku
         ("Rejected", "number"),
         ("Error", "wide"),
     ];
+    let list = (!runs.is_empty()).then(|| table("Runs", &heads, runs));
+    let title = html! { "Runs of " code { (name) } };
+    let latest = html! { "the latest " (RUNS_SHOWN) };
+    let nothing = html! { "No run yet: " code { "weir sync run " (name) } " begins one." };
     Ok(html! {
-        section class="card flush" #runs {
-            div class="card-head" { h2 { "Runs of " code { (name) } } p class="quiet small" { "the latest " (RUNS_SHOWN) } }
-            @if runs.is_empty() { p class="empty quiet" { "No run yet: " code { "weir sync run " (name) } " begins one." } }
-            @else { (table("Runs", &heads, runs)) }
-        }
+        (super::card("runs", &title, &latest, list.as_ref(), &nothing))
         // What a tap says and what it brings is data of the service's: not everybody's.
         @if person.is_operator() {
             @if let Some(log) = log.filter(|log| !log.trim().is_empty()) {

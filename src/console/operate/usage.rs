@@ -97,14 +97,12 @@ fn card(people: BTreeMap<String, Used>, mondays: &[String]) -> Markup {
     let heads = [
         ("Person", ""),
         ("Statements", "number"),
-        ("Time in PostgreSQL", "number"),
+        ("In PostgreSQL", "number"),
         ("Share", ""),
         ("Against last week", "number"),
-        ("Temporary files", "number"),
+        ("Temp files", "number"),
         ("Own tables", "number"),
         ("Runs here", "number"),
-        ("Their time", "number"),
-        ("Failed", "number"),
         ("Results kept", "number"),
         ("8 weeks", ""),
     ];
@@ -140,9 +138,10 @@ fn line(name: &str, used: &Used, mondays: &[String], most: f64) -> Vec<Markup> {
         change(seconds, before),
         measured(|week| week.temp_bytes, bytes),
         measured(|week| week.schema_bytes, bytes),
-        html! { (number(runs.count)) },
-        html! { (span(runs.seconds)) },
-        html! { (number(runs.failed)) },
+        html! {
+            (number(runs.count))
+            @if runs.count > 0 { p class="quiet" { (span(runs.seconds)) @if runs.failed > 0 { ", " (runs.failed) " failed" } } }
+        },
         html! { (bytes(used.result_bytes)) @if used.results > 0 { p class="quiet" { (number(used.results)) " results" } } },
         bars(&weeks, &format!("Seconds in each of {} weeks, the last {seconds:.0}", weeks.len())),
     ]

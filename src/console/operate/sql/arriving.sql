@@ -22,7 +22,7 @@ with newest as materialized (
 select coalesce(json_agg(json_build_object(
            'source', s.source,
            'is_enabled', s.disabled_at is null,
-           'last_event_ms', (extract(epoch from coalesce(n.last_at, least(p.told_at, since.at))) * 1000)::bigint,
+           'last_event_ms', (extract(epoch from coalesce(n.last_at, case when p.told_at is not null then least(p.told_at, since.at) end)) * 1000)::bigint,
            'events_last_minute', round(coalesce(n.events, 0) * greatest(1, 60 / greatest(extract(epoch from now() - since.at), 0.5)))::bigint,
            'accepted', coalesce(p.accepted, 0)) order by s.source), '[]')::text
   from (select source, disabled_at from weir.sources order by source limit $2) s
