@@ -59,4 +59,4 @@ loadtest: ## measure a running collector on a throw-away PostgreSQL (ARGS)
 
 clean: ## remove what was built and downloaded (not weir-data)
 	cargo clean
-	rm -rf js-snippet/node_modules
+	rm -rf js-snippet/node_modules console/node_modules

@@ -31,7 +31,7 @@ pub struct Collector {
     child: Child,
     pub pid: u32,
     pub public: SocketAddr,
-    admin: SocketAddr,
+    pub admin: SocketAddr,
     log: PathBuf,
     dir: TempDir,
     /// From the start of the process until it said that it is ready.

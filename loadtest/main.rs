@@ -17,6 +17,8 @@
 //! recovery        a collector killed with a large journal: how soon it takes events again, how fast PostgreSQL gets the rest
 //! rivals          other servers under the same single events (rivals.rs)
 //! idle            the memory of a collector that nobody uses
+//! console         single events on a schedule, with and without a hundred people who sign in to the console and run a query
+//!                 each; only if asked for
 //! curve           single events with more and more connections, partitions, rows in the table; only if asked for
 //! ```
 //!
@@ -25,6 +27,7 @@
 mod client;
 mod collector;
 mod commit;
+mod console;
 mod corpus;
 mod curve;
 mod database;
@@ -101,6 +104,9 @@ struct Args {
     /// One by one, before, while and after it is away.
     #[arg(long, default_value_t = 1_000)]
     live_events_per_second: u32,
+    /// One by one, in the phase `console`.
+    #[arg(long, default_value_t = 4_000)]
+    console_events_per_second: u32,
     /// What the journal holds in the phase `recovery`.
     #[arg(long, default_value_t = 2_048)]
     recovery_mib: u64,
@@ -148,6 +154,7 @@ enum Phase {
     Recovery,
     Idle,
     Rivals,
+    Console,
     Curve,
 }
 
@@ -331,6 +338,15 @@ async fn round(args: &Args, bench: &Bench) -> anyhow::Result<Round> {
     }
     if is_asked(Phase::Idle) {
         round.idle = Some(bench.idle().await.context("idle")?);
+    }
+    if args.only.contains(&Phase::Console) {
+        let url = std::env::var("WEIR_TEST_SUPERUSER_URL")?;
+        let console = bench.console(&url, f64::from(args.console_events_per_second)).await.context("console")?;
+        eprintln!(
+            "  console        p99 {:.2} ms, with {} waves of people of {:.1} s each {:.2} ms",
+            console.quiet_p99_ms, console.waves, console.wave_s, console.busy_p99_ms
+        );
+        round.console = Some(console);
     }
     if args.only.contains(&Phase::Curve) {
         round.curve = Some(bench.curve(args.curve_rows, args.batch_events).await.context("curve")?);

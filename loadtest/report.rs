@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::commit::CommitResult;
+use crate::console::ConsoleResult;
 use crate::curve::CurveResult;
 use crate::idle::IdleResult;
 use crate::measure::{BareResult, CopyResult, Latency, WeirResult};
@@ -22,6 +23,7 @@ pub struct Round {
     pub single: Option<WeirResult>,
     pub single_scheduled: Option<WeirResult>,
     pub commit: Option<CommitResult>,
+    pub console: Option<ConsoleResult>,
     pub batch: Option<WeirResult>,
     pub batch_scheduled: Option<WeirResult>,
     pub outage: Option<OutageResult>,
@@ -116,7 +118,10 @@ const SECTIONS: [(&str, Section); 3] =
 /// What two figures have to do with each other: name, the bar if it has one, and both figures of a round.
 type Ratio = (&'static str, Goal, fn(&Round) -> Option<(f64, f64)>);
 
-const RATIOS: [Ratio; 11] = [
+const RATIOS: [Ratio; 12] = [
+    ("p99 with people / without", Goal::AtMost(1.1), |round| {
+        Some((round.console.as_ref()?.busy_p99_ms, round.console.as_ref()?.quiet_p99_ms))
+    }),
     ("weir single / bare, requests/s", Goal::AtLeast(0.75), |round| {
         Some((round.single.as_ref()?.requests_per_second, round.bare.as_ref()?.requests_per_second))
     }),

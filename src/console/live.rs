@@ -51,7 +51,7 @@ async fn ask(console: &Console) -> Result<String, ConsoleError> {
     // Too many to count is no reason to show nothing.
     let counts = one(console, COUNTS, COUNT_TIMEOUT_MS)
         .await
-        .unwrap_or_else(|_| r#"{"visitors_now":null,"per_minute":null}"#.to_owned());
+        .unwrap_or_else(|_| r#"{"visitors_now":null,"per_minute":[]}"#.to_owned());
     let (now_ms, freshness_s) = (console.clock.now().as_millisecond(), console.operator.freshness_lag_s());
     let mut json = format!(r#"{{"now_ms":{now_ms},"freshness_s":{freshness_s:.3}"#);
     for object in [counts, newest] {

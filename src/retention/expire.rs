@@ -6,6 +6,7 @@
 
 use deadpool_postgres::Transaction;
 use jiff::civil::Date;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 use super::listing::Leaf;
@@ -15,6 +16,7 @@ use crate::flush::partitions::PARTITION_LOCK;
 
 const DETACH: &str = include_str!("sql/detach.sql");
 const INDEXES: &str = include_str!("sql/detach_indexes.sql");
+const HOLDS_DAY: &str = include_str!("sql/holds_day.sql");
 const COUNT: &str = include_str!("sql/expired_book.sql");
 /// Should its day come again, nothing is known of it.
 const FORGET_SWEPT: &str = "delete from weir.retention_swept where day = $1::text::date";
@@ -102,11 +104,29 @@ impl Run<'_> {
         }
         note(&transaction, &self.started, day, Action::Dropped.name(), policy::REST, rows, &leaf.name).await?;
         transaction.execute_typed(FORGET_SWEPT, &[(&day.to_string(), Type::TEXT)]).await?;
-        transaction.batch_execute(&format!("drop table {}", leaf.name)).await?;
+        drop_day(&transaction, &leaf.name).await?;
         transaction.commit().await?;
         self.done(leaf, Action::Dropped, day, policy::REST, rows);
         Ok(())
     }
+}
+
+/// Drops a day's table, and with it what people have made of that day alone, who would otherwise keep what is to go, and all
+/// later days. A view of weir's own role keeps it, and is told.
+async fn drop_day(transaction: &Transaction<'_>, table: &str) -> Result<(), RetentionError> {
+    let drop = format!("drop table {table}");
+    transaction.batch_execute("savepoint weir_drop").await?;
+    let Err(error) = transaction.batch_execute(&drop).await else { return Ok(()) };
+    if error.code() != Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) {
+        return Err(error.into());
+    }
+    transaction.batch_execute("rollback to savepoint weir_drop").await?;
+    if transaction.query_typed_one(HOLDS_DAY, &[(&table, Type::TEXT)]).await?.try_get("is_held")? {
+        return Err(error.into());
+    }
+    let what = error.as_db_error().and_then(|refusal| refusal.detail()).unwrap_or_default();
+    tracing::warn!(table, what, "what people have made of one day alone goes with it");
+    Ok(transaction.batch_execute(&format!("{drop} cascade")).await?)
 }
 
 /// Indexes move into the schema `weir` with their table, where those of the same day may lie from before.

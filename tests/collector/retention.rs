@@ -14,7 +14,9 @@ use weir::retention::{Action, RetentionError, Step, Upkeep};
 use weir::sources;
 
 use crate::support::program::Collector;
-use crate::support::{PATIENCE, TestCollector, TestDatabase, collector, config, connect, eventually, http};
+use crate::support::{
+    PATIENCE, TestCollector, TestDatabase, collector, config, connect, eventually, http, superuser_url,
+};
 
 const DETACHED: &str = "select count(*) from pg_class where relnamespace = 'weir'::regnamespace and relname like 'expired_%' and relkind = 'r'";
 const STRAYS: &str = "select count(*) from only analytics.events_default";
@@ -377,6 +379,30 @@ async fn a_column_that_someone_added_and_a_view_that_someone_made_are_no_trouble
     database.client.batch_execute("drop view public.mine").await.expect("dropped");
     assert_eq!(run(&upkeep).await, [step(Action::Dropped, 50, "events", 30), step(Action::Dropped, 40, "events", 30)]);
     database.until(BOOKS, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_have_made_of_one_day_goes_with_it() {
+    let (database, config, _keys, _journal) = filled().await;
+    let leaf = format!("analytics.events_{}", day(50).strftime("%Y%m%d"));
+    let (weir, alice) = (&database.name, format!("alice_{}", database.name));
+    let superuser = connect(&superuser_url()).await;
+    superuser.batch_execute(&format!("create role {alice} login; grant {alice} to {weir}")).await.expect("made");
+    let theirs = format!("create schema {alice} authorization {alice}; grant usage on schema analytics to {alice}");
+    database.client.batch_execute(&theirs).await.expect("made");
+    let person = connect(&database.url.replacen(&format!("{weir}:"), &format!("{alice}:"), 1)).await;
+    let made = format!(
+        "create view {alice}.one as select * from {leaf}; create view {alice}.of_one as select * from {alice}.one;
+         create table {alice}.row (event {leaf}); create view {alice}.all_days as select 1 as a from analytics.events"
+    );
+    person.batch_execute(&made).await.expect("anybody may");
+    let upkeep = upkeep(&config, keep("30 days", &[]));
+    assert_eq!(run(&upkeep).await, [step(Action::Dropped, 50, "events", 30), step(Action::Dropped, 40, "events", 30)]);
+    let left = format!("select count(*) from pg_class where relnamespace = '{alice}'::regnamespace and relkind = 'v'");
+    assert_eq!(database.number(&left).await, 1, "the view on all days stays");
+    database.until(BOOKS, 0).await;
+    database.client.batch_execute(&format!("drop owned by {alice} cascade")).await.expect("dropped");
+    superuser.batch_execute(&format!("drop role {alice}")).await.expect("dropped");
 }
 
 #[tokio::test(flavor = "multi_thread")]

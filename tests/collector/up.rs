@@ -314,3 +314,31 @@ async fn the_demo_shows_what_is_done_on_it_as_rows() {
     browser::said(program.args(["--admin", up.text("admin_url")]), browser::TIMEOUT).await;
     up.interrupt();
 }
+
+/// As the README has it, from the first start to a link that a colleague opens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_comes_to_a_shared_link() {
+    let Some(mut program) = browser::program("console/journey.mjs") else { return };
+    let directory = data_dir();
+    let data_dir = directory.path().join("weir-data");
+    let up = Up::start(&data_dir);
+    let mut adding = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .arg("--data-dir")
+        .arg(&data_dir)
+        .args(["analyst", "add", "bob", "--password-file", "-"])
+        .env_remove("DATABASE_URL")
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let password = "correct horse battery staple";
+    std::io::Write::write_all(&mut adding.stdin.take().expect("piped"), password.as_bytes()).expect("written");
+    assert!(adding.wait().expect("it ends").success());
+    let first = format!("{}:{}", up.text("console_role"), up.text("console_password"));
+    program.args(["--admin", up.text("admin_url"), "--first", &first, "--second", &format!("bob:{password}")]);
+    if let Some(shots) = std::env::var_os("WEIR_TEST_SCREENSHOTS") {
+        program.arg("--screenshots").arg(shots);
+    }
+    let said = browser::said(&mut program, browser::TIMEOUT).await;
+    eprintln!("{}", said.out);
+    up.interrupt();
+}

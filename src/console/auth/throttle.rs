@@ -14,8 +14,9 @@ use quick_cache::sync::Cache;
 
 /// Failures without a wait.
 const FREE_ROLE_FROM_NETWORK: u32 = 5;
-const FREE_NETWORK: u32 = 30;
-const FREE_ROLE: u32 = 100;
+/// A whole office comes from one address, at nine.
+const FREE_NETWORK: u32 = 150;
+const FREE_ROLE: u32 = 200;
 /// A forgetful person comes back.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 /// Failures are forgotten after this.

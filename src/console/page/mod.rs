@@ -107,9 +107,10 @@ fn bar(person: &Session, current: Section) -> Markup {
                 }
             }
             details class="menu" {
-                summary aria-label={ (person.role) ": account, theme, sign out" } {
+                summary {
                     span class="avatar" aria-hidden="true" { (initial) }
                     span class="who" { (person.role) }
+                    span class="hidden-visually" { ": account, theme, sign out" }
                 }
                 div class="menu-body" {
                     p class="quiet small" { "Signed in as the role " strong { (person.role) } }

@@ -1,4 +1,4 @@
--- The tables that one may read, as a JSON array of schemas. Of partitions only the whole is shown, with the size of its parts.
+-- The tables that one may read, as a JSON array of schemas, without those of extensions. Of partitions only the whole is shown, with the size of its parts.
 with tables as (
     select c.oid, n.nspname, c.relname, c.relkind,
            pg_catalog.obj_description(c.oid, 'pg_class') as comment,
@@ -16,6 +16,8 @@ with tables as (
        and not c.relispartition
        and n.nspname not in ('pg_catalog', 'information_schema')
        and n.nspname !~ '^pg_(toast|temp)'
+       and not exists (select from pg_catalog.pg_depend d
+                        where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
        and pg_catalog.has_schema_privilege(n.oid, 'usage')
        and pg_catalog.has_any_column_privilege(c.oid, 'select')
      order by n.nspname, c.relname

@@ -1,0 +1,202 @@
+//! What colleagues cost: single events on a schedule, while a hundred people at once sign in to the console and run a query
+//! each; and while nobody does, in turn. Only the generator's latencies by section are compared.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio_postgres::NoTls;
+
+use weir::analyst::person;
+use weir::analyst::settings::Analyst;
+use weir::journal::Durability;
+
+use crate::client::{self, Load, Pace};
+use crate::collector::Collector;
+use crate::measure::{Bench, refuse_refusals};
+use crate::traffic::Shape;
+use crate::verify;
+
+/// At the same time.
+const PEOPLE: usize = 100;
+/// After each wave, as long as it took, and at least this long.
+const QUIET: Duration = Duration::from_secs(3);
+const PASSWORD: &str = "correct horse battery staple";
+/// As `scripts/with-postgres` has it: only its members are asked for a password, without which nobody may sign in.
+const ASKED: &str = "weir_test_people";
+/// What the last seconds brought: an index scan of some thousand rows.
+const QUERY: &str = "select path, count(*) from analytics.page_views where occurred_at > now() - interval '2 seconds' \
+                     group by 1 order by 2 desc limit 20";
+/// Sections of the load.
+const NOBODY: usize = 0;
+const EVERYBODY: usize = 1;
+
+/// Latencies of events with and without people, in milliseconds.
+#[derive(Debug, Serialize)]
+pub struct ConsoleResult {
+    pub requests_per_second: f64,
+    pub quiet_p50_ms: f64,
+    pub quiet_p99_ms: f64,
+    pub busy_p50_ms: f64,
+    pub busy_p99_ms: f64,
+    pub waves: usize,
+    /// From the first sign-in of a wave to its last result.
+    pub wave_s: f64,
+    pub remarks: Vec<String>,
+}
+
+impl Bench {
+    /// Waves of people, for as long as a phase lasts.
+    pub async fn console(&self, superuser_url: &str, requests_per_second: f64) -> anyhow::Result<ConsoleResult> {
+        let client = self.database.client().await?;
+        let people = self.people(superuser_url).await.context("people")?;
+        let collector = Collector::start(&self.weir, &self.database.url, &self.dir, Durability::Journal).await?;
+        let load = self.load(collector.public, Shape::Single, 200);
+        self.warm_up(&load, &client).await?;
+        let load = Load {
+            pace: Pace::Schedule { requests_per_second },
+            first_stream: self.streams(self.connections),
+            duration: Duration::from_secs(3_600),
+            ..load
+        };
+        let control = Arc::clone(&load.control);
+        let generator = tokio::spawn(client::run(load));
+        let (started, mut waves, mut busy) = (Instant::now(), 0, Duration::ZERO);
+        let waved = async {
+            while started.elapsed() < self.duration {
+                control.section.store(NOBODY, Ordering::Relaxed);
+                tokio::time::sleep(QUIET.max(if waves == 0 { Duration::ZERO } else { busy / waves })).await;
+                control.section.store(EVERYBODY, Ordering::Relaxed);
+                let began = Instant::now();
+                wave(collector.admin, &people).await?;
+                busy += began.elapsed();
+                waves += 1;
+            }
+            Ok::<_, anyhow::Error>(())
+        }
+        .await;
+        control.stop.cancel();
+        let outcome = generator.await??;
+        waved?;
+        refuse_refusals(&outcome)?;
+        self.verify_all(&client, &outcome).await?;
+        let of = |section: usize, quantile: f64| {
+            outcome.timing.get(section).map_or(0.0, |timing| timing.latency.value_at_quantile(quantile) as f64 / 1_000.0)
+        };
+        let result = ConsoleResult {
+            requests_per_second,
+            quiet_p50_ms: of(NOBODY, 0.5),
+            quiet_p99_ms: of(NOBODY, 0.99),
+            busy_p50_ms: of(EVERYBODY, 0.5),
+            busy_p99_ms: of(EVERYBODY, 0.99),
+            waves: waves as usize,
+            wave_s: busy.as_secs_f64() / f64::from(waves.max(1)),
+            remarks: collector.stop().await?,
+        };
+        remove(superuser_url, &people).await?;
+        Ok(result)
+    }
+
+    async fn verify_all(&self, client: &tokio_postgres::Client, outcome: &client::Outcome) -> anyhow::Result<()> {
+        let committed = verify::committed(client).await?;
+        verify::wait_for_commit(client, committed.max(outcome.events())).await?;
+        self.verify(client, &outcome.answered).await
+    }
+
+    /// A role for each.
+    async fn people(&self, superuser_url: &str) -> anyhow::Result<Vec<String>> {
+        let pool = self.database.weir()?;
+        let (server, _) = superuser_url.rsplit_once('/').context("the superuser's URL has no database")?;
+        let (_, name) = self.database.url.rsplit_once('/').context("a URL without a database")?;
+        let settings = Analyst { admin_url: format!("{server}/{name}"), ..Analyst::default() };
+        let superuser = connect(superuser_url).await?;
+        let sql = format!("do $$ begin create role {ASKED}; exception when duplicate_object then null; end $$");
+        superuser.batch_execute(&sql).await?;
+        let mut people = Vec::new();
+        for number in 0..PEOPLE {
+            let role = format!("{name}_{number}");
+            person::add(&pool, &settings, &role, false, Some(PASSWORD)).await?;
+            superuser.batch_execute(&format!("grant {ASKED} to {role}")).await?;
+            people.push(role);
+        }
+        pool.close();
+        Ok(people)
+    }
+}
+
+async fn connect(url: &str) -> anyhow::Result<tokio_postgres::Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// Roles outlive the database.
+async fn remove(superuser_url: &str, people: &[String]) -> anyhow::Result<()> {
+    let superuser = connect(superuser_url).await?;
+    for role in people {
+        // What is left of them in the database goes with it.
+        superuser.batch_execute(&format!("alter role {role} nologin")).await?;
+    }
+    Ok(())
+}
+
+/// Everybody at once.
+async fn wave(admin: SocketAddr, people: &[String]) -> anyhow::Result<()> {
+    let mut all = JoinSet::new();
+    for role in people {
+        let role = role.clone();
+        all.spawn_blocking(move || visit(admin, &role));
+    }
+    while let Some(done) = all.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+/// Signs in, runs the query, reads the result, and signs out.
+fn visit(admin: SocketAddr, role: &str) -> anyhow::Result<()> {
+    let origin = format!("http://{admin}");
+    let agent = ureq::Agent::config_builder().max_redirects(0).http_status_as_error(false).build().new_agent();
+    let form = [("role", role), ("password", PASSWORD)];
+    let signed_in = agent.post(format!("{origin}/sign-in")).header("origin", &origin).send_form(form)?;
+    ensure!(signed_in.status() == 303, "signing in: {}", signed_in.status());
+    let cookie = signed_in.headers().get("set-cookie").context("no cookie")?.to_str()?;
+    let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
+    let get = |path: &str| -> anyhow::Result<String> {
+        let mut answer = agent.get(format!("{origin}{path}")).header("cookie", &cookie).call()?;
+        ensure!(answer.status() == 200, "{path}: {}", answer.status());
+        Ok(answer.body_mut().read_to_string()?)
+    };
+    let page = get("/sql")?;
+    let (_, rest) = page.split_once("name=\"csrf\" content=\"").context("no token")?;
+    let csrf = rest.split('"').next().unwrap_or_default();
+    let body = json!({ "sql": QUERY }).to_string();
+    let begun = agent
+        .post(format!("{origin}/sql/runs"))
+        .header("origin", &origin)
+        .header("cookie", &cookie)
+        .header("x-csrf-token", csrf)
+        .header("content-type", "application/json")
+        .send(body)?;
+    let mut begun = begun;
+    ensure!(begun.status() == 202, "a run: {}", begun.status());
+    let begun: Value = serde_json::from_str(&begun.body_mut().read_to_string()?)?;
+    let run = begun["run"].as_str().context("no run")?.to_owned();
+    loop {
+        let state: Value = serde_json::from_str(&get(&format!("/sql/runs/{run}?wait=20"))?)?;
+        match state["state"].as_str() {
+            Some("running") => {}
+            Some("done") => {
+                let id = state["results"][0].as_str().context("no result")?;
+                get(&format!("/r/{id}.json"))?;
+                return Ok(());
+            }
+            _ => bail!("the query failed: {state}"),
+        }
+    }
+}
