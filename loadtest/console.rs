@@ -86,7 +86,10 @@ impl Bench {
         refuse_refusals(&outcome)?;
         self.verify_all(&client, &outcome).await?;
         let of = |section: usize, quantile: f64| {
-            outcome.timing.get(section).map_or(0.0, |timing| timing.latency.value_at_quantile(quantile) as f64 / 1_000.0)
+            outcome
+                .timing
+                .get(section)
+                .map_or(0.0, |timing| timing.latency.value_at_quantile(quantile) as f64 / 1_000.0)
         };
         let result = ConsoleResult {
             requests_per_second,

@@ -19,12 +19,19 @@ use crate::console::page::parts::{Ask, Tone, badge, bytes, copyable, dot, empty,
 const PEOPLE_SHOWN: usize = 500;
 
 const COMMANDS: &str = "\
-weir analyst add NAME                          # somebody new, with a role and a schema of their own
-weir analyst add NAME --operator               # who may operate weir, too
-weir analyst grant NAME SCHEMA                 # lets them read a synced schema
-weir analyst rotate NAME                       # another password
-weir analyst disable NAME                      # lets them in no longer, until `weir analyst enable NAME`
-weir analyst remove NAME --give-to COLLEAGUE   # takes the role away";
+# somebody new, with a role and a schema of their own
+weir analyst add NAME
+# who may operate weir, too
+weir analyst add NAME --operator
+# lets them read a synced schema
+weir analyst grant NAME SCHEMA
+# another password
+weir analyst rotate NAME
+# lets them in no longer, and in again
+weir analyst disable NAME
+weir analyst enable NAME
+# takes the role away, and gives what is theirs to somebody
+weir analyst remove NAME --give-to COLLEAGUE";
 
 /// `GET /operate/people`.
 pub async fn show(State(console): State<Arc<Console>>, Operator(person): Operator) -> Result<Response, ConsoleError> {

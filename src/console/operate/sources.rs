@@ -124,10 +124,14 @@ fn add_form(person: &Session) -> Markup {
             p class="quiet" { "It gets a public key, for pages, and a secret one, for servers. Browsers send from the origins named here; from any, if there is none." }
             form method="post" action="/operate/sources" class="row" {
                 (csrf(person))
-                label for="name" { "Name" }
-                input #name name="name" maxlength="63" pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*" required placeholder="shop" autocomplete="off";
-                label for="origins" { "Origins" }
-                input #origins name="origins" maxlength="2000" placeholder="https://shop.example" autocomplete="off";
+                div class="pair" {
+                    label for="name" { "Name" }
+                    input #name name="name" maxlength="63" pattern="[A-Za-z0-9][A-Za-z0-9._\\-]*" required placeholder="shop" autocomplete="off";
+                }
+                div class="pair" {
+                    label for="origins" { "Origins" }
+                    input #origins name="origins" maxlength="2000" placeholder="https://shop.example" autocomplete="off";
+                }
                 button class="primary" { "Add" }
             }
         }
@@ -141,19 +145,25 @@ fn rotate_form(listed: &[Listed], chosen: &str, person: &Session) -> Markup {
             p class="quiet" { "The old ones of its kind stop after the time given here, so that pages and servers can be changed meanwhile; 0 stops them at once." }
             form method="post" action="/operate/sources/rotate" class="row" {
                 (csrf(person))
-                label for="rotate-source" { "Source" }
-                select #rotate-source name="source" required {
-                    @for Listed { source, .. } in listed.iter().take(SOURCES_SHOWN) {
-                        option value=(source) selected[source == chosen] { (source) }
+                div class="pair" {
+                    label for="rotate-source" { "Source" }
+                    select #rotate-source name="source" required {
+                        @for Listed { source, .. } in listed.iter().take(SOURCES_SHOWN) {
+                            option value=(source) selected[source == chosen] { (source) }
+                        }
                     }
                 }
-                label for="rotate-kind" { "For" }
-                select #rotate-kind name="kind" {
-                    option value="public" { "pages (public)" }
-                    option value="secret" { "servers (secret)" }
+                div class="pair" {
+                    label for="rotate-kind" { "For" }
+                    select #rotate-kind name="kind" {
+                        option value="public" { "pages (public)" }
+                        option value="secret" { "servers (secret)" }
+                    }
                 }
-                label for="grace" { "Seconds that old ones work on" }
-                input #grace name="grace" type="number" min="0" max=(GRACE_S_MAX) value=(GRACE_S) required;
+                div class="pair" {
+                    label for="grace" { "Seconds that old ones work on" }
+                    input #grace name="grace" type="number" min="0" max=(GRACE_S_MAX) value=(GRACE_S) required;
+                }
                 button data-confirm="Make a new key? The old ones of this kind stop after the time given." data-confirm-action="Make it" {
                     "Make a new key"
                 }
@@ -166,7 +176,7 @@ fn rotate_form(listed: &[Listed], chosen: &str, person: &Session) -> Markup {
 fn shown(console: &Console, heading: &Markup, keys: &[(KeyKind, &str)]) -> Markup {
     let collector = console.first_source.as_ref().map_or(COLLECTOR, |first| first.collector.as_str());
     html! {
-        p { strong { (heading) } " weir keeps no more than their hashes. Running collectors take them within 5 seconds." }
+        p { strong { (heading) } " weir keeps nothing of it but a hash. Running collectors take it within 5 seconds." }
         @for (kind, key) in keys {
             @match kind {
                 KeyKind::Public => {
@@ -218,7 +228,7 @@ pub async fn add(
     let told = match sources::add(&console.database, name, &origins).await {
         Ok(keys) => {
             audit::note(&console, &person.role, Some(ip), Action::ChangeSource, &format!("added {name}")).await;
-            let heading = html! { "The keys of " code { (name) } " are shown only here and now." };
+            let heading = html! { "The keys of " code { (name) } " are shown only here and now: copy them." };
             let keys = [(KeyKind::Public, keys.public_key.as_str()), (KeyKind::Secret, keys.secret_key.as_str())];
             (Tone::Good, shown(&console, &heading, &keys))
         }
@@ -257,7 +267,7 @@ pub async fn rotate(
             let detail = format!("new {} key of {source}, old ones for {grace} s", kind.name());
             audit::note(&console, &person.role, Some(ip), Action::ChangeSource, &detail).await;
             let heading =
-                html! { "The new " (kind.name()) " key of " code { (source) } " is shown only here and now." };
+                html! { "The new " (kind.name()) " key of " code { (source) } " is shown only here and now: copy it." };
             (Tone::Good, shown(&console, &heading, &[(kind, &key)]))
         }
         Err(error) => refused(error)?,
