@@ -96,8 +96,8 @@ mod tests {
     async fn a_name_is_taken_once_and_given_back() {
         let jobs = Arc::<Jobs>::default();
         assert!(matches!(jobs.run("a".to_owned(), async { 7 }).await, Ok(Some(7))));
-        let (finish, finished) = tokio::sync::oneshot::channel::<()>();
-        let slow = jobs.run("a".to_owned(), async move { drop(finished.await) }).await;
+        let finish = CancellationToken::new();
+        let slow = jobs.run("a".to_owned(), finish.clone().cancelled_owned()).await;
         assert!(matches!(slow, Ok(None)), "it goes on");
         assert!(jobs.is_running("a"));
         assert!(matches!(jobs.run("a".to_owned(), async {}).await, Err(ConsoleError::BadRequest(_))));
@@ -106,7 +106,7 @@ mod tests {
             matches!(jobs.run("c".to_owned(), async {}).await, Err(ConsoleError::BadRequest(_))),
             "no more than two"
         );
-        drop(finish.send(()));
+        finish.cancel();
         while jobs.is_running("a") {
             tokio::task::yield_now().await;
         }
