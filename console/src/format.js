@@ -18,9 +18,12 @@ export function duration(ms) {
   return `${Math.floor(minutes / 1440)} d`;
 }
 
-export const moment = (iso) => new Date(iso).toLocaleString('en-GB', { day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' });
-export const day = (iso) => new Date(iso).toLocaleDateString('en-GB', { day: 'numeric', month: 'short' });
-export const clock = (iso) => new Date(iso).toLocaleTimeString('en-GB', { timeZone: 'UTC' });
+// Of a time, or of milliseconds since 1970. All of the console is in UTC, as days of the database are.
+const utc = (options) => (time) => new Date(time).toLocaleString('en-GB', { timeZone: 'UTC', ...options });
+export const moment = utc({ day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' });
+export const day = utc({ day: 'numeric', month: 'short' });
+export const clock = utc({ hour: '2-digit', minute: '2-digit', second: '2-digit' });
+export const minute = utc({ hour: '2-digit', minute: '2-digit' });
 
 // What a result's column holds, by PostgreSQL's name of its type, short or long.
 const NUMBERS = /^(int[248]|smallint|integer|bigint|numeric|decimal|float[48]|real|double precision|oid)\b/;

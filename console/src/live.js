@@ -1,6 +1,6 @@
 // The live page: asks for what is new, each two seconds, and puts it on top.
 import { el, find, findAll, svg } from './dom.js';
-import { clock, count, duration } from './format.js';
+import { clock, count, duration, minute } from './format.js';
 import { poll, request, signInAgain } from './http.js';
 
 const INTERVAL_MS = 2000;
@@ -80,11 +80,14 @@ function minutes(per_minute) {
     const height = (views / most) * 100;
     const isNow = at == per_minute.length - 1;
     const bar = svg('rect', { x: at * 10 + 1, y: 100 - height, width: 8, height, class: isNow ? 'now' : null });
-    bar.append(svg('title', {}, `${new Date(at_ms).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' })}: ${count(views)}`));
+    bar.append(svg('title', {}, `${minute(at_ms)}: ${count(views)}`));
     return bar;
   });
   const label = `Page views a minute: ${per_minute.at(-1).views} in the current one, at most ${most}`;
   find('#minutes').replaceChildren(svg('svg', { class: 'minutes', viewBox: `0 0 ${bars.length * 10} 100`, preserveAspectRatio: 'none', role: 'img', 'aria-label': label }, ...bars));
+  const [first, middle] = findAll('.minutes-axis span');
+  first.textContent = minute(per_minute[0].at_ms);
+  middle.textContent = minute(per_minute[Math.floor(per_minute.length / 2)].at_ms);
 }
 
 function filters() {

@@ -84,7 +84,7 @@ export function double() {
       const minute = 60_000;
       return json(res, {
         now_ms: Date.now(), visitors_now: 190, freshness_s: 0.3,
-        per_minute: Array.from({ length: 30 }, (_, at) => ({ at_ms: Date.now() - (29 - at) * minute, views: 30 + at })),
+        per_minute: Array.from({ length: 30 }, (_, at) => ({ at_ms: Date.UTC(2026, 10, 26, 21) - (29 - at) * minute, views: 30 + at })),
         accounting: [{ source: 'shop', accepted: 10, stored: 8, duplicate: 1, quarantined: 0, pending: 0, unexplained: 1 }],
         events: state.events.filter(({ event_id }) => event_id > after),
       }), true;

@@ -33,6 +33,7 @@ on('events arrive on top; the books are renewed', 'live', async ({ page, state }
   assert.equal(await page.textContent('#freshness'), '300 ms');
   assert.match(await page.locator('#accounting tr.loud').textContent(), /shop/);
   assert.equal(await page.locator('#minutes rect').count(), 30);
+  assert.deepEqual(await page.locator('.minutes-axis span').allTextContents(), ['20:31', '20:46', 'now']);
 });
 
 on('while it is paused nothing moves', 'live', async ({ page, state }) => {

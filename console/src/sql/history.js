@@ -26,7 +26,7 @@ export function historyDrawer(take) {
       take(sql);
     } }, sql),
     el('div', { class: 'row' }, facts([
-      ['At', moment(at)],
+      ['At', `${moment(at)} UTC`],
       ['State', el('span', { class: state == 'failed' ? 'bad' : null }, state)],
       ['Took', duration_ms == null ? null : duration(duration_ms)],
       ['Result', result ? el('a', { href: `/r/${encodeURIComponent(result)}` }, 'open') : null],

@@ -29,7 +29,8 @@ const FETCH_MODE: &str = "sec-fetch-mode";
 const OPEN: [&str; 4] = ["/sign-in", "/assets/", "/shared/", "/linked/"];
 /// Everything from here, nothing from elsewhere, nothing within a page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-                      font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+                      font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
+                      require-trusted-types-for 'script'";
 const HEADERS: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
