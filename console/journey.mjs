@@ -105,14 +105,17 @@ try {
   await ada.getByRole('button', { name: 'Share' }).click();
   const link = await ada.getByText(/\/r\/[0-9a-f]{32}$/).first().textContent();
   const result = new URL(link.trim(), options.admin).pathname;
-  await write(ada, 'selec 1');
+  await write(ada, "select 'kept' as before; selec 1");
   await ada.locator('#answer').getByText('syntax error').first().waitFor();
+  await ada.locator('#answer').getByText('kept').first().waitFor();
   await write(ada, 'select path, utm_source, count(*) as views from analytics.page_views group by 1, 2');
   await ada.locator('#answer').getByText('newsletter').first().waitFor();
   await ada.getByRole('button', { name: 'Save…' }).click();
   await ada.getByLabel('Title').fill('Views by campaign');
+  await ada.locator('#save').getByLabel(/Colleagues see its results/).check();
   await ada.locator('#save').getByRole('button', { name: 'Save' }).click();
   await ada.waitForURL('**/q/views-by-campaign');
+  await ada.getByText('for colleagues, too').waitFor();
   await look(ada, 'query');
 
   // A colleague opens the link, from a chat.

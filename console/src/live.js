@@ -63,7 +63,7 @@ function waitForTheFirst() {
 }
 
 function figures({ visitors_now, freshness_s, per_minute, accounting }) {
-  find('#visitors-now').textContent = count(visitors_now);
+  find('#visitors-now').textContent = visitors_now == null ? 'too many to count' : count(visitors_now);
   find('#freshness').textContent = freshness_s == null ? 'not known' : duration(freshness_s * 1000);
   minutes(per_minute);
   find('#accounting tbody').replaceChildren(...accounting.map((line) => {

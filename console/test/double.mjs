@@ -33,6 +33,7 @@ const ROWS = {
     columns: [{ name: 'id', type: 'bigint' }, { name: 'amount', type: 'numeric(12,2)' }, { name: 'text', type: 'text' }, { name: 'properties', type: 'jsonb' }],
     rows: () => Array.from({ length: 100_000 }, (_, at) => [String(at + 1), at % 10 == 3 ? null : ((at * 7919) % 100_003 / 100).toFixed(2), at == 0 ? EVIL : `row ${at + 1} ${'of a long text '.repeat(at % 7)}`, `{"plan":"team","seats":${at % 9}}`]),
   },
+  wide: { columns: Array.from({ length: 300 }, (_, at) => ({ name: `column_${at}`, type: 'text' })), rows: () => Array.from({ length: 1000 }, (_, row) => Array.from({ length: 300 }, (_, at) => `${row + 1}/${at}`)) },
   one: { columns: [{ name: '?column?', type: 'integer' }], rows: () => [['1']] },
 };
 
@@ -48,7 +49,7 @@ export function double() {
       return { state: 'failed', error: { message: 'column "wrong" does not exist', detail: null, hint: 'Perhaps you meant to reference the column "events.name".', sqlstate: '42703', position, statement: sql } };
     }
     if (sql.startsWith('create')) return { state: 'done', results: [], messages: ['CREATE TABLE'] };
-    return { state: 'done', results: sql.includes('large') ? ['large'] : sql.includes('two') ? ['one', 'daily'] : sql.trim() == 'select 1' ? ['one'] : ['daily'], messages: [] };
+    return { state: 'done', results: sql.includes('large') ? ['large'] : sql.includes('wide') ? ['wide'] : sql.includes('two') ? ['one', 'daily'] : sql.trim() == 'select 1' ? ['one'] : ['daily'], messages: [] };
   };
 
   async function answer(req, res, url) {

@@ -1,6 +1,7 @@
 // Results as grid and chart.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { formatOf, labelOf, tickOf } from '../src/chart/labels.js';
 import { compare } from '../src/result/order.js';
 import { seriesOf, settingsFor, suggest } from '../src/result/settings.js';
 import { kindOf, seconds } from '../src/format.js';
@@ -40,6 +41,9 @@ on('a hundred thousand rows scroll, with few of them in the page', async ({ page
   await page.locator('[aria-rowindex="100001"]').waitFor();
   const active = await grid.getAttribute('aria-activedescendant');
   assert.equal(await page.locator(`#${active}`).textContent(), '{"plan":"team","seats":0}');
+  await page.keyboard.press('Control+Home');
+  await page.locator('[aria-rowindex="2"]').waitFor();
+  assert.equal((await column(2))[0], '1', 'back at the top');
   assert.match(await page.locator('.cut').textContent(), /not all: the result was cut at 100,000 rows/);
 });
 
@@ -104,6 +108,7 @@ on('columns become wider by dragging, and by Alt and an arrow', async ({ page })
 // How many points of the canvas have about this colour.
 const inked = (page) => page.evaluate(() => {
   const canvas = document.querySelector('.chart canvas');
+  if (!canvas?.width) return [];
   const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
   const seen = new Map();
   for (let at = 0; at < data.length; at += 4) {
@@ -122,21 +127,24 @@ const inked = (page) => page.evaluate(() => {
   return [1, 2, 3, 4, 5, 6].map((at) => resolve(`--series-${at}`));
 });
 
+// Until the chart is so: it is drawn when its place has a size.
+async function drawn(page, isSo) {
+  for (let counts = []; !(counts.length && isSo(counts)); counts = await inked(page)) await page.waitForTimeout(20);
+}
+
 on('a chart draws each series in its colour, in both themes and all types', async ({ page }) => {
   await page.getByRole('tab', { name: 'Chart' }).click();
   await page.locator('.chart canvas').waitFor();
   assert.deepEqual(await page.locator('.legend button').allTextContents(), ['DE', 'FR', 'US', 'GB', 'AT', 'null']);
   for (const type of ['line', 'area', 'bars', 'stacked']) {
     await page.locator('.chart-settings select').first().selectOption(type);
-    await page.waitForFunction(() => document.querySelector('.chart canvas')?.width > 100);
-    await page.waitForTimeout(50);
-    assert.ok((await inked(page)).every((count) => count > 40), type);
+    await drawn(page, (counts) => counts.every((count) => count > 40));
   }
   await page.getByRole('button', { name: 'FR' }).click();
-  assert.equal((await inked(page))[1], 0, 'a series that is switched off');
+  await drawn(page, ([first, second]) => first > 40 && second == 0);
   await page.click('.menu summary');
   await page.getByRole('button', { name: 'Dark' }).click();
-  assert.ok((await inked(page))[0] > 40, 'the other theme');
+  await drawn(page, ([first]) => first > 40);
   await page.keyboard.press('Escape');
   await page.getByText('As a table').click();
   await page.locator('.chart table tbody tr').first().waitFor();
@@ -210,3 +218,37 @@ on('on paper all rows are there, without what only works on a screen', async ({ 
   await page.evaluate(() => dispatchEvent(new Event('afterprint')));
   assert.equal(await page.locator('.print-only').count(), 0);
 }, { sql: 'select daily' });
+
+on('of three hundred columns only those in sight are in the page', async ({ page }) => {
+  const grid = page.locator('.grid');
+  assert.ok((await page.locator('.grid [role=gridcell]').count()) < 2000);
+  await grid.focus();
+  await page.keyboard.press('Control+End');
+  const cell = page.locator('.grid [role=gridcell]', { hasText: '1000/299' });
+  await cell.waitFor();
+  // It stands below its head.
+  const head = await page.getByRole('columnheader', { name: 'column_299' }).boundingBox();
+  const box = await cell.boundingBox();
+  assert.ok(Math.abs(head.x - box.x) < 1 && Math.abs(head.width - box.width) < 1);
+  assert.equal(await grid.getAttribute('aria-activedescendant'), await cell.getAttribute('id'));
+  assert.equal(await cell.getAttribute('aria-colindex'), '301');
+  await page.keyboard.press('Control+Home');
+  await page.locator('.grid [role=gridcell]', { hasText: /^1\/0$/ }).waitFor();
+}, { sql: 'select wide' });
+
+test('axes and tips say times, sizes and shares as the series are', () => {
+  const day = Date.UTC(2026, 10, 26) / 1000;
+  const time = (unit, x) => labelOf({ kind: 'time', unit, x }, 0);
+  assert.equal(time('day', [day]), 'Thu, 26 Nov 2026');
+  assert.equal(time('hour', [day + 3600]), '26 Nov, 01:00:00');
+  assert.equal(time('month', [day]), 'Nov 2026');
+  assert.equal(time(undefined, [day, day + 60]), '26 Nov, 00:00:00');
+  const ticks = tickOf({ kind: 'time' });
+  assert.deepEqual(ticks(null, [day, day + 3600], 0, 0, 3600), ['26 Nov', '01:00']);
+  assert.deepEqual(ticks(null, [day], 0, 0, 30 * 86_400), ['Nov 2026']);
+  assert.deepEqual(tickOf({ kind: 'category', categories: ['a', 'a name of many characters'] })(null, [0, 0.5, 1]), ['a', '', 'a name of man…']);
+  assert.equal(formatOf('count')(1_234_567), '1,234,567');
+  assert.equal(formatOf('count')(1_234_567, true), '1.2M');
+  assert.equal(formatOf('percent')(41.3), '41.3 %');
+  assert.equal(formatOf('seconds')(168), '2 m 48 s');
+});

@@ -8,7 +8,7 @@ import { chromium } from 'playwright-core';
 const executablePath = process.env.WEIR_TEST_CHROMIUM ?? '/usr/bin/chromium';
 const ARGS = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 
-export const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; font-src 'self'; base-uri 'none'; frame-ancestors 'none'";
+export const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; font-src 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 export const root = fileURLToPath(new URL('..', import.meta.url));
 export const fixtureNames = readdirSync(`${root}fixtures`).filter((name) => name.endsWith('.html')).map((name) => name.slice(0, -5));
 
@@ -68,7 +68,7 @@ export async function open(browser, url, options = {}) {
   const problems = [];
   page.on('pageerror', (error) => problems.push(String(error)));
   page.on('console', (message) => {
-    if (/Content Security Policy/i.test(message.text())) problems.push(message.text());
+    if (/Content Security Policy|Trusted/i.test(message.text())) problems.push(message.text());
   });
   page.on('request', (request) => {
     if (!request.url().startsWith(new URL(url).origin) && !request.url().startsWith('data:')) problems.push(`asked for ${request.url()}`);

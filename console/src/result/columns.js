@@ -6,6 +6,9 @@ const PADDING_PX = 26;
 const WIDTH_MIN_PX = 56;
 const WIDTH_MAX_PX = 420;
 const STEP_PX = 16;
+// So many are always in the page; of more, only those in sight and these beside them.
+const COLUMNS_ALWAYS = 40;
+const MARGIN_PX = 500;
 
 export function widths(columns, rows) {
   const numbers = Math.max(36, String(rows.length).length * 8 + 24);
@@ -14,12 +17,14 @@ export function widths(columns, rows) {
   return [numbers, ...longest.map((characters) => Math.round(Math.max(WIDTH_MIN_PX, Math.min(WIDTH_MAX_PX, characters * CHARACTER_PX + PADDING_PX))))];
 }
 
-export function resizable(node, headers, sizes) {
+// Gives a function that says which columns are in sight: the first, and the one after the last. `changed` hears of a new width.
+export function resizable(node, headers, sizes, changed) {
   const set = () => node.style.setProperty('--columns', sizes.map((size) => `${size}px`).join(' '));
   set();
   const resize = (at, size) => {
     sizes[at + 1] = Math.max(WIDTH_MIN_PX, size);
     set();
+    changed();
   };
   headers.forEach((header, at) => {
     header.querySelector('.resize').addEventListener('pointerdown', (event) => {
@@ -36,4 +41,13 @@ export function resizable(node, headers, sizes) {
       resize(at, header.offsetWidth + step);
     });
   });
+  return () => {
+    if (headers.length <= COLUMNS_ALWAYS) return [0, headers.length];
+    const [left, right] = [node.scrollLeft - MARGIN_PX, node.scrollLeft + node.clientWidth + MARGIN_PX];
+    let [first, x] = [0, sizes[0]];
+    while (first < headers.length - 1 && x + sizes[first + 1] < left) x += sizes[++first];
+    let last = first;
+    while (last < headers.length && x < right) x += sizes[++last];
+    return [first, last];
+  };
 }

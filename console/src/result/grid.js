@@ -24,6 +24,7 @@ export function grid({ columns, rows }, label = 'Rows') {
   let anchor = active;
   // The rows that are in the page, by their number.
   const lines = new Map();
+  let shown = [0, 0];
 
   const headers = columns.map(({ name: title, type }, at) => el(
     'div',
@@ -45,7 +46,7 @@ export function grid({ columns, rows }, label = 'Rows') {
     body,
   );
   const note = el('p', { class: 'grid-note', role: 'status' });
-  resizable(node, headers, widths(columns, rows));
+  const columnsInSight = resizable(node, headers, widths(columns, rows), () => draw());
 
   const height = () => parseFloat(getComputedStyle(node).getPropertyValue('--row-height'));
   const valueAt = (row, column) => rows[order[row]][column];
@@ -65,7 +66,9 @@ export function grid({ columns, rows }, label = 'Rows') {
     const value = valueAt(row, column);
     // Lines are shown one after the other; the whole text is in the dialog.
     const text = value == null ? 'null' : value.slice(0, CELL_CHARACTERS_MAX).replace(/\s*\n\s*/g, ' ↵ ');
-    return el('div', { role: 'gridcell', id: `${name}-${row}-${column}`, class: look(row, column) || null, 'aria-colindex': column + 2, 'data-at': `${row} ${column}` }, text);
+    const node = el('div', { role: 'gridcell', id: `${name}-${row}-${column}`, class: look(row, column) || null, 'aria-colindex': column + 2, 'data-at': `${row} ${column}` }, text);
+    node.style.gridColumn = column + 2;
+    return node;
   }
 
   function line(row) {
@@ -73,7 +76,7 @@ export function grid({ columns, rows }, label = 'Rows') {
       'div',
       { role: 'row', class: 'grid-row', 'aria-rowindex': row + 2 },
       el('div', { role: 'rowheader', class: 'line-number', 'aria-colindex': 1 }, count(row + 1)),
-      ...columns.map((_, column) => cell(row, column)),
+      ...columns.slice(...shown).map((_, at) => cell(row, shown[0] + at)),
     );
     node.style.transform = `translateY(${row * height()}px)`;
     return node;
@@ -84,6 +87,12 @@ export function grid({ columns, rows }, label = 'Rows') {
     const rowHeight = height();
     const first = Math.max(0, Math.floor(node.scrollTop / rowHeight) - MARGIN_ROWS);
     const last = Math.min(rows.length, Math.ceil((node.scrollTop + node.clientHeight) / rowHeight) + MARGIN_ROWS);
+    const inSight = columnsInSight();
+    if (inSight.join() != shown.join()) {
+      shown = inSight;
+      body.replaceChildren();
+      lines.clear();
+    }
     for (const [row, line] of lines) {
       if (row >= first && row < last) continue;
       line.remove();
@@ -99,7 +108,7 @@ export function grid({ columns, rows }, label = 'Rows') {
       next = lines.get(row);
     }
     const current = `${name}-${active.row}-${active.column}`;
-    if (lines.has(active.row)) node.setAttribute('aria-activedescendant', current);
+    if (lines.has(active.row) && active.column >= shown[0] && active.column < shown[1]) node.setAttribute('aria-activedescendant', current);
     else node.removeAttribute('aria-activedescendant');
   }
 
@@ -110,7 +119,7 @@ export function grid({ columns, rows }, label = 'Rows') {
   }
 
   function mark() {
-    for (const [row, line] of lines) columns.forEach((_, column) => (line.children[column + 1].className = look(row, column)));
+    for (const [row, line] of lines) for (let column = shown[0]; column < shown[1]; column++) line.children[column - shown[0] + 1].className = look(row, column);
   }
 
   function sort(column) {

@@ -114,15 +114,16 @@ export async function sqlPage() {
     state.textContent = { done: `Done in ${duration(took_ms)}`, failed: 'Failed', cancelled: 'Cancelled' }[over.state] ?? '';
     if (over.state == 'failed') {
       const place = editor.mark(over.error.position, from);
-      answer.replaceChildren(failure(over.error, place, () => editor.goTo(place.at)));
+      // What came before it has happened, and is kept.
+      await showResults(over, failure(over.error, place, () => editor.goTo(place.at)));
     } else if (over.state == 'done') await showResults(over);
     else answer.replaceChildren();
   }
 
-  async function showResults({ results, messages = [] }) {
+  async function showResults({ results = [], messages = [] }, ...first) {
     const said = messages.length ? [el('ul', { class: 'messages', role: 'status' }, ...messages.map((text) => el('li', {}, text)))] : [];
     const places = results.map(() => el('div'));
-    answer.replaceChildren(...said, ...places);
+    answer.replaceChildren(...first, ...said, ...places);
     for (const [at, id] of results.entries()) {
       try {
         const data = await loadResult(id);

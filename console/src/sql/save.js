@@ -15,7 +15,14 @@ export function saving(form, current, saved) {
   find('#save-form').addEventListener('submit', async (event) => {
     event.preventDefault();
     const { sql, chart } = current();
-    const body = { title: find('#query-title').value, description: find('#query-description').value, sql, chart };
+    const body = {
+      title: find('#query-title').value,
+      description: find('#query-description').value,
+      shares_results: find('#query-shares').checked,
+      sql,
+      chart,
+      forked_from: form.dataset.forkedFrom ?? null,
+    };
     try {
       const answer = await request(isOwn ? `/q/${query}/versions` : '/queries', { method: 'POST', body });
       saved(sql);

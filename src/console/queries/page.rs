@@ -165,7 +165,7 @@ fn dialogs(draft: &Draft) -> Markup {
                     textarea #query-description name="description" rows="3" maxlength="2000" { (draft.description) }
                 }
                 label class="check" {
-                    input type="checkbox" name="shares_results" checked[draft.shares_results];
+                    input #query-shares type="checkbox" name="shares_results" checked[draft.shares_results];
                     " Colleagues see its results, also without a grant on the tables they are from"
                 }
                 p class="bad" role="alert" #save-error hidden {}
