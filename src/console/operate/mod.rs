@@ -155,6 +155,15 @@ fn card(id: &str, title: &Markup, aside: &Markup, list: Option<&Markup>, nothing
     }
 }
 
+/// Where a form was answered with the page, somebody may ask for its address again.
+async fn to_sources() -> Redirect {
+    Redirect::to("/operate/sources")
+}
+
+async fn to_quarantine() -> Redirect {
+    Redirect::to("/operate/quarantine")
+}
+
 /// All addresses of the section.
 pub fn routes() -> Router<Arc<Console>> {
     Router::new()
@@ -165,12 +174,12 @@ pub fn routes() -> Router<Arc<Console>> {
         .route("/operate/sync/run", post(sync::run_now))
         .route("/operate/partitions", get(partitions::show))
         .route("/operate/quarantine", get(quarantine::show))
-        .route("/operate/quarantine/replay", post(quarantine::replay))
+        .route("/operate/quarantine/replay", get(to_quarantine).post(quarantine::replay))
         .route("/operate/sources", get(sources::show).post(sources::add))
         .route("/operate/sources/data", get(arriving::data))
-        .route("/operate/sources/rotate", post(sources::rotate))
-        .route("/operate/sources/disable", post(sources::disable))
-        .route("/operate/sources/enable", post(sources::enable))
+        .route("/operate/sources/rotate", get(to_sources).post(sources::rotate))
+        .route("/operate/sources/disable", get(to_sources).post(sources::disable))
+        .route("/operate/sources/enable", get(to_sources).post(sources::enable))
         .route("/operate/usage", get(usage::show))
         .route("/operate/audit", get(audit_log::show))
         .route("/operate/people", get(people::show))

@@ -2,6 +2,7 @@
 //!
 //! A new key is in the answer to the form that asked for it, and nowhere else: in no address, no cache, no log.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
@@ -72,7 +73,9 @@ fn card(listed: &[Listed], person: &Session) -> Markup {
         section class="card flush" {
             div class="card-head" {
                 h2 { "Sources and keys" }
-                p class="quiet small" { "of keys only their hashes are kept, and their beginnings shown" }
+                @if person.is_operator() {
+                    p class="quiet small" { "of keys only their hashes are kept, and their beginnings shown" }
+                }
             }
             div class="scroll" tabindex="0" role="region" aria-label="Sources and keys" {
                 table #sources class="data" {
@@ -96,7 +99,11 @@ fn line(listed: &Listed, person: &Session) -> Markup {
                 strong { (source) }
                 p class="quiet" { @if origins.is_empty() { "any origin" } @else { (origins.join(" ")) } }
             }
-            td { @for key in keys { p { code { (key) } } } @if keys.is_empty() { span class="quiet" { "none in force" } } }
+            td {
+                @if keys.is_empty() { span class="quiet" { "none in force" } }
+                @else if person.is_operator() { @for key in keys { p { code { (key) } } } }
+                @else { (kinds(keys)) }
+            }
             td {
                 span class="badge" data-arriving { @if *disabled { "disabled" } @else { "…" } } " "
                 span class="quiet" data-rate {}
@@ -115,6 +122,12 @@ fn line(listed: &Listed, person: &Session) -> Markup {
             }
         }
     }
+}
+
+/// Of each key the first word: an alias is as good as a key.
+fn kinds(keys: &[String]) -> String {
+    let kinds: BTreeSet<&str> = keys.iter().filter_map(|key| key.split(' ').next()).collect();
+    kinds.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 fn add_form(person: &Session) -> Markup {

@@ -56,7 +56,7 @@ async fn whoever_is_no_operator_may_look_and_not_act() {
     assert_eq!(alice.page("/operate").await.header("location"), Some("/operate/rollups"));
     for name in OPEN {
         let page = tab(&alice, name).await;
-        for action in ["action=\"/operate", "/operate/quarantine", "/operate/people", "/operate/audit"] {
+        for action in ["pk_", "action=\"/operate", "/operate/quarantine", "/operate/people", "/operate/audit"] {
             assert!(!page.contains(action), "{name}: {action}");
         }
     }
@@ -90,6 +90,8 @@ async fn whoever_is_no_operator_may_look_and_not_act() {
         assert_eq!(answer.status, 403, "{path} from elsewhere");
     }
     assert_eq!(all(&database).await, before);
+    let again = olga.page("/operate/sources/rotate").await;
+    assert_eq!((again.status, again.header("location")), (303, Some("/operate/sources")));
     assert_eq!(http::get(collector.admin, "/operate/sources/data", &[]).await.status, 401);
     collector.stop().await;
 }
@@ -252,6 +254,7 @@ async fn a_source_that_is_made_here_sends_until_it_is_stopped_here() {
 async fn rollups_are_run_and_their_failures_told() {
     let (database, collector, _journal) = collector(|_| {}).await;
     let olga = Person::new(&database, collector.admin, "olga", true).await;
+    let alice = Person::new(&database, collector.admin, "alice", false).await;
     assert!(tab(&olga, "rollups").await.contains("No rollup yet"));
     let dir = tempfile::tempdir().expect("a directory");
     let header = "-- kind: incremental\n-- every: 1h\n-- bucket: day\n";
@@ -263,6 +266,10 @@ async fn rollups_are_run_and_their_failures_told() {
     reconcile(&engine, &Library { dir: dir.path().to_owned(), with_shipped: false }).await.expect("defined");
     collector.post(&format!(r#"[{{"name":"{EVIL}"}},{{"name":"b"}}]"#)).await;
     database.until_stored(2).await;
+
+    let (of_alice, of_olga) = (tab(&alice, "rollups").await, tab(&olga, "rollups").await);
+    let run_now = "action=\"/operate/rollups/run";
+    assert!(of_alice.contains("numbers") && !of_alice.contains(run_now) && of_olga.contains(run_now), "{of_alice}");
 
     let run = async |name: &str| {
         let answer = within("a run", olga.submit("/operate/rollups/run", &[("name", name)])).await;
@@ -315,7 +322,9 @@ echo '{"type":"STATE","value":{"a":1}}'"#;
     .await;
     let alice = Person::new(&database, collector.admin, "alice", false).await;
     let olga = Person::new(&database, collector.admin, "olga", true).await;
-    assert!(tab(&olga, "sync").await.contains("not run yet"));
+    let (of_alice, of_olga) = (tab(&alice, "sync").await, tab(&olga, "sync").await);
+    let run_now = "action=\"/operate/sync/run";
+    assert!(of_alice.contains("not run yet") && !of_alice.contains(run_now) && of_olga.contains(run_now), "{of_alice}");
     let answer = within("a run", olga.submit("/operate/sync/run", &[("name", "crm")])).await;
     assert_eq!(
         (answer.status, answer.header("location")),
