@@ -46,6 +46,7 @@ create table console.runs (
     state       text        not null default 'running' check (state in ('running', 'done', 'failed', 'cancelled')),
     error       text
 );
+create index runs_query on console.runs (query_id);
 create index runs_role on console.runs (role, started_at desc);
 comment on table console.runs is 'What was run, by whom, and how it ended: the latest of each person.';
 
@@ -73,6 +74,7 @@ create table console.results (
 );
 alter table console.results alter rows set storage external;
 create index results_role on console.results (role, started_at desc);
+create index results_run on console.results (run_id);
 create index results_query on console.results (query_id, started_at desc);
 create index results_expiry on console.results (expires_at) where expires_at is not null;
 comment on table console.results is 'What runs came to, each behind /r/ID.';
@@ -83,7 +85,7 @@ begin
 end
 $$;
 create trigger results_stay
-    before update of result_id, run_id, role, version, sql, parameters, started_at, duration_ms, columns, row_count, byte_count, cut, rows
+    before update of result_id, run_id, version, sql, parameters, started_at, duration_ms, columns, row_count, byte_count, cut, rows
     on console.results for each row execute function console.results_stay();
 
 create table console.dashboard_links (
@@ -103,6 +105,7 @@ create table console.audit (
     action   text        not null,
     detail   text        not null default ''
 );
+create index audit_at on console.audit (at);
 comment on table console.audit is 'Who signed in, shared, or changed something.';
 
 -- Logins for scheduled queries: src/analyst/stand_in.rs.

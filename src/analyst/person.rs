@@ -22,8 +22,8 @@ const MAY_CONNECT: &str = "
        and has_database_privilege($1::text::name, current_database()::name, 'temporary')";
 const END_SESSIONS: &str = "
     select count(*) filter (where pg_catalog.pg_terminate_backend(a.pid)) from pg_catalog.pg_stat_activity a
-     where a.usename = $1 and a.pid <> pg_catalog.pg_backend_pid()";
-const SESSIONS: &str = "select count(*) from pg_catalog.pg_stat_activity where usename = $1";
+     where a.usename = any ($1) and a.pid <> pg_catalog.pg_backend_pid()";
+const SESSIONS: &str = "select count(*) from pg_catalog.pg_stat_activity where usename = any ($1)";
 /// Before, there is only the watchdog.
 const TRANSACTION_TIMEOUT_SINCE: i32 = 17;
 /// A session that was told to end rolls back first.
@@ -183,8 +183,10 @@ pub async fn set_enabled(
     existing(&hands, name).await?;
     let login = if is_enabled { "login" } else { "nologin" };
     hands.role(&format!("set {name} to {login}"), &format!("alter role {} {login}", quoted(name))).await?;
+    let stand_in =
+        if is_enabled { stand_in::renew(&hands, name).await? } else { stand_in::disable(&hands, name).await? };
     hands.commit().await?;
-    if is_enabled { Ok(0) } else { end_sessions(connections.own(), name).await }
+    if is_enabled { Ok(0) } else { end_sessions(connections.own(), &[name, &stand_in]).await }
 }
 
 /// Gives a person another password, and ends their sessions; returns the password, if it was made here.
@@ -205,17 +207,18 @@ pub async fn rotate(
         let sql = format!("alter role {} password {}", quoted(name), password::verifier(password));
         hands.role(&format!("set {name}'s password"), &sql).await?;
     }
+    let stand_in = stand_in::renew(&hands, name).await?;
     hands.commit().await?;
-    end_sessions(connections.own(), name).await?;
+    end_sessions(connections.own(), &[name, &stand_in]).await?;
     Ok(made)
 }
 
-/// Ends a role's sessions, on all databases, and waits until they are gone; returns how many they were.
-pub(super) async fn end_sessions(client: &Client, name: &str) -> Result<i64, AnalystError> {
-    let ended = client.query_typed_one(END_SESSIONS, &[(&name, Type::TEXT)]).await?.try_get(0)?;
+/// Ends roles' sessions, on all databases, and waits until they are gone; returns how many they were.
+pub(super) async fn end_sessions(client: &Client, names: &[&str]) -> Result<i64, AnalystError> {
+    let ended = client.query_typed_one(END_SESSIONS, &[(&names, Type::TEXT_ARRAY)]).await?.try_get(0)?;
     let until = Instant::now() + END_WAIT;
     while Instant::now() < until
-        && client.query_typed_one(SESSIONS, &[(&name, Type::TEXT)]).await?.try_get::<_, i64>(0)? > 0
+        && client.query_typed_one(SESSIONS, &[(&names, Type::TEXT_ARRAY)]).await?.try_get::<_, i64>(0)? > 0
     {
         sleep(END_POLL).await;
     }

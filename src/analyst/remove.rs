@@ -54,8 +54,9 @@ pub async fn remove(
     // First they make no more, and hold no locks.
     let role = quoted(name);
     hands.role(&format!("set {name} to nologin"), &format!("alter role {role} nologin")).await?;
+    let stand_in = stand_in::disable(&hands, name).await?;
     hands.commit().await?;
-    person::end_sessions(connections.own(), name).await?;
+    person::end_sessions(connections.own(), &[name, &stand_in]).await?;
 
     let mut hands = connections.begin().await?;
     if matches!(belongings, Belongings::Refuse) {

@@ -3,7 +3,8 @@
 //! Nobody knows a person's password but they themselves. So there is a second role, a member of the person's and of nothing
 //! else, whose sessions begin as the person: `RESET ROLE` leads back to the person, and `SET ROLE NONE` to a role that may
 //! do just the same. Its password is made here and lies in `weir.stand_ins`, which only weir's role reads; and that is a
-//! member of each person's role anyway.
+//! member of each person's role anyway. As that role a person's query can set its password, and they know it then: so what
+//! ends a person's login, and their sessions, ends this one's.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -49,15 +50,24 @@ pub(super) async fn make(hands: &Hands<'_>, person: &str) -> Result<String, Anal
     hands.role(&what, &sql).await?;
     grant::act_as(hands, person, &role).await?;
     grant::look_after(hands, &role).await?;
-    let sql = format!(
-        "insert into weir.stand_ins (person, role, password) values ({}, {}, {})
-         on conflict (person) do update set role = excluded.role, password = excluded.password",
-        literal(person),
-        literal(&role),
-        literal(&password)
-    );
-    hands.own(&what, &sql).await?;
+    hands.own(&what, &format!("delete from weir.stand_ins where person = {}", literal(person))).await?;
+    hands.copy("copy weir.stand_ins (person, role, password) from stdin", &[person, &role, &password]).await?;
     Ok(role)
+}
+
+/// Lets them log in no longer; returns the role, which may not be there.
+pub(super) async fn disable(hands: &Hands<'_>, person: &str) -> Result<String, AnalystError> {
+    let role = names::stand_in(&hands.facts.database, person);
+    if hands.is(EXISTS, &[(&role, Type::TEXT)]).await? {
+        hands.role(&format!("set {role} to nologin"), &format!("alter role {} nologin", quoted(&role))).await?;
+    }
+    Ok(role)
+}
+
+/// Gives them another password, and the login back, where there is such a role; returns it.
+pub(super) async fn renew(hands: &Hands<'_>, person: &str) -> Result<String, AnalystError> {
+    let role = names::stand_in(&hands.facts.database, person);
+    if hands.is(EXISTS, &[(&role, Type::TEXT)]).await? { make(hands, person).await } else { Ok(role) }
 }
 
 /// What the stand-in has made is the person's: it went to the one as whom it did not act.

@@ -99,6 +99,10 @@ impl ConsoleError {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            // What PostgreSQL says of a value: class 22, data exceptions.
+            Self::Database(error) if error.sqlstate().is_some_and(|state| state.code().starts_with("22")) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy(_) | Self::Login(_) | Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Random(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

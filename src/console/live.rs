@@ -26,32 +26,44 @@ const NEWEST_TIMEOUT_MS: u32 = 2_000;
 const COUNTS: &str = include_str!("sql/live.sql");
 const NEWEST: &str = include_str!("sql/live_newest.sql");
 
+/// After counting took too long: until it is tried again.
+const COUNT_PAUSE: Duration = Duration::from_secs(60);
+
 /// The latest answer.
 #[derive(Default)]
-pub struct Latest(Mutex<Option<(Instant, Arc<str>)>>);
+pub struct Latest(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    answer: Option<(Instant, Arc<str>)>,
+    gave_up_at: Option<Instant>,
+}
 
 /// `GET /live/data`.
 pub async fn data(State(console): State<Arc<Console>>, Person(_): Person) -> Result<Response, ConsoleError> {
     // Held while the database is asked: others wait for this answer instead of asking, too.
     let mut latest = console.live.0.lock().await;
-    let known = latest.as_ref().filter(|(at, _)| at.elapsed() < AGE_MAX).map(|(_, json)| Arc::clone(json));
+    let known = latest.answer.as_ref().filter(|(at, _)| at.elapsed() < AGE_MAX).map(|(_, json)| Arc::clone(json));
     let json = if let Some(json) = known {
         json
     } else {
-        let json: Arc<str> = ask(&console).await?.into();
-        *latest = Some((Instant::now(), Arc::clone(&json)));
+        let json: Arc<str> = ask(&console, &mut latest.gave_up_at).await?.into();
+        latest.answer = Some((Instant::now(), Arc::clone(&json)));
         json
     };
     drop(latest);
     Ok(([(header::CONTENT_TYPE, "application/json")], json.to_string()).into_response())
 }
 
-async fn ask(console: &Console) -> Result<String, ConsoleError> {
+async fn ask(console: &Console, gave_up_at: &mut Option<Instant>) -> Result<String, ConsoleError> {
     let newest = one(console, NEWEST, NEWEST_TIMEOUT_MS).await?;
     // Too many to count is no reason to show nothing.
-    let counts = one(console, COUNTS, COUNT_TIMEOUT_MS)
-        .await
-        .unwrap_or_else(|_| r#"{"visitors_now":null,"per_minute":[]}"#.to_owned());
+    let pauses = gave_up_at.is_some_and(|at| at.elapsed() < COUNT_PAUSE);
+    let counted = if pauses { None } else { one(console, COUNTS, COUNT_TIMEOUT_MS).await.ok() };
+    if counted.is_none() && !pauses {
+        *gave_up_at = Some(Instant::now());
+    }
+    let counts = counted.unwrap_or_else(|| r#"{"visitors_now":null,"per_minute":[]}"#.to_owned());
     let (now_ms, freshness_s) = (console.clock.now().as_millisecond(), console.operator.freshness_lag_s());
     let mut json = format!(r#"{{"now_ms":{now_ms},"freshness_s":{freshness_s:.3}"#);
     for object in [counts, newest] {

@@ -40,7 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::admin::Operator;
 use crate::clock::Clock;
@@ -51,11 +51,16 @@ use crate::demo::Demo;
 use crate::entropy::Entropy;
 use auth::session::Sessions;
 use auth::throttle::Throttle;
+use error::ConsoleError;
 use run::rows::Most;
 use run::runs::{Bounds, Runs};
 
 /// Short statements of weir's own; what people write has connections of its own.
 const CONNECTIONS: usize = 4;
+/// Files of results, and pages with their first rows, that are made or on their way: tens of megabytes each.
+const FILES_MAX: usize = 8;
+/// Whoever waits longer for a file's turn is told to come again.
+const FILE_WAIT: Duration = Duration::from_secs(20);
 /// Each costs the server a process and both sides some milliseconds of hashing.
 const LOGINS_MAX: usize = 4;
 
@@ -77,6 +82,7 @@ pub struct Console {
     pub operating: operate::Operating,
     live: live::Latest,
     logins_turns: Semaphore,
+    files: Arc<Semaphore>,
 }
 
 impl Console {
@@ -111,7 +117,16 @@ impl Console {
             operating: operate::Operating::new(config)?,
             live: live::Latest::default(),
             logins_turns: Semaphore::new(LOGINS_MAX),
+            files: Arc::new(Semaphore::new(FILES_MAX)),
         })
+    }
+
+    /// Waits until another result may be taken into memory; held until it has left again.
+    async fn file_turn(&self) -> Result<OwnedSemaphorePermit, ConsoleError> {
+        let turn = tokio::time::timeout(FILE_WAIT, Arc::clone(&self.files).acquire_owned()).await;
+        // It is never closed.
+        let busy = || ConsoleError::Busy("many results are being fetched: try again in a moment".to_owned());
+        turn.map_err(|_| busy())?.map_err(|_| busy())
     }
 
     /// Waits until another login may begin.

@@ -13,6 +13,9 @@ use super::{Console, assets, live, operate, queries, results, schema, sql_page};
 /// The longest text that can be run, as JSON, with the values of its parameters.
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// A role, a password, and where to go on.
+const SIGN_IN_BYTES_MAX: usize = 8 * 1024;
+
 /// All of them, behind the guard.
 pub fn router(console: Arc<Console>) -> Router {
     let queries = Router::new()
@@ -40,10 +43,14 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/sql/runs", post(sql_page::begin))
         .route("/sql/runs/{id}", get(sql_page::state))
         .route("/sql/runs/{id}/cancel", post(sql_page::cancel));
+    // Anybody may send one.
+    let entrance = Router::new()
+        .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))
+        .layer(DefaultBodyLimit::max(SIGN_IN_BYTES_MAX));
     Router::new()
         .route("/", get(live::show))
         .route("/live/data", get(live::data))
-        .route("/sign-in", get(sign_in::form).post(sign_in::sign_in))
+        .merge(entrance)
         .route("/sign-out", post(sign_in::sign_out))
         .route("/account", get(account::show))
         .route("/account/password", post(account::change_password))

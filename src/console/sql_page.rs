@@ -19,6 +19,7 @@ use super::queries::store::{self as queries, Query};
 use super::results::store as results;
 use super::run::history::{self, Kind};
 use super::run::runs::{Ask, AskedQuery, Run, State as RunState};
+use super::run::statements::parameters;
 
 /// Shorter than proxies wait.
 const WAIT_MAX: Duration = Duration::from_secs(25);
@@ -29,7 +30,6 @@ const PARAMETERS_MAX: usize = 50;
 pub struct From {
     query: Option<String>,
     result: Option<String>,
-    sql: Option<String>,
 }
 
 /// `GET /sql`.
@@ -38,10 +38,11 @@ pub async fn show(
     Person(person): Person,
     Asked(from): Asked<From>,
 ) -> Result<Response, ConsoleError> {
-    let mut draft = Draft { sql: from.sql.unwrap_or_default(), ..Draft::default() };
+    let mut draft = Draft::default();
     if let Some(slug) = from.query {
         let query = queries::look(&console.database, &slug, None).await?.ok_or(ConsoleError::NotFound)?;
         draft = Draft {
+            is_foreign: query.role != person.role,
             title: format!("{} (copy)", query.text.title),
             description: query.text.description,
             sql: query.text.sql,
@@ -52,7 +53,8 @@ pub async fn show(
     } else if let Some(id) = from.result {
         let kept = results::look(&console.database, &id).await?;
         let kept = kept.filter(|kept| kept.is_for(&person.role)).ok_or(ConsoleError::NotFound)?;
-        draft = Draft { sql: kept.sql, chart: kept.chart, title: kept.title, ..Draft::default() };
+        let is_foreign = kept.role != person.role;
+        draft = Draft { sql: kept.sql, chart: kept.chart, title: kept.title, is_foreign, ..Draft::default() };
     }
     Ok(editor(&draft, &person))
 }
@@ -63,9 +65,12 @@ pub struct Begin {
     sql: String,
     #[serde(default)]
     parameters: BTreeMap<String, String>,
-    /// The saved query whose page it comes from.
+    /// The saved query whose page it comes from, unless the person has changed the text there.
     #[serde(default)]
     query: Option<String>,
+    /// It is somebody else's text, or a part of one, as it was found.
+    #[serde(default)]
+    is_foreign: bool,
 }
 
 /// `POST /sql/runs`.
@@ -78,17 +83,24 @@ pub async fn begin(
         return Err(ConsoleError::BadRequest(format!("there are more than {PARAMETERS_MAX} parameters")));
     }
     let saved = match &asked.query {
-        Some(slug) => saved_as(&console, slug, &asked.sql).await?,
+        // One that is gone meanwhile is no reason to take its text for the person's own.
+        Some(slug) => Some(queries::look(&console.database, slug, None).await?.ok_or(ConsoleError::NotFound)?),
         None => None,
     };
-    let is_foreign = saved.as_ref().is_some_and(|query| query.role != person.role);
+    let is_foreign = asked.is_foreign || saved.as_ref().is_some_and(|query| query.role != person.role);
+    let saved = match saved {
+        Some(query) => at_version(&console, query, &asked.sql).await?,
+        None => None,
+    };
+    let named = parameters(&asked.sql);
+    let parameters = asked.parameters.into_iter().filter(|(name, _)| named.contains(name)).collect();
     let ask = Ask {
         role: person.role.clone(),
         login: person.role.clone(),
         password: person.password.clone(),
         kind: Kind::Person,
         sql: asked.sql,
-        parameters: asked.parameters,
+        parameters,
         query: saved.map(|query| asked_query(query, is_foreign)),
         is_foreign,
     };
@@ -108,11 +120,10 @@ fn asked_query(query: Query, is_foreign: bool) -> AskedQuery {
     }
 }
 
-/// The query of that name at the version that has just this text; without one, the text is the person's own.
-async fn saved_as(console: &Console, slug: &str, sql: &str) -> Result<Option<Query>, ConsoleError> {
-    let version = queries::version_of(&console.database, slug, sql).await?;
-    match version {
-        Some(version) => Ok(queries::look(&console.database, slug, Some(version)).await?),
+/// The query at the version that has just this text: only then is a result one of the query's.
+async fn at_version(console: &Console, query: Query, sql: &str) -> Result<Option<Query>, ConsoleError> {
+    match queries::version_of(&console.database, &query.slug, sql).await? {
+        Some(version) => Ok(queries::look(&console.database, &query.slug, Some(version)).await?),
         None => Ok(None),
     }
 }

@@ -31,6 +31,9 @@ export async function sqlPage() {
   };
   const editor = createEditor(textarea, { onRun: run, onFormat: format, onChange: changed });
   fields.follow(editor.text());
+  // Until somebody changes it, a text that others wrote is theirs.
+  const found = textarea.defaultValue;
+  const isAsFound = () => editor.text() == found;
   kept.onDrop((text) => editor.replace(text));
   form.addEventListener('submit', (event) => {
     event.preventDefault();
@@ -84,7 +87,12 @@ export async function sqlPage() {
     state.textContent = 'Running…';
     current = {};
     try {
-      current = await Run.start({ sql, parameters: fields.values(sql), query: form.dataset.query ?? null }, () => {});
+      current = await Run.start({
+        sql,
+        parameters: fields.values(sql),
+        query: isAsFound() || 'own' in form.dataset ? form.dataset.query ?? null : null,
+        is_foreign: 'foreign' in form.dataset && isAsFound(),
+      }, () => {});
       cancelButton.disabled = false;
       tick = setInterval(() => (state.textContent = `Running, ${duration(performance.now() - started)}`), TICK_MS);
       show(await current.over(), from, performance.now() - started);
@@ -117,7 +125,7 @@ export async function sqlPage() {
       // What came before it has happened, and is kept.
       await showResults(over, failure(over.error, place, () => editor.goTo(place.at)));
     } else if (over.state == 'done') await showResults(over);
-    else answer.replaceChildren();
+    else await showResults(over);
   }
 
   async function showResults({ results = [], messages = [] }, ...first) {

@@ -11,8 +11,8 @@ const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 export class Run {
   // Resolves once the run is over, to the server's answer. `onRunning` gets the milliseconds that it has taken so far.
-  static async start({ sql, parameters, query }, onRunning) {
-    const { run } = await request('/sql/runs', { method: 'POST', body: { sql, parameters, query } });
+  static async start(asked, onRunning) {
+    const { run } = await request('/sql/runs', { method: 'POST', body: asked });
     return new Run(run, onRunning);
   }
 

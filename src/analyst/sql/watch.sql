@@ -1,4 +1,5 @@
--- Sessions of people, the members of the group $1, that go beyond what they may, each with the reason. The limits are in
+-- Sessions of people, the members of the group $1, and of the roles that stand in for them, that go beyond what they may,
+-- each with the reason. The limits are in
 -- seconds: $2 of a statement, $3 of an idle transaction, $4 of a whole one. $5 are weir's advisory locks, and $6 the upper
 -- half of all those that begin so.
 select a.pid, r.rolname::text as role, case
@@ -18,6 +19,7 @@ select a.pid, r.rolname::text as role, case
   join pg_catalog.pg_roles r on r.oid = a.usesysid
  where a.datname = current_database() and a.backend_type = 'client backend'
    and not r.rolsuper and r.rolname <> current_user
-   and r.oid in (select m.member from pg_catalog.pg_auth_members m
+   and (r.rolname in (select role from weir.stand_ins)
+     or r.oid in (select m.member from pg_catalog.pg_auth_members m
                    join pg_catalog.pg_roles g on g.oid = m.roleid
-                  where g.rolname = $1 and coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true))
+                  where g.rolname = $1 and coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true)))

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Form, FromRequest, FromRequestParts, OptionalFromRequestParts, Request, State};
@@ -25,6 +26,8 @@ pub const COOKIE: &str = "weir_session";
 const CSRF_HEADER: &str = "x-csrf-token";
 const FETCH_SITE: &str = "sec-fetch-site";
 const FETCH_MODE: &str = "sec-fetch-mode";
+/// Longer than a script's question whether a run is over, and than any statement of the console's own.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 /// Pages that need nobody signed in.
 const OPEN: [&str; 4] = ["/sign-in", "/assets/", "/shared/", "/linked/"];
 /// Everything from here, nothing from elsewhere, nothing within a page.
@@ -162,7 +165,13 @@ pub async fn guard(State(console): State<Arc<Console>>, mut request: Request, ne
         if let Some(session) = &session {
             request.extensions_mut().insert(Arc::clone(session));
         }
-        next.run(request).await
+        // A body that never ends must not hold its memory and its connection.
+        match tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => {
+                ConsoleError::Busy(format!("this took longer than {} s", ANSWER_TIMEOUT.as_secs())).into_response()
+            }
+        }
     };
     if let Some(Told(message)) = response.extensions_mut().remove::<Told>() {
         response = tell(response, &message, wants_page, session.as_deref());

@@ -22,6 +22,8 @@ const SESSIONS_MAX: usize = 10_000;
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// How long it is believed that a person may still be here. `weir analyst disable` works within this.
 const STANDING_AGE_MAX: Duration = Duration::from_secs(10);
+/// How long it is believed that the password is still the person's: wherever it is changed, sessions end within this.
+const PROOF_AGE_MAX: Duration = Duration::from_secs(60);
 const TOKEN_BYTES: usize = 32;
 
 /// One person on one device.
@@ -40,6 +42,7 @@ pub struct Session {
 struct Changing {
     seen: Instant,
     checked: Instant,
+    proved: Instant,
     is_operator: bool,
 }
 
@@ -92,6 +95,16 @@ impl Session {
         lock(&self.changing).checked.elapsed() > STANDING_AGE_MAX
     }
 
+    /// Whether it is time to try the password again. Then others need not, for a while.
+    pub fn takes_proof(&self) -> bool {
+        let mut changing = lock(&self.changing);
+        let is_time = changing.proved.elapsed() > PROOF_AGE_MAX;
+        if is_time {
+            changing.proved = Instant::now();
+        }
+        is_time
+    }
+
     pub fn checked(&self, is_operator: bool) {
         let mut changing = lock(&self.changing);
         (changing.checked, changing.is_operator) = (Instant::now(), is_operator);
@@ -121,7 +134,7 @@ impl Sessions {
             agent: opening.agent,
             opened: now,
             id: id_of(&token),
-            changing: Mutex::new(Changing { seen: now, checked: now, is_operator: opening.is_operator }),
+            changing: Mutex::new(Changing { seen: now, checked: now, proved: now, is_operator: opening.is_operator }),
         });
         let mut by_id = lock(&self.by_id);
         by_id.retain(|_, session| self.is_alive(session));

@@ -88,8 +88,8 @@ async fn open(
         && role.len() <= ROLE_BYTES_MAX
         && !password.is_empty()
         && password.len() <= PASSWORD_BYTES_MAX
+        && !role.chars().any(char::is_control)
         // PostgreSQL would read no further.
-        && !role.contains('\0')
         && !password.contains('\0');
     if !is_possible {
         return Err(LoginError::Refused.into());

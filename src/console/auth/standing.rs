@@ -6,6 +6,7 @@ use super::session::Session;
 use crate::analyst;
 use crate::console::Console;
 use crate::console::error::ConsoleError;
+use crate::database::login::LoginError;
 
 /// Whether the session's person may still be here, asked anew now and then. A database that is away changes nothing.
 pub async fn recheck(console: &Console, session: &Arc<Session>) -> Result<(), ConsoleError> {
@@ -19,5 +20,17 @@ pub async fn recheck(console: &Console, session: &Arc<Session>) -> Result<(), Co
         return Err(ConsoleError::SignedOut);
     }
     session.checked(standing.is_operator);
+    drop(client);
+    if session.takes_proof() {
+        match console.logins.connect(&session.role, &session.password).await {
+            Ok(login) => login.close().await,
+            Err(LoginError::Refused) => {
+                console.sessions.end(session);
+                return Err(ConsoleError::SignedOut);
+            }
+            // Nothing is known of the password.
+            Err(_) => {}
+        }
+    }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! How often a password may be tried.
 //!
-//! Counted thrice: for a role from one network, so that a person is slowed down and nobody can lock them out from elsewhere;
-//! for a network, against trying many roles; and for a role from everywhere, against many networks. After some failures
-//! each further one doubles the wait.
+//! Counted thrice: for a role from one network, so that whoever tries there is slowed down, and not the person elsewhere; for
+//! a network, against trying many roles; and for a role from everywhere, against many networks: whoever has hundreds of these
+//! can keep a person out. After some failures each further one doubles the wait.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -45,7 +45,7 @@ struct Failures {
 
 /// The failures of everyone.
 pub struct Throttle {
-    failures: Cache<String, Arc<Failures>>,
+    failures: Cache<Key, Arc<Failures>>,
     started: Instant,
 }
 
@@ -55,16 +55,24 @@ impl Default for Throttle {
     }
 }
 
-fn keys(role: &str, ip: IpAddr) -> [(String, u32); 3] {
+/// What failures are counted by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    RoleFrom(String, IpAddr),
+    Network(IpAddr),
+    Role(String),
+}
+
+fn keys(role: &str, ip: IpAddr) -> [(Key, u32); 3] {
     let network = match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.to_string(),
         // What one household has.
-        IpAddr::V6(ip) => format!("{:x?}", &ip.segments()[..4]),
+        IpAddr::V6(ip) => IpAddr::from((u128::from(ip) >> 64 << 64).to_be_bytes()),
+        ip @ IpAddr::V4(_) => ip,
     };
     [
-        (format!("{role}\n{network}"), FREE_ROLE_FROM_NETWORK),
-        (format!("\n{network}"), FREE_NETWORK),
-        (role.to_owned(), FREE_ROLE),
+        (Key::RoleFrom(role.to_owned(), network), FREE_ROLE_FROM_NETWORK),
+        (Key::Network(network), FREE_NETWORK),
+        (Key::Role(role.to_owned()), FREE_ROLE),
     ]
 }
 

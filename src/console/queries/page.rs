@@ -25,6 +25,8 @@ pub struct Draft {
     /// The query that it is of.
     pub slug: Option<String>,
     pub is_own: bool,
+    /// Somebody else wrote it: until it is changed, it only reads.
+    pub is_foreign: bool,
     pub forked_from: Option<String>,
 }
 
@@ -60,6 +62,7 @@ pub fn query(
         shares_results: query.text.shares_results,
         slug: Some(query.slug.clone()),
         is_own,
+        is_foreign: !is_own,
         forked_from: None,
     };
     let gone = Ask {
@@ -131,12 +134,15 @@ fn runner(draft: &Draft) -> Markup {
         p class="draft" #draft role="status" hidden {
             "What you had typed is here again. " button type="button" #drop-draft { "Drop it" }
         }
-        form #runner data-query=[draft.slug.as_deref()] data-own[draft.is_own] data-chart=[draft.chart.as_deref()]
+        form #runner data-query=[draft.slug.as_deref()] data-own[draft.is_own] data-foreign[draft.is_foreign] data-chart=[draft.chart.as_deref()]
             data-forked-from=[draft.forked_from.as_deref()] {
             label class="hidden-visually" for="sql" { "SQL" }
             div class="editor" {
                 textarea #sql name="sql" rows="10" spellcheck="false" autocapitalize="none" autocomplete="off" maxlength="100000"
-                    placeholder="select … from analytics.page_views" { (draft.sql) }
+                    placeholder="select … from analytics.page_views" {
+                    // The first end of a line in there is not part of the text.
+                    "\n" (draft.sql)
+                }
             }
             fieldset class="parameters" #parameters hidden { legend class="hidden-visually" { "Parameters" } }
             div class="toolbar needs-script" {

@@ -63,7 +63,7 @@ pub async fn show(
     let newest = results::store::newest(&console.database, query.id, &person.role, None).await?;
     let newest = match newest {
         Some(kept) => {
-            let rows = results::pages::first_rows(&console.database, &kept).await?;
+            let rows = results::pages::first_rows(&console, &kept).await?;
             Some((kept, rows))
         }
         None => None,
@@ -95,7 +95,8 @@ impl Sent {
         Text {
             title: self.title.trim().to_owned(),
             description: self.description.trim().to_owned(),
-            sql: self.sql.clone(),
+            // As browsers give it back.
+            sql: self.sql.replace("\r\n", "\n").replace('\r', "\n"),
             chart: chart.map(str::to_owned),
             shares_results: self.shares_results,
         }
@@ -198,7 +199,8 @@ pub async fn linked(
         return Err(ConsoleError::NotFound);
     }
     let newest = results::store::newest_of_owner(&console.database, query.id).await?;
-    results::pages::file(&console.database, newest.ok_or(ConsoleError::NotFound)?, "csv", false).await
+    results::pages::check_owner(&console, &query.role).await?;
+    results::pages::file(&console, newest.ok_or(ConsoleError::NotFound)?, "csv", false).await
 }
 
 #[derive(Deserialize)]

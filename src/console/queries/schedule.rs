@@ -78,9 +78,19 @@ pub async fn set(console: &Console, query: &Query, every: &str) -> Result<(), Co
 /// Begins what is due.
 pub async fn start_due(console: &Arc<Console>) -> Result<(), DatabaseError> {
     for (slug, cron) in take_due(&console.database, console.clock.now()).await? {
-        let Some(query) = store::look(&console.database, &slug, None).await? else { continue };
-        let next = Schedule::parse(&cron, "UTC").ok().and_then(|schedule| schedule.next(console.clock.now()));
-        set_next(&console.database, query.id, next).await?;
+        if let Err(error) = start(console, &slug, &cron).await {
+            tracing::warn!(%error, query = slug, "a scheduled query could not begin: tried again in an hour");
+        }
+    }
+    Ok(())
+}
+
+async fn start(console: &Arc<Console>, slug: &str, cron: &str) -> Result<(), DatabaseError> {
+    let Some(query) = store::look(&console.database, slug, None).await? else { return Ok(()) };
+    let next = Schedule::parse(cron, "UTC").ok().and_then(|schedule| schedule.next(console.clock.now()));
+    set_next(&console.database, query.id, next).await?;
+    // One that takes longer than its rhythm does not queue up.
+    if !console.runs.is_under_way(query.id) {
         tokio::spawn(run(Arc::clone(console), query));
     }
     Ok(())
@@ -88,7 +98,8 @@ pub async fn start_due(console: &Arc<Console>) -> Result<(), DatabaseError> {
 
 /// Those whose moment has come. It is moved on by an hour at once, so that nobody else takes them.
 async fn take_due(database: &Database, now: Timestamp) -> Result<Vec<(String, String)>, DatabaseError> {
-    let sql = "update console.queries set next_run_at = next_run_at + interval '1 hour'
+    let sql =
+        "update console.queries set next_run_at = greatest(next_run_at, $1::text::timestamptz) + interval '1 hour'
                 where query_id in (select query_id from console.queries where next_run_at <= $1::text::timestamptz
                                     order by next_run_at limit $2 for update skip locked)
                returning slug, coalesce(cron, '')";
@@ -107,7 +118,7 @@ async fn set_next(database: &Database, id: i64, next: Option<Timestamp>) -> Resu
 async fn run(console: Arc<Console>, query: Query) {
     let failed = match begin(&console, &query).await {
         Ok(State::Failed { error, .. }) => Some(error.message),
-        Ok(State::Cancelled) => Some("it was cancelled".to_owned()),
+        Ok(State::Cancelled { .. }) => Some("it was cancelled".to_owned()),
         Ok(State::Running { .. } | State::Done { .. }) => None,
         Err(error) => Some(error.to_string()),
     };

@@ -4,6 +4,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
+use crate::console::run::statements::SQL_BYTES_MAX;
 use crate::database::{Database, DatabaseError};
 
 const TITLE_CHARS_MAX: usize = 200;
@@ -27,6 +28,8 @@ pub enum QueryError {
     NoTitle,
     #[error("the description is longer than {DESCRIPTION_CHARS_MAX} characters")]
     LongDescription,
+    #[error("the SQL is longer than {SQL_BYTES_MAX} bytes, or holds a zero byte")]
+    LongSql,
     #[error("the chart's settings are not understood")]
     BadChart,
     #[error("somebody has saved version {0} meanwhile: load the page again, or fork the query")]
@@ -61,6 +64,9 @@ impl Text {
         }
         if self.description.chars().count() > DESCRIPTION_CHARS_MAX {
             return Err(QueryError::LongDescription);
+        }
+        if self.sql.len() > SQL_BYTES_MAX || self.sql.contains('\0') {
+            return Err(QueryError::LongSql);
         }
         if self.chart.as_ref().is_some_and(|chart| chart.len() > CHART_BYTES_MAX || chart.contains("\\u0000")) {
             return Err(QueryError::BadChart);

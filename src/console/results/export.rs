@@ -9,16 +9,27 @@ use crate::console::run::rows::{Column, lines, unpack};
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// CSV as in RFC 4180, with a line of names. Nothing in it is a formula: see [`harmless`].
-pub fn csv(columns: &[Column], packed: &[u8], has_mark: bool) -> io::Result<Vec<u8>> {
+///
+/// Where the result was cut, a last line says so: in a sum it would be missed.
+pub fn csv(columns: &[Column], cut: Option<&str>, packed: &[u8], has_mark: bool) -> io::Result<Vec<u8>> {
     let start = if has_mark { BYTE_ORDER_MARK.to_vec() } else { Vec::new() };
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(start);
+    let are_numbers: Vec<bool> = columns.iter().map(Column::is_number).collect();
     for column in columns {
         writer.write_field(harmless(&column.name).as_bytes())?;
     }
     writer.write_record(None::<&[u8]>)?;
     for row in unpack(packed)? {
-        for value in &row? {
-            writer.write_field(value.as_deref().map(harmless).unwrap_or_default().as_bytes())?;
+        for (value, is_number) in row?.iter().zip(&are_numbers) {
+            let text = value.as_deref().unwrap_or_default();
+            writer.write_field(if *is_number { text.into() } else { harmless(text) }.as_bytes())?;
+        }
+        writer.write_record(None::<&[u8]>)?;
+    }
+    if let Some(cut) = cut {
+        writer.write_field(format!("NOT ALL: {cut}"))?;
+        for _ in columns.iter().skip(1) {
+            writer.write_field("")?;
         }
         writer.write_record(None::<&[u8]>)?;
     }
@@ -71,7 +82,8 @@ pub fn json(kept: &Kept, packed: &[u8]) -> io::Result<Vec<u8>> {
 pub fn file_name(kept: &Kept, ending: &str) -> String {
     let base = kept.query.as_ref().map_or("result", |(slug, _)| slug.as_str());
     let id: String = kept.id.chars().take(8).collect();
-    format!("{base}-{id}.{ending}")
+    let part = if kept.cut.is_some() { "-not-all" } else { "" };
+    format!("{base}-{id}{part}.{ending}")
 }
 
 #[cfg(test)]
@@ -105,7 +117,11 @@ mod tests {
         let mut packer = Packer::new(columns.clone(), Most { rows: 9, bytes: 1_000 }).expect("a packer");
         packer.push([Some("x \"y\"\n"), None].into_iter()).expect("packed");
         let rows = packer.finish().expect("packed");
-        let file = csv(&columns, &rows.packed, true).expect("a file");
-        assert_eq!(String::from_utf8(file).expect("UTF-8"), "\u{feff}\"a,b\",'=c\r\n\"x \"\"y\"\"\n\",\r\n");
+        let file = csv(&columns, None, &rows.packed, true).expect("a file");
+        let expected = "\u{feff}\"a,b\",'=c\r\n\"x \"\"y\"\"\n\",\r\n";
+        assert_eq!(String::from_utf8(file).expect("UTF-8"), expected);
+        let file = csv(&columns, Some("these are the first 1 rows"), &rows.packed, true).expect("a file");
+        let expected = format!("{expected}NOT ALL: these are the first 1 rows,\r\n");
+        assert_eq!(String::from_utf8(file).expect("UTF-8"), expected);
     }
 }

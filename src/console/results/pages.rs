@@ -1,16 +1,20 @@
 //! `/r/ID`, its files, and the list of results.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::store::{self, Kept, Whose};
 use super::{export, parquet};
+use crate::analyst;
 use crate::console::audit::{self, Action};
 use crate::console::auth::guard::{Address, Person, Signed};
 use crate::console::auth::session::{Session, secret};
@@ -23,7 +27,6 @@ use crate::console::page::parts::{Look, time};
 use crate::console::page::{Page, Section};
 use crate::console::run::rows::{Values, unpack};
 use crate::console::{Console, links};
-use crate::database::Database;
 
 /// Rows that are in the page itself, so that it opens at once; its script fetches the rest.
 const PAGE_ROWS: usize = 200;
@@ -54,41 +57,58 @@ pub async fn show(
 ) -> Result<Response, ConsoleError> {
     let Some((id, ending)) = name.split_once('.') else {
         let kept = find(&console, &name, &person).await?;
-        let rows = first_rows(&console.database, &kept).await?;
+        let rows = first_rows(&console, &kept).await?;
         return Ok(page(&console, &kept, &rows, &person, &headers));
     };
     let kept = find(&console, id, &person).await?;
     if ending != "json" {
         audit::note(&console, &person.role, Some(ip), Action::Download, &format!("/r/{name}")).await;
     }
-    file(&console.database, kept, ending, true).await
+    file(&console, kept, ending, true).await
 }
 
 /// Those that are in a page.
-pub async fn first_rows(database: &Database, kept: &Kept) -> Result<Vec<Values>, ConsoleError> {
-    let packed = store::rows(database, &kept.id).await?;
-    let rows: Result<Vec<Values>, std::io::Error> = unpack(&packed)?.take(PAGE_ROWS).collect();
-    Ok(rows?)
+pub async fn first_rows(console: &Console, kept: &Kept) -> Result<Vec<Values>, ConsoleError> {
+    let _turn = console.file_turn().await?;
+    let packed = store::rows(&console.database, &kept.id).await?;
+    Ok(aside(move || unpack(&packed)?.take(PAGE_ROWS).collect()).await?)
+}
+
+/// Megabytes of text: not between two requests of somebody else's.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+/// A file on its way, which takes one of the turns until it has left.
+struct Leaving {
+    bytes: Vec<u8>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Leaving {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// The result as a file. To spreadsheets that a person opens, a mark says that it is UTF-8.
-pub async fn file(database: &Database, kept: Kept, ending: &str, has_mark: bool) -> Result<Response, ConsoleError> {
+pub async fn file(console: &Console, kept: Kept, ending: &str, has_mark: bool) -> Result<Response, ConsoleError> {
     let content_type = match ending {
         "json" => "application/json",
         "csv" => "text/csv; charset=utf-8",
         "parquet" => "application/vnd.apache.parquet",
         _ => return Err(ConsoleError::NotFound),
     };
-    let packed = store::rows(database, &kept.id).await?;
+    let turn = console.file_turn().await?;
+    let packed = store::rows(&console.database, &kept.id).await?;
     let name = export::file_name(&kept, ending);
     let ending = ending.to_owned();
-    // Megabytes of text: not between two requests of somebody else's.
-    let made = tokio::task::spawn_blocking(move || match ending.as_str() {
+    let made = aside(move || match ending.as_str() {
         "json" => export::json(&kept, &packed),
-        "csv" => export::csv(&kept.columns, &packed, has_mark),
-        _ => parquet::file(&kept.columns, &packed),
+        "csv" => export::csv(&kept.columns, kept.cut.as_deref(), &packed, has_mark),
+        _ => parquet::file(&kept.columns, kept.cut.as_deref(), &packed),
     });
-    let made = made.await.map_err(|error| ConsoleError::Internal(error.to_string()))??;
+    let made = Bytes::from_owner(Leaving { bytes: made.await?, _turn: turn });
     // JSON is what the page's own script asks for.
     let how = if content_type == "application/json" { "inline" } else { "attachment" };
     let mut response = ([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], made).into_response();
@@ -116,9 +136,24 @@ pub async fn linked(
     if !links::is_key(kept.link_key.as_deref(), &shown.key) {
         return Err(ConsoleError::NotFound);
     }
-    let mut response = file(&console.database, kept, "csv", false).await?;
+    check_owner(&console, &kept.role).await?;
+    let mut response = file(&console, kept, "csv", false).await?;
     response.headers_mut().insert(HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex"));
     Ok(response)
+}
+
+/// A link ends with whoever made it.
+pub async fn check_owner(console: &Console, role: &str) -> Result<(), ConsoleError> {
+    let client = console.database.client().await?;
+    if analyst::standing(&client, role).await?.is_analyst { Ok(()) } else { Err(ConsoleError::NotFound) }
+}
+
+async fn check_room(console: &Console, role: &str) -> Result<(), ConsoleError> {
+    if store::has_room(&console.database, role).await? {
+        return Ok(());
+    }
+    let reason = format!("{role} keeps 5 GB of results for good already: delete some of them");
+    Err(ConsoleError::BadRequest(reason))
 }
 
 /// Who may see it.
@@ -142,6 +177,9 @@ pub async fn set_visibility(
         "private" => false,
         other => return Err(ConsoleError::BadRequest(format!("{other:?} is nobody: say colleagues or private"))),
     };
+    if is_shared {
+        check_room(&console, &kept.role).await?;
+    }
     store::share(&console.database, &kept.id, is_shared).await?;
     let action = if is_shared { Action::ShareResult } else { Action::HideResult };
     audit::note(&console, &person.role, Some(ip), action, &format!("/r/{id}")).await;
@@ -162,6 +200,7 @@ pub async fn keep(
     Signed(_): Signed<Empty>,
 ) -> Result<Redirect, ConsoleError> {
     let kept = find(&console, &id, &person).await?;
+    check_room(&console, &kept.role).await?;
     store::pin(&console.database, &kept.id).await?;
     Ok(Redirect::to(&format!("/r/{id}")))
 }
@@ -197,6 +236,9 @@ async fn change_link(
     key: Option<&str>,
 ) -> Result<Redirect, ConsoleError> {
     let kept = find_own(console, id, person).await?;
+    if key.is_some() {
+        check_room(console, &kept.role).await?;
+    }
     store::set_link(&console.database, &kept.id, key).await?;
     let action = if key.is_some() { Action::MakeLink } else { Action::RemoveLink };
     audit::note(console, &person.role, Some(ip), action, &format!("/r/{id}")).await;
@@ -314,13 +356,10 @@ pub fn result(kept: &Kept, rows: &[Values], head: &Markup) -> Markup {
 }
 
 fn rows_table(kept: &Kept, rows: &[Values]) -> Markup {
-    let is_number = |type_name: &str| {
-        matches!(type_name, "int2" | "int4" | "int8" | "float4" | "float8" | "numeric" | "money" | "oid")
-    };
     let heads: Vec<(&str, &str)> = kept
         .columns
         .iter()
-        .map(|column| (column.name.as_str(), if is_number(&column.type_name) { "number" } else { "" }))
+        .map(|column| (column.name.as_str(), if column.is_number() { "number" } else { "" }))
         .collect();
     let label = if (kept.row_count as usize) > rows.len() {
         format!("The first {} rows", rows.len())

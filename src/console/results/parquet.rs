@@ -8,6 +8,7 @@ use jiff::civil::{Date, DateTime};
 use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type as Schema, TypePtr};
@@ -58,7 +59,7 @@ impl Values {
         Ok(Arc::new(schema.build()?))
     }
 
-    /// Takes a value, unless Parquet cannot say it: `infinity` and years before Christ. Then false.
+    /// Takes a value, unless Parquet cannot say it, as `infinity`, years before Christ, and another `datestyle`. Then false.
     fn push(&mut self, text: &str) -> bool {
         match self {
             Self::Bool(values) => values.push(text == "t"),
@@ -107,24 +108,37 @@ fn put<T: DataType>(group: &mut SerializedRowGroupWriter<'_, Vec<u8>>, values: &
     column.close()
 }
 
-/// The file. What Parquet cannot say becomes null, as `infinity`.
-pub fn file(columns: &[Column], packed: &[u8]) -> io::Result<Vec<u8>> {
-    let mut values: Vec<(Values, Vec<i16>)> =
-        columns.iter().map(|column| (Values::of(&column.type_name), Vec::new())).collect();
-    for row in unpack(packed)? {
-        for (value, (column, present)) in row?.iter().zip(&mut values) {
-            let is_there = value.as_deref().is_some_and(|text| column.push(text));
-            present.push(i16::from(is_there));
+/// The file. A column with a value that its type cannot say in Parquet, as `infinity`, is one of texts. Where the result was
+/// cut, the file's metadata say so, as `weir.cut`.
+pub fn file(columns: &[Column], cut: Option<&str>, packed: &[u8]) -> io::Result<Vec<u8>> {
+    let mut types: Vec<&str> = columns.iter().map(|column| column.type_name.as_str()).collect();
+    // The second time nothing is left that could fail: texts do not.
+    loop {
+        let mut values: Vec<(Values, Vec<i16>)> = types.iter().map(|name| (Values::of(name), Vec::new())).collect();
+        let mut unsaid = vec![false; columns.len()];
+        for row in unpack(packed)? {
+            for ((value, (column, present)), unsaid) in row?.iter().zip(&mut values).zip(&mut unsaid) {
+                let is_said = value.as_deref().is_none_or(|text| column.push(text));
+                *unsaid |= !is_said;
+                present.push(i16::from(value.is_some() && is_said));
+            }
+        }
+        if !unsaid.contains(&true) {
+            return write(columns, cut, &values).map_err(io::Error::other);
+        }
+        for (name, _) in types.iter_mut().zip(unsaid).filter(|(_, unsaid)| *unsaid) {
+            *name = "text";
         }
     }
-    write(columns, &values).map_err(io::Error::other)
 }
 
-fn write(columns: &[Column], values: &[(Values, Vec<i16>)]) -> Result<Vec<u8>> {
+fn write(columns: &[Column], cut: Option<&str>, values: &[(Values, Vec<i16>)]) -> Result<Vec<u8>> {
     let names = unique(columns);
     let fields = names.iter().zip(values).map(|(name, (values, _))| values.schema(name)).collect::<Result<_>>()?;
     let schema = Schema::group_type_builder("result").with_fields(fields).build()?;
+    let cut = cut.map(|cut| vec![KeyValue::new("weir.cut".to_owned(), cut.to_owned())]);
     let properties = WriterProperties::builder()
+        .set_key_value_metadata(cut)
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_created_by(concat!("weir ", env!("CARGO_PKG_VERSION")).to_owned())
         .build();

@@ -14,8 +14,10 @@ use crate::database::{Database, DatabaseError};
 pub const PRIVATE_DAYS: i32 = 30;
 /// As that, of a query whose results colleagues see.
 pub const SHARED_BY_QUERY_DAYS: i32 = 90;
-/// What one person's results may take, compressed: then those that nobody keeps go, the oldest first.
+/// What one person's results that nobody keeps may take, compressed: then the oldest of them go.
 const PERSON_BYTES_MAX: i64 = 1024 * 1024 * 1024;
+/// What of one person's is kept for good may take: more is refused.
+const PERSON_KEPT_BYTES_MAX: i64 = 5 * 1024 * 1024 * 1024;
 
 /// What a result is of.
 pub struct Made<'a> {
@@ -57,7 +59,8 @@ pub async fn keep(database: &Database, made: &Made<'_>, outcome: &Outcome) -> Re
     let visibility = if is_shared { "colleagues" } else { "private" };
     let days = if is_shared { SHARED_BY_QUERY_DAYS } else { PRIVATE_DAYS };
     let (row_count, byte_count) = (rows.row_count as i64, rows.byte_count as i64);
-    let values: [(&(dyn ToSql + Sync), Type); 16] = [
+    let age_ms = outcome.began.elapsed().as_secs_f64() * 1_000.0;
+    let values: [(&(dyn ToSql + Sync), Type); 17] = [
         (&made.id, Type::TEXT),
         (&made.run_id, Type::TEXT),
         (&made.role, Type::TEXT),
@@ -68,6 +71,7 @@ pub async fn keep(database: &Database, made: &Made<'_>, outcome: &Outcome) -> Re
         (&parameters, Type::TEXT),
         (&chart, Type::TEXT),
         (&outcome.duration_ms, Type::FLOAT8),
+        (&age_ms, Type::FLOAT8),
         (&columns, Type::TEXT),
         (&row_count, Type::INT8),
         (&byte_count, Type::INT8),
@@ -185,13 +189,20 @@ pub async fn rows(database: &Database, id: &str) -> Result<Vec<u8>, DatabaseErro
     Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
 }
 
+/// Whether what is kept for good of this person's leaves room for more.
+pub async fn has_room(database: &Database, role: &str) -> Result<bool, DatabaseError> {
+    let sql = "select coalesce(sum(octet_length(rows)), 0)::bigint < $2 from console.results where role = $1 and expires_at is null";
+    let values: [(&(dyn ToSql + Sync), Type); 2] = [(&role, Type::TEXT), (&PERSON_KEPT_BYTES_MAX, Type::INT8)];
+    Ok(database.client().await?.query_typed_one(sql, &values).await?.try_get(0)?)
+}
+
 /// Lets colleagues see it, and keeps it for good; or for nobody else.
 pub async fn share(database: &Database, id: &str, is_shared: bool) -> Result<(), DatabaseError> {
     let sql = "update console.results
                   set visibility = case when $2 then 'colleagues' else 'private' end,
                       link_key = case when $2 then link_key end,
                       expires_at = case when not $2 then now() + $3 * interval '1 day' end
-                where result_id = $1";
+                where result_id = $1 and visibility <> case when $2 then 'colleagues' else 'private' end";
     let values: [(&(dyn ToSql + Sync), Type); 3] =
         [(&id, Type::TEXT), (&is_shared, Type::BOOL), (&f64::from(PRIVATE_DAYS), Type::FLOAT8)];
     database.client().await?.execute_typed(sql, &values).await?;

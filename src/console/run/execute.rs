@@ -7,6 +7,7 @@ use futures_util::TryStreamExt;
 use serde::Serialize;
 use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_util::sync::CancellationToken;
 
 use super::rows::{Column, Most, Packer, Rows};
 use super::statements::Statement;
@@ -15,11 +16,14 @@ use crate::database::login::Login;
 
 /// Of one run: each is kept.
 const RESULTS_MAX: usize = 20;
+/// Of each text of an error: whoever raises a longer one wants no reader.
+const TOLD_CHARS_MAX: usize = 4_000;
 
 /// One statement's rows.
 #[derive(Debug)]
 pub struct Outcome {
     pub rows: Rows,
+    pub began: Instant,
     pub duration_ms: f64,
 }
 
@@ -29,6 +33,8 @@ pub struct Outcomes {
     pub results: Vec<Outcome>,
     /// Of statements that give no rows.
     pub messages: Vec<String>,
+    /// What ended it early.
+    pub failure: Option<Failure>,
 }
 
 /// What went wrong with a statement, as `PostgreSQL` says it.
@@ -42,21 +48,18 @@ pub struct Failure {
     pub position: Option<usize>,
     /// The statement, where there are several.
     pub statement: Option<String>,
-    #[serde(skip)]
-    pub is_cancelled: bool,
+}
+
+fn shortened(text: &str) -> String {
+    let mut chars = text.chars();
+    let short: String = chars.by_ref().take(TOLD_CHARS_MAX).collect();
+    if chars.next().is_some() { short + "…" } else { short }
 }
 
 impl Failure {
-    pub fn plain(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            detail: None,
-            hint: None,
-            sqlstate: None,
-            position: None,
-            statement: None,
-            is_cancelled: false,
-        }
+    pub fn plain(message: impl AsRef<str>) -> Self {
+        let message = shortened(message.as_ref());
+        Self { message, detail: None, hint: None, sqlstate: None, position: None, statement: None }
     }
 
     fn of(error: tokio_postgres::Error, statement: &Statement) -> Self {
@@ -64,13 +67,12 @@ impl Failure {
             return Self::plain(DatabaseError::from(error).to_string());
         };
         Self {
-            message: told.message().to_owned(),
-            detail: told.detail().map(str::to_owned),
-            hint: told.hint().map(str::to_owned),
+            message: shortened(told.message()),
+            detail: told.detail().map(shortened),
+            hint: told.hint().map(shortened),
             sqlstate: Some(told.code().code().to_owned()),
             position: position(told).map(|position| statement.position(position)),
             statement: Some(statement.name.clone()),
-            is_cancelled: *told.code() == SqlState::QUERY_CANCELED,
         }
     }
 }
@@ -83,33 +85,46 @@ fn position(error: &DbError) -> Option<usize> {
     }
 }
 
-/// Runs one after the other, each in a transaction of its own, unless they say otherwise. What came before a failure has
-/// happened, and is kept.
-pub async fn all(login: &Login, statements: &[Statement], most: Most) -> (Outcomes, Option<Failure>) {
+/// Runs one after the other, each in a transaction of its own, unless they say otherwise. What came before a failure, or
+/// before `stop`, has happened, and is kept.
+pub async fn all(login: &Login, statements: &[Statement], most: Most, stop: &CancellationToken) -> Outcomes {
     let mut outcomes = Outcomes::default();
     for statement in statements {
-        if let Err(failure) = one(login, statement, most, &mut outcomes).await {
-            return (outcomes, Some(failure));
+        if stop.is_cancelled() {
+            break;
+        }
+        // Within a transaction its end would undo what came before: only a statement that is alone may be ended early.
+        let may_end_early = statements.len() == 1 && statement.is_plain_read;
+        if let Err(failure) = one(login, statement, most, may_end_early, &mut outcomes).await {
+            outcomes.failure = Some(failure);
+            break;
         }
     }
-    (outcomes, None)
+    outcomes
 }
 
 /// Runs somebody else's query: one statement, which can only read, however it is written.
 ///
 /// The transaction has a snapshot before the statement begins, after which `PostgreSQL` lets nobody make it writable. As a
 /// prepared statement, what are two is refused by the server, whatever was taken for one here.
-pub async fn read_only(login: &Login, statement: &Statement, most: Most) -> (Outcomes, Option<Failure>) {
+pub async fn read_only(login: &Login, statement: &Statement, most: Most, stop: &CancellationToken) -> Outcomes {
     if let Err(error) = login.client.batch_execute("begin read only; select").await {
-        return (Outcomes::default(), Some(Failure::plain(DatabaseError::from(error).to_string())));
+        let failure = Some(Failure::plain(DatabaseError::from(error).to_string()));
+        return Outcomes { failure, ..Outcomes::default() };
     }
-    let ended = all(login, std::slice::from_ref(statement), most).await;
+    let outcomes = all(login, std::slice::from_ref(statement), most, stop).await;
     // Nothing was written, so nothing depends on it.
     let _ = login.client.batch_execute("rollback").await;
-    ended
+    outcomes
 }
 
-async fn one(login: &Login, statement: &Statement, most: Most, outcomes: &mut Outcomes) -> Result<(), Failure> {
+async fn one(
+    login: &Login,
+    statement: &Statement,
+    most: Most,
+    may_end_early: bool,
+    outcomes: &mut Outcomes,
+) -> Result<(), Failure> {
     let client = &login.client;
     let began = Instant::now();
     let columns = columns(client, statement).await?;
@@ -118,7 +133,10 @@ async fn one(login: &Login, statement: &Statement, most: Most, outcomes: &mut Ou
         return Err(Failure::plain(format!("one run gives at most {RESULTS_MAX} results: run the rest by itself")));
     }
     let broken = |error: std::io::Error| Failure::plain(error.to_string());
-    let mut packer = Packer::new(columns, most).map_err(broken)?;
+    // All results of a run are in memory together.
+    let used: u64 = outcomes.results.iter().map(|outcome| outcome.rows.byte_count).sum();
+    let left = Most { bytes: most.bytes.saturating_sub(used), ..most };
+    let mut packer = Packer::new(columns, left).map_err(broken)?;
     let mut affected = 0;
     let stream = client.simple_query_raw(&statement.text).await.map_err(|error| Failure::of(error, statement))?;
     let mut stream = pin!(stream);
@@ -127,7 +145,7 @@ async fn one(login: &Login, statement: &Statement, most: Most, outcomes: &mut Ou
         match stream.try_next().await {
             Ok(Some(SimpleQueryMessage::Row(row))) => {
                 packer.push((0..row.len()).map(|place| row.get(place))).map_err(broken)?;
-                if packer.is_full() && statement.is_plain_read && !is_ended_early {
+                if packer.is_full() && may_end_early && !is_ended_early {
                     is_ended_early = true;
                     login.cancel().send().await.map_err(|error| Failure::plain(error.to_string()))?;
                 }
@@ -136,13 +154,16 @@ async fn one(login: &Login, statement: &Statement, most: Most, outcomes: &mut Ou
             Ok(Some(_)) => {}
             Ok(None) => break,
             // By us: what came before is what was wanted.
-            Err(error) if is_ended_early && error.code() == Some(&SqlState::QUERY_CANCELED) => break,
+            Err(error) if is_ended_early && error.code() == Some(&SqlState::QUERY_CANCELED) => {
+                packer.was_ended();
+                break;
+            }
             Err(error) => return Err(Failure::of(error, statement)),
         }
     }
     if has_rows {
         let rows = packer.finish().map_err(broken)?;
-        outcomes.results.push(Outcome { rows, duration_ms: began.elapsed().as_secs_f64() * 1_000.0 });
+        outcomes.results.push(Outcome { rows, began, duration_ms: began.elapsed().as_secs_f64() * 1_000.0 });
     } else {
         let ms = began.elapsed().as_millis();
         let rows = if affected > 0 { format!(", {affected} rows") } else { String::new() };

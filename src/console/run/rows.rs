@@ -19,6 +19,13 @@ pub struct Column {
     pub type_name: String,
 }
 
+impl Column {
+    /// Whether its values are numbers, as far as their texts go: no formulas, and shown at the right.
+    pub fn is_number(&self) -> bool {
+        matches!(self.type_name.as_str(), "int2" | "int4" | "int8" | "float4" | "float8" | "numeric" | "money" | "oid")
+    }
+}
+
 /// How much of a result is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Most {
@@ -68,13 +75,31 @@ impl Packer {
         self.cut.is_some()
     }
 
+    /// The statement was ended when there was no more room.
+    pub fn was_ended(&mut self) {
+        if let Some(cut) = &mut self.cut {
+            cut.push_str(", and the statement was ended there: if a function in it wrote something, that is undone");
+        }
+    }
+
+    fn cut_bytes(&mut self) {
+        let mib = self.most.bytes as f64 / f64::from(1024 * 1024);
+        self.cut = Some(format!("these are the first {} rows, {mib:.1} MiB: more are not kept", self.row_count));
+    }
+
     /// Takes one more row, or notes that there are more than fit.
-    pub fn push<'a>(&mut self, values: impl Iterator<Item = Option<&'a str>>) -> io::Result<()> {
+    pub fn push<'a>(&mut self, values: impl Iterator<Item = Option<&'a str>> + Clone) -> io::Result<()> {
         if self.is_full() {
             return Ok(());
         }
         if self.row_count == self.most.rows {
             self.cut = Some(format!("these are the first {} rows: more are not kept", self.most.rows));
+            return Ok(());
+        }
+        // Before it is copied: one value may have a gigabyte.
+        let least: usize = values.clone().map(|value| value.map_or(4, str::len)).sum();
+        if self.byte_count + least as u64 > self.most.bytes {
+            self.cut_bytes();
             return Ok(());
         }
         self.line.clear();
@@ -87,8 +112,7 @@ impl Packer {
         }
         self.line.extend_from_slice(b"]\n");
         if self.byte_count + self.line.len() as u64 > self.most.bytes {
-            let mib = self.most.bytes / (1024 * 1024);
-            self.cut = Some(format!("these are the first {} rows, {mib} MiB: more are not kept", self.row_count));
+            self.cut_bytes();
             return Ok(());
         }
         self.encoder.write_all(&self.line)?;

@@ -15,10 +15,10 @@ use super::statements::{self, Statement, StatementError};
 use crate::console::error::ConsoleError;
 use crate::console::results::store::{self, Made, OfQuery};
 use crate::database::Database;
-use crate::database::login::{Cancel, Login, Logins};
+use crate::database::login::{Login, Logins};
 use crate::entropy::{Entropy, random_id};
 
-/// Of one person, together with those that wait: their role's connections are few, too.
+/// Of one person, by hand, with those that wait: their role's connections are few, too.
 const PERSON_RUNS_MAX: usize = 4;
 /// Of everyone, with those that wait.
 const WAITING_RUNS_MAX: usize = 500;
@@ -68,7 +68,10 @@ pub enum State {
         results: Vec<String>,
         messages: Vec<String>,
     },
-    Cancelled,
+    Cancelled {
+        results: Vec<String>,
+        messages: Vec<String>,
+    },
 }
 
 impl State {
@@ -85,6 +88,8 @@ impl State {
 pub struct Run {
     pub id: String,
     pub role: String,
+    kind: Kind,
+    query_id: Option<i64>,
     began: Instant,
     cancel: CancellationToken,
     state: watch::Sender<State>,
@@ -162,6 +167,8 @@ impl Runs {
         let run = Arc::new(Run {
             id: random_id(self.entropy.as_ref())?.simple().to_string(),
             role: ask.role.clone(),
+            kind: ask.kind,
+            query_id: ask.query.as_ref().map(|query| query.id),
             began: Instant::now(),
             cancel: self.closing.child_token(),
             state: watch::Sender::new(State::Running { is_waiting: true }),
@@ -188,7 +195,9 @@ impl Runs {
         let mut by_id = lock(&self.by_id);
         by_id.retain(|_, run| !run.state.borrow().is_over() || run.began.elapsed() < MEMORY + self.timeout);
         let under_way = || by_id.values().filter(|run| !run.state.borrow().is_over());
-        if under_way().filter(|other| other.role == run.role).count() >= PERSON_RUNS_MAX {
+        // What runs by itself waits its turn, and takes no place of the person's.
+        let is_of_person = |other: &&Arc<Run>| other.kind == Kind::Person && other.role == run.role;
+        if run.kind == Kind::Person && under_way().filter(is_of_person).count() >= PERSON_RUNS_MAX {
             let reason = format!("{PERSON_RUNS_MAX} queries of yours run already: wait for one, or cancel it");
             return Err(ConsoleError::Busy(reason));
         }
@@ -197,6 +206,13 @@ impl Runs {
         }
         by_id.insert(run.id.clone(), Arc::clone(run));
         Ok(())
+    }
+
+    /// Whether the query's last run by schedule is not over.
+    pub fn is_under_way(&self, query_id: i64) -> bool {
+        lock(&self.by_id)
+            .values()
+            .any(|run| run.kind == Kind::Schedule && run.query_id == Some(query_id) && !run.state.borrow().is_over())
     }
 
     /// A run of this person's.
@@ -218,12 +234,12 @@ impl Runs {
             run.state.send_replace(State::Running { is_waiting: false });
             self.run(&run, &ask, &parsed).await
         } else {
-            State::Cancelled
+            State::Cancelled { results: Vec::new(), messages: Vec::new() }
         };
         let (word, error) = match &state {
             State::Done { .. } | State::Running { .. } => ("done", None),
             State::Failed { error, .. } => ("failed", Some(error.message.as_str())),
-            State::Cancelled => ("cancelled", None),
+            State::Cancelled { .. } => ("cancelled", None),
         };
         let noted = history::end(&self.database, &run.id, run.elapsed_ms() as f64, word, error).await;
         if let Err(error) = noted {
@@ -237,52 +253,49 @@ impl Runs {
             Ok(login) => login,
             Err(error) => return State::failed(Failure::plain(error.to_string())),
         };
-        let ended = self.execute(run, ask, parsed, &login).await;
+        let (outcomes, ending) = self.execute(run, ask, parsed, &login).await;
         login.close().await;
-        let (outcomes, failure) = match ended {
-            Ok(ended) => ended,
-            Err(state) => return state,
-        };
         let kept = self.keep(run, ask, &outcomes).await;
-        let messages = outcomes.messages;
-        match (kept, failure) {
-            (Ok(results), None) => State::Done { results, messages },
-            (Ok(results), Some(error)) => State::Failed { error, results, messages },
-            (Err(reason), _) => {
+        let Outcomes { messages, failure, .. } = outcomes;
+        let results = match kept {
+            Ok(results) => results,
+            Err(reason) => {
                 let reason = format!("it ran, but what it came to could not be kept: {reason}");
-                State::failed(Failure::plain(reason))
+                return State::failed(Failure::plain(reason));
             }
+        };
+        match (ending, failure) {
+            (Ending::Cancelled, _) => State::Cancelled { results, messages },
+            (Ending::TimedOut, _) => {
+                let reason = format!("ended after {} s, which is console.statement_timeout_s", self.timeout.as_secs());
+                State::Failed { error: Failure::plain(reason), results, messages }
+            }
+            (Ending::Itself, Some(error)) => State::Failed { error, results, messages },
+            (Ending::Itself, None) => State::Done { results, messages },
         }
     }
 
-    /// What the statements came to, or how the run ended before they were through.
-    async fn execute(
-        &self,
-        run: &Run,
-        ask: &Ask,
-        parsed: &[Statement],
-        login: &Login,
-    ) -> Result<(Outcomes, Option<Failure>), State> {
-        let cancel = login.cancel();
+    /// What the statements came to, and what ended them.
+    async fn execute(&self, run: &Run, ask: &Ask, parsed: &[Statement], login: &Login) -> (Outcomes, Ending) {
+        let (cancel, stop) = (login.cancel(), CancellationToken::new());
         let executing = async {
             match parsed {
-                [only] if ask.is_foreign => execute::read_only(login, only, self.most).await,
-                _ => execute::all(login, parsed, self.most).await,
+                [only] if ask.is_foreign => execute::read_only(login, only, self.most, &stop).await,
+                _ => execute::all(login, parsed, self.most, &stop).await,
             }
         };
         tokio::pin!(executing);
-        tokio::select! {
-            ended = &mut executing => Ok(ended),
-            () = run.cancel.cancelled() => {
-                end(&cancel, executing).await;
-                Err(State::Cancelled)
-            }
-            () = tokio::time::sleep(self.timeout) => {
-                end(&cancel, executing).await;
-                let reason = format!("ended after {} s, which is console.statement_timeout_s", self.timeout.as_secs());
-                Err(State::failed(Failure::plain(reason)))
-            }
+        let ending = tokio::select! {
+            outcomes = &mut executing => return (outcomes, Ending::Itself),
+            () = run.cancel.cancelled() => Ending::Cancelled,
+            () = tokio::time::sleep(self.timeout) => Ending::TimedOut,
+        };
+        stop.cancel();
+        // A connection that is simply closed leaves its statement running.
+        if let Err(error) = cancel.send().await {
+            tracing::debug!(%error, "a statement could not be cancelled");
         }
+        (tokio::time::timeout(CANCEL_GRACE, executing).await.unwrap_or_default(), ending)
     }
 
     /// Keeps all results; returns their ids.
@@ -306,10 +319,9 @@ impl Runs {
     }
 }
 
-/// Has the server end what it does, and waits until it has: a connection that is simply closed leaves its statement running.
-async fn end<T>(cancel: &Cancel, executing: impl Future<Output = T>) {
-    if let Err(error) = cancel.send().await {
-        tracing::debug!(%error, "a statement could not be cancelled");
-    }
-    let _ = tokio::time::timeout(CANCEL_GRACE, executing).await;
+/// What ended the statements.
+enum Ending {
+    Itself,
+    Cancelled,
+    TimedOut,
 }

@@ -18,7 +18,7 @@ const VALUE_BYTES_MAX: usize = 64 * 1024;
 pub enum StatementError {
     #[error("there is nothing to run")]
     Nothing,
-    #[error("the text is longer than {SQL_BYTES_MAX} bytes")]
+    #[error("the text is longer than {SQL_BYTES_MAX} bytes, or holds a zero byte")]
     TooLong,
     #[error("there are more than {STATEMENTS_MAX} statements")]
     TooMany,
@@ -69,7 +69,7 @@ fn name_of(sql: &str, piece: Piece) -> &str {
 
 /// The statements of `sql`, with `values` for its parameters.
 pub fn parse(sql: &str, values: &BTreeMap<String, String>) -> Result<Vec<Statement>, StatementError> {
-    if sql.len() > SQL_BYTES_MAX {
+    if sql.len() > SQL_BYTES_MAX || sql.contains('\0') {
         return Err(StatementError::TooLong);
     }
     let (mut statements, mut making) = (Vec::new(), Making::default());

@@ -29,6 +29,10 @@ fn is_word_start(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
 }
 
+fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
+}
+
 fn is_word(byte: u8) -> bool {
     is_word_start(byte) || byte.is_ascii_digit() || byte == b'$'
 }
@@ -69,11 +73,34 @@ impl<'a> Pieces<'a> {
                 at += 1;
             } else if bytes.get(at + 1) == Some(&quote) {
                 at += 2;
+            } else if let (b'\'', Some(next)) = (quote, self.continuation(at + 1)) {
+                // By the same rules as it began.
+                at = next;
             } else {
                 return at + 1;
             }
         }
         bytes.len()
+    }
+
+    /// Where a text goes on that ended before `from`: behind a quote after the end of a line, as SQL has it.
+    fn continuation(&self, from: usize) -> Option<usize> {
+        let (mut at, mut has_newline) = (from, false);
+        loop {
+            match self.rest(at) {
+                [b'\n' | b'\r', ..] => (at, has_newline) = (at + 1, true),
+                [byte, ..] if is_space(*byte) => at += 1,
+                [b'-', b'-', ..] => (at, has_newline) = (self.behind_line(at), true),
+                [b'\'', ..] if has_newline => return Some(at + 1),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Behind the end of the line.
+    fn behind_line(&self, from: usize) -> usize {
+        let end = self.rest(from).iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+        end.map_or(self.sql.len(), |place| from + place + 1)
     }
 
     fn block_comment(&self, from: usize) -> usize {
@@ -119,7 +146,7 @@ impl Iterator for Pieces<'_> {
         let start = self.at;
         let (kind, end) = match self.rest(start) {
             [] => return None,
-            [b'-', b'-', ..] => (Kind::Comment, self.behind(start, "\n")),
+            [b'-', b'-', ..] => (Kind::Comment, self.behind_line(start)),
             [b'/', b'*', ..] => (Kind::Comment, self.block_comment(start)),
             [b'e' | b'E', b'\'', ..] => (Kind::Quoted, self.quoted(start + 2, b'\'', true)),
             [b'u' | b'U', b'&', quote @ (b'\'' | b'"'), ..] => (Kind::Quoted, self.quoted(start + 3, *quote, false)),
@@ -138,9 +165,7 @@ impl Iterator for Pieces<'_> {
             [first, ..] if is_word_start(*first) => (Kind::Word, self.while_true(start, is_word)),
             // With what follows it: in `1e5` and `$1` there is no word.
             [first, ..] if first.is_ascii_digit() => (Kind::Other, self.while_true(start, is_word)),
-            [first, ..] if first.is_ascii_whitespace() || *first == 0x0b => {
-                (Kind::Space, self.while_true(start, |byte| byte.is_ascii_whitespace() || byte == 0x0b))
-            }
+            [first, ..] if is_space(*first) => (Kind::Space, self.while_true(start, is_space)),
             _ => (Kind::Other, start + 1),
         };
         // A backslash may have been the last byte.
@@ -173,6 +198,9 @@ mod tests {
             (r"te'a\' c", vec![(Word, "te"), (Quoted, r"'a\'"), (Word, "c")]),
             (r#"u&"a""b" c"#, vec![(Quoted, r#"u&"a""b""#), (Word, "c")]),
             ("/* a /* b */ c */ d", vec![(Comment, "/* a /* b */ c */"), (Word, "d")]),
+            ("-- a\rb", vec![(Comment, "-- a\r"), (Word, "b")]),
+            ("E'a' -- c\n '\\' b' c", vec![(Quoted, "E'a' -- c\n '\\' b'"), (Word, "c")]),
+            ("'a' 'b'", vec![(Quoted, "'a'"), (Quoted, "'b'")]),
             ("-- a\nb", vec![(Comment, "-- a\n"), (Word, "b")]),
             ("$$a;$b$c$$ d", vec![(Quoted, "$$a;$b$c$$"), (Word, "d")]),
             ("$x$a$$b$x$ d", vec![(Quoted, "$x$a$$b$x$"), (Word, "d")]),

@@ -1,9 +1,10 @@
--- The oldest that nobody keeps go, until what one person has fits.
+-- Of what nobody keeps the oldest go, until the rest fits; the newest stays in any case.
 delete from console.results
  where result_id in (
     select result_id
-      from (select result_id, expires_at,
-                   sum(octet_length(rows)) over (order by expires_at is null desc, started_at desc) as bytes
+      from (select result_id,
+                   sum(octet_length(rows)) over (order by started_at desc, result_id) as bytes,
+                   row_number() over (order by started_at desc, result_id) as place
               from console.results
-             where role = $1) r
-     where bytes > $2 and expires_at is not null)
+             where role = $1 and expires_at is not null) r
+     where bytes > $2 and place > 1)

@@ -1,6 +1,6 @@
 -- The tables that one may read, as a JSON array of schemas, without those of extensions. Of partitions only the whole is shown, with the size of its parts.
 with tables as (
-    select c.oid, n.nspname, c.relname, c.relkind,
+    select c.oid, n.oid as namespace, n.nspname, c.relname, c.relkind,
            pg_catalog.obj_description(c.oid, 'pg_class') as comment,
            case when c.relkind = 'p' then parts.rows else greatest(c.reltuples, 0)::bigint end as rows_estimate,
            case when c.relkind = 'p' then parts.bytes when c.relkind in ('r', 'm') then pg_catalog.pg_total_relation_size(c.oid) end as bytes
@@ -32,14 +32,14 @@ with tables as (
          where a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped) as columns
       from tables t
 ), schemas as (
-    select d.nspname, pg_catalog.obj_description(d.nspname::regnamespace, 'pg_namespace') as comment,
+    select d.nspname, pg_catalog.obj_description(d.namespace, 'pg_namespace') as comment,
            pg_catalog.json_agg(pg_catalog.json_build_object(
                'name', d.relname,
                'kind', case d.relkind when 'v' then 'view' when 'm' then 'materialized view' when 'f' then 'foreign table' else 'table' end,
                'comment', d.comment, 'rows_estimate', d.rows_estimate, 'bytes', d.bytes,
                'columns', coalesce(d.columns, '[]')) order by d.relname) as tables
       from described d
-     group by d.nspname
+     group by d.nspname, d.namespace
 )
 select coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('schema', s.nspname, 'comment', s.comment, 'tables', s.tables)
            order by case when s.nspname = current_user then 0 when s.nspname = 'analytics' then 1 else 2 end, s.nspname), '[]')::text

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use tokio_postgres::Client;
+use weir::analyst::person;
+use weir::analyst::remove::{Belongings, remove};
 
 use super::{Team, code};
 use crate::support::{TestCollector, config, first_source, http, within};
@@ -89,6 +91,50 @@ async fn the_watchdog_ends_what_limits_do_not() {
     }
     assert!(!ended(&collector, "transaction").await);
     collector.stop().await;
+    team.end().await;
+}
+
+/// As whom scheduled queries log in is no way around anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stands_in_for_a_person_ends_with_them() {
+    let team = Team::new().await;
+    let (alice, weir) = (team.add("alice").await, &team.database.client);
+    let role = format!("{}_for_{alice}", team.database.name);
+    let acts_as = async |client: &Client| -> String {
+        client.query_one("select current_user::text", &[]).await.expect("asked").get(0)
+    };
+    let kept = async || -> String {
+        let sql = "select password from weir.stand_ins where role = $1";
+        weir.query_one(sql, &[&role]).await.expect("there is one").get(0)
+    };
+    let (collector, _journal) = start(&team, |config| config.analyst.statement_timeout_s = 1).await;
+    let client = unlimited(&team, &role).await;
+    assert_eq!(acts_as(&client).await, alice);
+    let error = within("it ends", client.batch_execute("select pg_sleep(600)")).await.expect_err("cancelled");
+    assert_eq!(code(&error), "57014");
+    assert!(ended(&collector, "statement").await);
+    collector.stop().await;
+
+    // A person's own query makes it a login of theirs.
+    client
+        .batch_execute("set role none; alter role current_user password 'known to alice'")
+        .await
+        .expect("anybody may");
+    let before = kept().await;
+    person::rotate(&team.weir, &team.settings, &alice, None).await.expect("rotated");
+    gone("a session before the rotation", &client).await;
+    assert_ne!(kept().await, before);
+    let client = team.client(&role).await;
+    let before = kept().await;
+    person::set_enabled(&team.weir, &team.settings, &alice, false).await.expect("disabled");
+    gone("a session of somebody disabled", &client).await;
+    assert_eq!(code(&team.log_in(&role).await.expect_err("disabled")), "28000");
+    person::set_enabled(&team.weir, &team.settings, &alice, true).await.expect("enabled");
+    assert_ne!(kept().await, before);
+    let client = team.client(&role).await;
+    remove(&team.weir, &team.settings, &alice, Belongings::Refuse).await.expect("removed");
+    gone("a session of somebody removed", &client).await;
+    assert!(team.log_in(&role).await.is_err());
     team.end().await;
 }
 

@@ -32,6 +32,9 @@ async fn statements_are_counted_by_person_and_week() {
     let password = person::add(&weir, &limits, "alice", false, None).await.expect("added").password.expect("made");
     person::add(&weir, &limits, "bob", false, None).await.expect("added");
     assert!(!server.log().contains(&password), "the password is in the server's log");
+    let sql = "select password from weir.stand_ins where person = 'alice'";
+    let stand_ins: String = superuser.query_one(sql, &[]).await.expect("there is one").get(0);
+    assert!(!server.log().contains(&stand_ins), "and neither is the other one");
     assert!(server.log().contains("SCRAM-SHA-256$"), "the log shows statements: else this shows nothing");
 
     let by_alice = connect(&login::url(&database.url, "alice", "any")).await;

@@ -86,7 +86,7 @@ impl Person {
         let mut person = Self { role, admin, cookie, csrf: String::new() };
         let page = person.page("/account").await.text();
         let (_, rest) = page.split_once("name=\"csrf\" content=\"").expect("a token");
-        person.csrf = rest.split('"').next().expect("a token").to_owned();
+        rest.split('"').next().expect("a token").clone_into(&mut person.csrf);
         person
     }
 
