@@ -57,7 +57,7 @@ pub async fn show(
             .finish();
         format!("/operate/audit?{query}")
     });
-    let heads = [("When", ""), ("Who", ""), ("What", ""), ("On", "wide"), ("From", "")];
+    let heads = [("When", "nowrap"), ("Who", ""), ("What", ""), ("On", "wide"), ("From", "")];
     let main = html! {
         form class="filters" method="get" action="/operate/audit" role="search" {
             label class="hidden-visually" for="person" { "Person" }

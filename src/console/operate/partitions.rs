@@ -141,7 +141,7 @@ async fn runs(client: &Client) -> Result<Markup, ConsoleError> {
             html! { (detail) },
         ]);
     }
-    let heads = [("Run", ""), ("Day", ""), ("Was", ""), ("Rows", "number"), ("Rule", ""), ("What", "wide")];
+    let heads = [("Run", "nowrap"), ("Day", ""), ("Was", ""), ("Rows", "number"), ("Rule", ""), ("What", "wide")];
     let list = (!rows.is_empty()).then(|| table("Retention", &heads, rows));
     let command = html! { code { "weir partitions prune --dry-run" } " tells what would go" };
     Ok(card("removed", &html! { "What retention has removed" }, &command, list.as_ref(), &html! { "Nothing yet." }))

@@ -59,7 +59,7 @@ async fn list(console: &Console, person: &Session, before: Option<i64>, told: &T
     let lines = rows.iter().map(|row| line(row, person)).collect::<Result<Vec<_>, _>>()?;
     let oldest = rows.last().map(|row| row.try_get::<_, i64>("id")).transpose()?;
     let all = if count > COUNTED_MAX { format!("more than {}", number(COUNTED_MAX)) } else { number(count) };
-    let heads = [("Since", ""), ("Source", ""), ("Reason", "wide"), ("Row", "wide"), ("", "actions")];
+    let heads = [("Since", "nowrap"), ("Source", ""), ("Reason", "wide"), ("Row", "wide"), ("", "actions")];
     let main = html! {
         section class="card flush" {
             div class="card-head" {

@@ -111,7 +111,7 @@ async fn runs(console: &Console, name: &str) -> Result<Markup, ConsoleError> {
         ]);
     }
     let heads = [
-        ("Started", ""),
+        ("Started", "nowrap"),
         ("Outcome", ""),
         ("Took", "number"),
         ("Buckets", "number"),

@@ -16,7 +16,7 @@ use crate::console::audit::{self, Action};
 use crate::console::auth::guard::{Address, Operator, Person, Signed};
 use crate::console::auth::session::Session;
 use crate::console::error::ConsoleError;
-use crate::console::page::parts::{Ask, Tone, badge, copyable, csrf, empty, post};
+use crate::console::page::parts::{Ask, Tone, copyable, csrf, empty, post};
 use crate::sources::{self, KeyKind, Listed, SourceError};
 
 /// Companies have some tens.
@@ -118,7 +118,7 @@ fn line(listed: &Listed, person: &Session) -> Markup {
                         (post(person, "/operate/sources/disable", &[("source", source)], "Disable",
                             Some(Ask { question: &question, yes: "Disable it" })))
                     }
-                } @else if *disabled { (badge(Tone::Plain, "disabled")) }
+                }
             }
         }
     }

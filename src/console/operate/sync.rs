@@ -89,7 +89,7 @@ pub async fn show(
                     h2 { "Broken views" }
                     p class="quiet small" { "a table under them changed; " code { "sync.broken_views" } " has what makes them again" }
                 }
-                (table("Broken views", &[("View", ""), ("Since", ""), ("Reason", "wide")], broken))
+                (table("Broken views", &[("View", ""), ("Since", "nowrap"), ("Reason", "wide")], broken))
             }
         }
         @if let Some(one) = one { (one) }

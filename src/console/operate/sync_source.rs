@@ -45,7 +45,7 @@ pub async fn card(client: &Client, name: &str, person: &Session) -> Result<Marku
     }
     let rejects = if person.is_operator() { rejects(client, name).await? } else { Vec::new() };
     let heads = [
-        ("Started", ""),
+        ("Started", "nowrap"),
         ("Outcome", ""),
         ("Took", "number"),
         ("Records", "number"),
@@ -69,7 +69,7 @@ pub async fn card(client: &Client, name: &str, person: &Session) -> Result<Marku
                         h2 { "Records that fit no table" }
                         p class="quiet small" { "the latest " (REJECTS_SHOWN) "; " code { "weir sync rejects " (name) } " has more" }
                     }
-                    (table("Rejects", &[("When", ""), ("Stream", ""), ("Reason", "wide"), ("Record", "wide")], rejects))
+                    (table("Rejects", &[("When", "nowrap"), ("Stream", ""), ("Reason", "wide"), ("Record", "wide")], rejects))
                 }
             }
         }

@@ -49,10 +49,12 @@ struct Runs {
 }
 
 impl Used {
-    /// What the week took, by the best measure there is.
-    fn seconds(&self, week: &str) -> f64 {
-        let measured = self.measured.get(week).and_then(|week| week.exec_seconds);
-        measured.unwrap_or_else(|| self.runs.get(week).map_or(0.0, |runs| runs.seconds))
+    /// What the week took, by one measure for all: weeks and people are compared by it.
+    fn seconds(&self, week: &str, is_counted: bool) -> f64 {
+        if is_counted {
+            return self.measured.get(week).and_then(|week| week.exec_seconds).unwrap_or_default();
+        }
+        self.runs.get(week).map_or(0.0, |runs| runs.seconds)
     }
 }
 
@@ -77,6 +79,7 @@ pub async fn show(State(console): State<Arc<Console>>, Person(person): Person) -
         mondays.push(row.try_get(0)?);
     }
     let missing = usage::missing(&client).await?;
+    let is_counted = missing.is_none();
     let note = missing.map(|cure| flash(Tone::Warn, &html! { p { (cure) } }));
     if people.is_empty() {
         let main = html! { @if let Some(note) = note { (note) } (none()) };
@@ -84,16 +87,16 @@ pub async fn show(State(console): State<Arc<Console>>, Person(person): Person) -
     }
     let main = html! {
         @if let Some(note) = note { (note) }
-        (card(people, &mondays))
+        (card(people, &mondays, is_counted))
     };
     Ok(page(Tab::Usage, &person, &None, &main))
 }
 
-fn card(people: BTreeMap<String, Used>, mondays: &[String]) -> Markup {
+fn card(people: BTreeMap<String, Used>, mondays: &[String], is_counted: bool) -> Markup {
     let this = mondays.last().map(String::as_str).unwrap_or_default();
     let mut people: Vec<(String, Used)> = people.into_iter().collect();
-    people.sort_by(|(_, one), (_, other)| other.seconds(this).total_cmp(&one.seconds(this)));
-    let most = people.first().map_or(0.0, |(_, used)| used.seconds(this)).max(f64::MIN_POSITIVE);
+    people.sort_by(|(_, one), (_, other)| other.seconds(this, is_counted).total_cmp(&one.seconds(this, is_counted)));
+    let most = people.first().map_or(0.0, |(_, used)| used.seconds(this, is_counted)).max(f64::MIN_POSITIVE);
     let heads = [
         ("Person", ""),
         ("Statements", "number"),
@@ -106,7 +109,7 @@ fn card(people: BTreeMap<String, Used>, mondays: &[String]) -> Markup {
         ("Results kept", "number"),
         ("8 weeks", ""),
     ];
-    let rows = people.iter().take(PEOPLE_SHOWN).map(|(name, used)| line(name, used, mondays, most));
+    let rows = people.iter().take(PEOPLE_SHOWN).map(|(name, used)| line(name, used, mondays, is_counted, most));
     html! {
         section class="card flush" {
             div class="card-head" {
@@ -118,15 +121,15 @@ fn card(people: BTreeMap<String, Used>, mondays: &[String]) -> Markup {
     }
 }
 
-fn line(name: &str, used: &Used, mondays: &[String], most: f64) -> Vec<Markup> {
+fn line(name: &str, used: &Used, mondays: &[String], is_counted: bool, most: f64) -> Vec<Markup> {
     let this = mondays.last().map(String::as_str).unwrap_or_default();
     let week = used.measured.get(this);
     let measured = |of: fn(&Week) -> Option<i64>, shown: fn(i64) -> String| {
         html! { @match week.and_then(of) { Some(value) => { (shown(value)) }, None => span class="quiet" { "–" } } }
     };
     let runs = used.runs.get(this).copied().unwrap_or_default();
-    let seconds = used.seconds(this);
-    let weeks: Vec<f64> = mondays.iter().map(|monday| used.seconds(monday)).collect();
+    let seconds = used.seconds(this, is_counted);
+    let weeks: Vec<f64> = mondays.iter().map(|monday| used.seconds(monday, is_counted)).collect();
     let before = weeks.len().checked_sub(2).and_then(|place| weeks.get(place)).copied().unwrap_or_default();
     vec![
         html! { strong { (name) } },
@@ -142,7 +145,7 @@ fn line(name: &str, used: &Used, mondays: &[String], most: f64) -> Vec<Markup> {
             (number(runs.count))
             @if runs.count > 0 { p class="quiet" { (span(runs.seconds)) @if runs.failed > 0 { ", " (runs.failed) " failed" } } }
         },
-        html! { (bytes(used.result_bytes)) @if used.results > 0 { p class="quiet" { (number(used.results)) " results" } } },
+        html! { (bytes(used.result_bytes)) @if used.results > 0 { p class="quiet" { (number(used.results)) @if used.results == 1 { " result" } @else { " results" } } } },
         bars(&weeks, &format!("Seconds in each of {} weeks, the last {seconds:.0}", weeks.len())),
     ]
 }

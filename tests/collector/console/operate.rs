@@ -351,7 +351,7 @@ async fn people_their_usage_and_what_they_did_are_shown() {
     alice.result("select generate_series(1, 100) as n").await;
     let usage = tab(&alice, "usage").await;
     let (_, row) = usage.split_once(&format!("<strong>{}</strong>", alice.role)).unwrap_or_else(|| panic!("{usage}"));
-    assert!(row.contains("1 results"), "{row}");
+    assert!(row.contains("1 result<"), "{row}");
     let days = tab(&alice, "partitions").await;
     let today = database.rows("select (now() at time zone 'UTC')::date").await;
     assert!(days.contains(&today[0]) && days.contains(r#"<span class="badge accent">open</span>"#), "{days}");
