@@ -16,6 +16,7 @@
 //! run        a text becomes statements, these a result
 //! results    /r/ID: what a run came to, as it was
 //! queries    /q/SLUG: texts that are kept, with schedules
+//! operate    what keeps weir running
 //! ```
 
 pub mod assets;
@@ -24,6 +25,7 @@ pub mod auth;
 pub mod error;
 pub mod links;
 pub mod live;
+pub mod operate;
 pub mod page;
 pub mod queries;
 pub mod results;
@@ -79,6 +81,7 @@ pub struct Console {
     pub proof_age_max: Duration,
     /// As others reach it; empty: as the browser says.
     pub public_url: String,
+    pub operating: operate::Operating,
     live: live::Latest,
     logins_turns: Semaphore,
     files: Arc<Semaphore>,
@@ -114,6 +117,7 @@ impl Console {
             first_source,
             proof_age_max: Duration::from_secs(settings.password_check_s),
             public_url: settings.public_url.clone(),
+            operating: operate::Operating::new(config)?,
             live: live::Latest::default(),
             logins_turns: Semaphore::new(LOGINS_MAX),
             files: Arc::new(Semaphore::new(FILES_MAX)),

@@ -1,6 +1,7 @@
 //! The console as a browser speaks to it.
 
 mod entrance;
+mod operate;
 mod queries;
 mod results;
 mod runs;
