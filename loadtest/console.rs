@@ -67,7 +67,7 @@ impl Bench {
         let control = Arc::clone(&load.control);
         let generator = tokio::spawn(client::run(load));
         let (started, mut waves, mut busy) = (Instant::now(), 0, Duration::ZERO);
-        let waved = async {
+        let all_came = async {
             while started.elapsed() < self.duration {
                 control.section.store(NOBODY, Ordering::Relaxed);
                 tokio::time::sleep(QUIET.max(if waves == 0 { Duration::ZERO } else { busy / waves })).await;
@@ -82,7 +82,7 @@ impl Bench {
         .await;
         control.stop.cancel();
         let outcome = generator.await??;
-        waved?;
+        all_came?;
         refuse_refusals(&outcome)?;
         self.verify_all(&client, &outcome).await?;
         let of = |section: usize, quantile: f64| {

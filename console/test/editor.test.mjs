@@ -72,7 +72,7 @@ on('Control and Enter runs all, with the token', '/sql', async ({ page, write, r
   await page.keyboard.press('Control+Enter');
   await page.locator('.grid [role=gridcell]').waitFor();
   assert.equal(await page.locator('.grid [role=gridcell]').textContent(), '1');
-  assert.deepEqual(runs(), [{ sql: 'select 1', parameters: {}, query: null }]);
+  assert.deepEqual(runs(), [{ sql: 'select 1', parameters: {}, query: null, is_foreign: false }]);
   assert.equal(state.posts[0].token, await page.getAttribute('meta[name=csrf]', 'content'));
   assert.match(await page.locator('.result .facts').textContent(), /Rows1.*412 ms.*until 26 Dec unless shared/);
 });
@@ -204,6 +204,21 @@ on("somebody else's query is saved as a new one", '/q/of-another', async ({ page
   await page.getByRole('button', { name: 'Save', exact: true }).click();
   await page.waitForURL(/\/q\/saved$/);
   assert.equal(state.posts.find(({ path }) => path == '/queries').body.title, 'Mine');
+});
+
+on('what somebody else wrote is told as theirs until it is changed', '/q/of-another?since=2026-01-01', async ({ page, runs }) => {
+  const run = async (keys) => {
+    const before = runs().length;
+    for (const key of keys) await page.keyboard.press(key);
+    await page.waitForFunction(() => !document.querySelector('#run').disabled);
+    assert.equal(runs().length, before + 1);
+    const { query, is_foreign } = runs().at(-1);
+    return [query, is_foreign];
+  };
+  await page.locator('.cm-content').click();
+  assert.deepEqual(await run(['Control+Enter']), ['views-by-country', true]);
+  assert.deepEqual(await run(['Control+Home', 'Shift+End', 'Control+Enter']), ['views-by-country', true], 'a part of it is theirs, too');
+  assert.deepEqual(await run(['Control+End', 'Space', 'Control+Enter']), [null, false]);
 });
 
 on('a result is shared with a link', '/sql', async ({ page, write, state, server }) => {

@@ -2,11 +2,11 @@
 
 use tokio_postgres::types::Type;
 
-use super::hands::Connections;
+use super::hands::{Connections, Hands};
 use super::settings::Analyst;
 use super::{AnalystError, names, person, stand_in};
 use crate::database::Database;
-use crate::database::text::quoted;
+use crate::database::text::{literal, quoted};
 
 const BELONGINGS: &str = include_str!("sql/belongings.sql");
 const DEPENDENTS: &str = include_str!("sql/dependents.sql");
@@ -75,6 +75,7 @@ pub async fn remove(
         hands.own(&format!("give what {name} has to {heir}"), &sql).await?;
         dependents.clear();
     }
+    leave_console(&hands, name, belongings).await?;
     stand_in::forget(&hands, name).await?;
     // What is left: rights, and for those who drop, everything.
     hands.own(&format!("drop what {name} has"), &format!("drop owned by {role} cascade")).await?;
@@ -83,4 +84,20 @@ pub async fn remove(
     hands.role(&format!("drop the role {name}"), &format!("drop role {role}")).await?;
     hands.commit().await?;
     Ok(Removed { objects, dependents })
+}
+
+/// What the person kept in the console stays for those who may see it. Whoever has the same name later gets none of it: no
+/// name of a person has spaces.
+async fn leave_console(hands: &Hands<'_>, name: &str, belongings: Belongings<'_>) -> Result<(), AnalystError> {
+    let gone = format!("{name} (left)");
+    let heir = if let Belongings::GiveTo(heir) = belongings { heir } else { &gone };
+    let (name, gone, heir) = (literal(name), literal(&gone), literal(heir));
+    let sql = format!(
+        "update console.queries set role = {heir}, cron = null, next_run_at = null, link_key = null where role = {name};
+         delete from console.results where role = {name} and visibility = 'private';
+         update console.results set role = {gone}, link_key = null where role = {name};
+         delete from console.runs where role = {name};
+         update console.dashboard_links set role = {gone} where role = {name}"
+    );
+    hands.own(&format!("take leave of {name} in the console"), &sql).await
 }

@@ -26,9 +26,32 @@ pub enum Action {
     ChangeSource,
     RunRollup,
     RunSync,
+    EndSessions,
 }
 
 impl Action {
+    /// Each, in the order in which one looks for it.
+    pub const ALL: [Self; 18] = [
+        Self::SignIn,
+        Self::SignInRefused,
+        Self::SignOut,
+        Self::ChangePassword,
+        Self::EndSessions,
+        Self::ShareResult,
+        Self::HideResult,
+        Self::MakeLink,
+        Self::RemoveLink,
+        Self::ShareDashboard,
+        Self::Download,
+        Self::SaveQuery,
+        Self::DeleteQuery,
+        Self::Schedule,
+        Self::ChangeSource,
+        Self::ReplayQuarantine,
+        Self::RunRollup,
+        Self::RunSync,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::SignIn => "signed in",
@@ -48,6 +71,7 @@ impl Action {
             Self::ChangeSource => "changed a source",
             Self::RunRollup => "ran a rollup",
             Self::RunSync => "ran a sync",
+            Self::EndSessions => "ended sessions",
         }
     }
 }

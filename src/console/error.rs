@@ -7,6 +7,10 @@ use super::auth::throttle::TooOften;
 use crate::analyst::AnalystError;
 use crate::database::DatabaseError;
 use crate::database::login::LoginError;
+use crate::flush::FlushError;
+use crate::retention::RetentionError;
+use crate::rollup::RollupError;
+use crate::sources::SourceError;
 
 /// Why a page or an action was refused.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +41,42 @@ impl From<AnalystError> for ConsoleError {
     fn from(error: AnalystError) -> Self {
         match error {
             AnalystError::Database(error) => Self::Database(error),
+            other => Self::BadRequest(other.to_string()),
+        }
+    }
+}
+
+impl From<RollupError> for ConsoleError {
+    fn from(error: RollupError) -> Self {
+        match error {
+            RollupError::Database(error) => Self::Database(error),
+            other => Self::BadRequest(other.to_string()),
+        }
+    }
+}
+
+impl From<SourceError> for ConsoleError {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Database(error) => Self::Database(error),
+            other => Self::BadRequest(other.to_string()),
+        }
+    }
+}
+
+impl From<RetentionError> for ConsoleError {
+    fn from(error: RetentionError) -> Self {
+        match error {
+            RetentionError::Database(error) => Self::Database(error),
+            other => Self::BadRequest(other.to_string()),
+        }
+    }
+}
+
+impl From<FlushError> for ConsoleError {
+    fn from(error: FlushError) -> Self {
+        match error {
+            FlushError::Transient(error) => Self::Database(error),
             other => Self::BadRequest(other.to_string()),
         }
     }

@@ -130,6 +130,7 @@ fn live() -> Markup {
             section class="card" aria-labelledby="views" {
                 div class="card-head" { h2 #views { "Page views a minute" } p class="quiet small" { "the last 30 minutes" } }
                 div #minutes {}
+                p class="minutes-axis" aria-hidden="true" { span {} span {} span { "now" } }
             }
         }
         section class="card flush" aria-labelledby="books" {

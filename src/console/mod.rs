@@ -17,6 +17,7 @@
 //! run        a text becomes statements, these a result
 //! results    /r/ID: what a run came to, as it was
 //! queries    /q/SLUG: texts that are kept, with schedules
+//! operate    what keeps weir running
 //! ```
 
 pub mod assets;
@@ -26,6 +27,7 @@ pub mod dashboard;
 pub mod error;
 pub mod links;
 pub mod live;
+pub mod operate;
 pub mod page;
 pub mod queries;
 pub mod results;
@@ -77,8 +79,11 @@ pub struct Console {
     pub trusted_proxies: Vec<IpNet>,
     /// The source that `weir up` made, whose key can be shown.
     pub first_source: Option<Demo>,
+    /// How long it is believed that a password is still the person's.
+    pub proof_age_max: Duration,
     /// As others reach it; empty: as the browser says.
     pub public_url: String,
+    pub operating: operate::Operating,
     live: live::Latest,
     answers: dashboard::answer::Answers,
     /// Whether this collector computes rollups.
@@ -115,7 +120,9 @@ impl Console {
             entropy,
             trusted_proxies: config.receive.trusted_proxies.clone(),
             first_source,
+            proof_age_max: Duration::from_secs(settings.password_check_s),
             public_url: settings.public_url.clone(),
+            operating: operate::Operating::new(config)?,
             live: live::Latest::default(),
             answers: dashboard::answer::Answers::default(),
             follows_rollups: config.rollup.concurrency > 0,

@@ -8,7 +8,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 
 use super::auth::{account, guard, sign_in};
-use super::{Console, assets, dashboard, live, queries, results, schema, sql_page};
+use super::{Console, assets, dashboard, live, operate, queries, results, schema, sql_page};
 
 /// The longest text that can be run, as JSON, with the values of its parameters.
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -61,6 +61,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .merge(queries)
         .merge(results)
         .merge(sql)
+        .merge(operate::routes())
         .fallback(guard::not_found)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(Arc::clone(&console), guard::guard))

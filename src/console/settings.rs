@@ -14,6 +14,8 @@ pub struct Console {
     pub database_url: String,
     /// Without a request, until one signs in again.
     pub session_hours: u64,
+    /// A session's password is tried again so often: wherever it was changed, the session ends.
+    pub password_check_s: u64,
     /// No run of the console's takes longer.
     pub statement_timeout_s: u64,
     /// At the same time, of everyone.
@@ -31,6 +33,7 @@ impl Default for Console {
             public_url: String::new(),
             database_url: String::new(),
             session_hours: 12,
+            password_check_s: 60,
             statement_timeout_s: 300,
             queries_max: 8,
             result_rows_max: 100_000,

@@ -24,6 +24,7 @@ pub async fn run(console: Arc<Console>, prepared: CancellationToken, stop: Cance
         () = work(&console, prepared) => {}
     }
     console.runs.close();
+    console.operating.close();
 }
 
 async fn work(console: &Arc<Console>, prepared: CancellationToken) {

@@ -40,7 +40,7 @@ pub async fn run(database: &Database, rollup: &Known, budget: Option<Duration>) 
     // Of another process's run, that process tells.
     if !matches!(result, Err(RollupError::Busy(_))) {
         let [buckets, rows, frozen] = [ran.buckets, ran.rows, ran.frozen].map(u64::cast_signed);
-        let started_s = rollup.now.as_second() as f64;
+        let (started_s, took_s) = (rollup.now.as_second() as f64, started.elapsed().as_secs_f64());
         let client = database.client().await?;
         client
             .execute_typed(
@@ -54,6 +54,7 @@ pub async fn run(database: &Database, rollup: &Known, budget: Option<Duration>) 
                     (&frozen, Type::INT8),
                     (&error, Type::TEXT),
                     (&RUNS_KEPT, Type::INT8),
+                    (&took_s, Type::FLOAT8),
                 ],
             )
             .await?;

@@ -22,8 +22,6 @@ const SESSIONS_MAX: usize = 10_000;
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// How long it is believed that a person may still be here. `weir analyst disable` works within this.
 const STANDING_AGE_MAX: Duration = Duration::from_secs(10);
-/// How long it is believed that the password is still the person's: wherever it is changed, sessions end within this.
-const PROOF_AGE_MAX: Duration = Duration::from_secs(60);
 const TOKEN_BYTES: usize = 32;
 
 /// One person on one device.
@@ -96,9 +94,9 @@ impl Session {
     }
 
     /// Whether it is time to try the password again. Then others need not, for a while.
-    pub fn takes_proof(&self) -> bool {
+    pub fn takes_proof(&self, age_max: Duration) -> bool {
         let mut changing = lock(&self.changing);
-        let is_time = changing.proved.elapsed() > PROOF_AGE_MAX;
+        let is_time = changing.proved.elapsed() > age_max;
         if is_time {
             changing.proved = Instant::now();
         }

@@ -79,6 +79,12 @@ impl<'a> Page<'a> {
                     link rel="stylesheet" href=(assets::path("console.css"));
                     script src=(assets::path("theme.js")) {}
                     script type="module" src=(assets::path("console.js")) {}
+                    // What that will import at once.
+                    @match self.name {
+                        "sql" => link rel="modulepreload" href=(assets::path("sql.js"));,
+                        "dashboard" => link rel="modulepreload" href=(assets::path("chart.js"));,
+                        _ => {}
+                    }
                 }
                 body data-page=(self.name) data-person=[role] data-retry-s=[self.retry_s] data-waiting[self.waiting] {
                     a class="skip" href="#main" { "Skip to the content" }
@@ -120,6 +126,7 @@ fn bar(person: &Session, current: Section) -> Markup {
                         button type="button" data-theme-choice="light" aria-pressed="false" { "Light" }
                         button type="button" data-theme-choice="dark" aria-pressed="false" { "Dark" }
                     }
+                    button type="button" class="needs-script" data-shortcuts { "Keyboard " kbd { "?" } }
                     hr;
                     form method="post" action="/sign-out" { (parts::csrf(person)) button { "Sign out" } }
                 }

@@ -39,6 +39,11 @@ pub fn badge(tone: Tone, text: &str) -> Markup {
     html! { span class={ "badge " (tone.class()) } { (text) } }
 }
 
+/// As [`badge`], with a dot before it: how something is doing.
+pub fn dot(tone: Tone, text: &str) -> Markup {
+    html! { span class={ "badge " (tone.class()) " dot" } { (text) } }
+}
+
 /// Names and what they are, side by side.
 pub fn facts(pairs: &[(&str, Markup)]) -> Markup {
     html! { dl class="facts" { @for (name, value) in pairs { div { dt { (name) } dd { (value) } } } } }

@@ -100,7 +100,7 @@ pub fn query(
                         ]))
                         div class="row" { (downloads(&kept.id)) a class="button tiny" href={ "/r/" (kept.id) } { "Open" } }
                     }))
-                }
+                } @else { p class="quiet" { "Nothing is kept of it that you may see: run it." } }
             }
             div class="stack" {
                 p {}

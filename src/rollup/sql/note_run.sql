@@ -1,7 +1,7 @@
--- What a run of the rollup $1 came to; the latest $8 runs of each name are kept.
+-- What a run of the rollup $1 came to, which took $9 seconds; the latest $8 runs of each name are kept.
 with noted as (
     insert into weir.rollup_runs (name, started_at, outcome, buckets, rows, frozen, error)
-    values ($2, to_timestamp($3), case when $7::text is null then 'done' else 'failed' end, $4, $5, $6, $7)
+    values ($2, clock_timestamp() - make_interval(secs => $9), case when $7::text is null then 'done' else 'failed' end, $4, $5, $6, $7)
 ), pruned as (
     delete from weir.rollup_runs
      where name = $2

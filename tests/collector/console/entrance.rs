@@ -157,6 +157,19 @@ async fn a_person_who_is_disabled_is_out_within_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_wherever_its_password_was_changed() {
+    let (database, collector, _journal) = collector(|config| config.console.password_check_s = 0).await;
+    let alice = Person::new(&database, collector.admin, "alice", false).await;
+    assert_eq!(alice.get("/live/data").await.status, 200);
+    let mut settings = Config::default().database;
+    database.url.clone_into(&mut settings.url);
+    let pool = Database::new(&settings, 1).expect("a valid URL");
+    person::rotate(&pool, &people::admin_settings(&database), &alice.role, None).await.expect("rotated");
+    assert_eq!(alice.get("/live/data").await.status, 401);
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_person_changes_the_password_and_ends_other_sessions() {
     let (database, collector, _journal) = collector(|_| {}).await;
     let admin = collector.admin;

@@ -2,6 +2,7 @@
 
 mod dashboard;
 mod entrance;
+mod operate;
 mod queries;
 mod results;
 mod runs;

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::people::Person;
+use weir::analyst::remove::{self, Belongings};
+
+use crate::support::people::{self, Person};
 use crate::support::{collector, eventually, http};
 
 async fn save(person: &Person, title: &str, sql: &str, shares_results: bool) -> String {
@@ -103,9 +105,28 @@ async fn anothers_query_only_reads() {
         assert_eq!(ended["state"] == "failed", is_refused, "{sql}: {ended}");
     }
     assert_eq!(alice.result("select * from mine").await["rows"], json!([["1"]]));
+    // Neither as a part of it, nor as browsers change it on the way, nor from the page of one that is gone.
+    let insert = format!("insert into {mine} values (2)");
+    let slug = save(&bob, "A query", &format!("\n\r\n{insert};\rselect 1"), false).await;
+    for sql in [insert.clone(), format!("{insert}; select 1")] {
+        let answer = alice.send("/sql/runs", &json!({"sql": sql, "query": slug})).await;
+        let is_refused = answer.status == 400 || run(&alice, &slug, &sql).await["state"] == "failed";
+        assert!(is_refused, "{sql}: {}", answer.text());
+    }
+    bob.submit(&format!("/q/{slug}/delete"), &[]).await;
+    assert_eq!(alice.send("/sql/runs", &json!({"sql": insert, "query": slug})).await.status, 404);
+    let ended = alice.run_with(&json!({"sql": insert, "is_foreign": true})).await;
+    assert_eq!(ended["state"], "failed", "{ended}");
+    // The editor says so of what it opens.
+    let slug = save(&bob, "Another query", "select 1", false).await;
+    let shared = bob.result("select 2").await["id"].as_str().expect("an id").to_owned();
+    bob.submit(&format!("/r/{shared}/visibility"), &[("visibility", "colleagues")]).await;
+    for path in [format!("/q/{slug}"), format!("/sql?query={slug}"), format!("/sql?result={shared}")] {
+        assert!(alice.page(&path).await.text().contains(" data-foreign"), "{path}");
+        assert!(!bob.page(&path).await.text().contains(" data-foreign"), "{path}");
+    }
     // As her own text it may.
-    let slug = save(&bob, "A query", "select 1", false).await;
-    assert_eq!(run(&alice, &slug, "insert into mine values (2)").await["state"], "done");
+    assert_eq!(alice.run(&insert).await["state"], "done");
     collector.stop().await;
 }
 
@@ -151,6 +172,28 @@ async fn what_a_query_comes_to_is_shown_as_its_owner_chose() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn queries_of_one_moment_all_run() {
+    let (database, collector, _journal) = collector(|config| config.console.queries_max = 2).await;
+    let alice = Person::new(&database, collector.admin, "alice", false).await;
+    for number in 0..8 {
+        let slug = save(&alice, &format!("Number {number}"), &format!("select {number}, pg_sleep(0.1)"), false).await;
+        assert_eq!(alice.submit(&format!("/q/{slug}/schedule"), &[("every", "15 6 * * *")]).await.status, 303);
+    }
+    // A moment that has long gone is still one run.
+    let due = "update console.queries set next_run_at = now() - interval '3 hours'";
+    database.client.batch_execute(due).await.expect("aged");
+    database.until("select count(*) from console.results", 8).await;
+    assert_eq!(
+        database
+            .rows("select count(*), count(schedule_error), bool_and(next_run_at > now()) from console.queries")
+            .await,
+        ["8|0|t"]
+    );
+    database.until("select count(*) from console.runs where state = 'done'", 8).await;
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_runs_with_its_owners_rights_while_they_are_away() {
     let (database, collector, _journal) = collector(|_| {}).await;
     let alice = Person::new(&database, collector.admin, "alice", false).await;
@@ -178,7 +221,7 @@ async fn a_schedule_runs_with_its_owners_rights_while_they_are_away() {
         .await
         .expect("aged");
     database.until("select count(*) from console.results where role like '%_alice'", 1).await;
-    assert_eq!(database.rows("select kind, state from console.runs").await, ["schedule|done"]);
+    database.until("select count(*) from console.runs where kind = 'schedule' and state = 'done'", 1).await;
     let bob = Person::new(&database, collector.admin, "bob", false).await;
     let page = bob.page(&format!("/q/{slug}")).await.text();
     assert!(page.contains(&format!("<td>{}</td>", alice.role)), "{page}");
@@ -210,6 +253,12 @@ async fn a_schedule_runs_with_its_owners_rights_while_they_are_away() {
     .await;
     let page = alice.page(&format!("/q/{reach}")).await.text();
     assert!(page.contains("<td>f</td>") && page.contains(&format!("<td>{}</td>", alice.role)), "{page}");
+    // A secret link ends with whoever made it, and whoever has the same name later finds nothing.
+    alice.submit(&format!("/q/{slug}/link"), &[]).await;
+    let text = alice.page(&format!("/q/{slug}")).await.text();
+    let (_, rest) = text.split_once("=IMPORTDATA(&quot;http://test").expect("a link");
+    let link = rest.split("&quot;").next().expect("a link").to_owned();
+    assert_eq!(http::get(collector.admin, &link, &[]).await.status, 200);
     // Whoever is disabled has no schedules either.
     let sql = format!("alter role {} nologin", alice.role);
     crate::support::connect(&crate::support::superuser_url()).await.batch_execute(&sql).await.expect("disabled");
@@ -221,5 +270,16 @@ async fn a_schedule_runs_with_its_owners_rights_while_they_are_away() {
     database
         .until("select count(*) from console.queries where slug = 'who' and schedule_error like '%may not log in%'", 1)
         .await;
+    assert_eq!(http::get(collector.admin, &link, &[]).await.status, 404);
+    let mut settings = weir::config::Config::default().database;
+    database.url.clone_into(&mut settings.url);
+    let pool = weir::database::Database::new(&settings, 1).expect("a valid URL");
+    let admin = people::admin_settings(&database);
+    remove::remove(&pool, &admin, &alice.role, Belongings::Refuse).await.expect("removed");
+    let again = Person::new(&database, collector.admin, "alice", false).await;
+    assert!(!again.page("/queries?of=mine").await.text().contains(&format!("/q/{slug}")));
+    assert!(again.page("/results").await.text().contains("No result yet"));
+    assert_eq!(again.get("/sql/history").await.json(), json!([]));
+    assert_eq!(again.submit(&format!("/q/{slug}/delete"), &[]).await.status, 403);
     collector.stop().await;
 }

@@ -64,7 +64,7 @@ async fn a_result_never_changes() {
     let (database, collector, _journal) = collector(|_| {}).await;
     let alice = Person::new(&database, collector.admin, "alice", false).await;
     alice.result("select 1").await;
-    for change in ["rows = ''", "sql = ''", "role = 'bob'", "columns = '[]'", "row_count = 7", "cut = null"] {
+    for change in ["rows = ''", "sql = ''", "columns = '[]'", "row_count = 7", "cut = null"] {
         let error =
             database.client.batch_execute(&format!("update console.results set {change}")).await.expect_err(change);
         assert!(

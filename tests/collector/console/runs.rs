@@ -103,6 +103,13 @@ async fn what_is_cut_says_so() {
     assert!(page.contains("This is not all"), "{page}");
     let wide = alice.result("select repeat('x', 3000) from generate_series(1, 3)").await;
     assert_eq!((wide["row_count"].as_i64(), wide["is_complete"].as_bool()), (Some(1), Some(false)), "{}", wide["cut"]);
+    let lines = alice.get(&format!("/r/{}.csv", cut["id"].as_str().expect("an id"))).await;
+    assert!(lines.text().contains("\r\n\"NOT ALL: these are the first 10 rows"), "{}", lines.text());
+    assert!(lines.header("content-disposition").is_some_and(|name| name.contains("-not-all.csv")));
+    // Within a transaction nothing is ended early: what came before would be undone.
+    let ended = alice.run("create table before (n int); begin; insert into before values (1); select generate_series(1, 5000); commit").await;
+    assert_eq!(ended["state"], "done", "{ended}");
+    assert_eq!(alice.result("select n from before").await["rows"], json!([["1"]]));
     // What writes is done whole, however many rows it tells of.
     let ended =
         alice.run("create table many (n int); insert into many select generate_series(1, 1000) returning n").await;
@@ -133,13 +140,22 @@ async fn a_run_ends_when_it_is_cancelled_or_takes_too_long() {
     database.until("select count(*) from pg_stat_activity where query like 'select pg_sleep%' and datname = current_database()", 1).await;
     let bob = Person::new(&database, collector.admin, "bob", false).await;
     assert_eq!(bob.get(&format!("/sql/runs/{run}")).await.status, 404, "nobody else's");
+    let begun = alice.send("/sql/runs", &json!({"sql": "select 'kept' as k; select pg_sleep(61)"})).await.json();
+    let both = begun["run"].as_str().expect("a run").to_owned();
+    database.until("select count(*) from pg_stat_activity where query like 'select pg_sleep(61)%' and datname = current_database()", 1).await;
+    let ended = alice.send(&format!("/sql/runs/{both}/cancel"), &json!({})).await.json();
+    assert_eq!(
+        (ended["state"].as_str(), ended["results"].as_array().map(Vec::len)),
+        (Some("cancelled"), Some(1)),
+        "{ended}"
+    );
     assert_eq!(bob.send(&format!("/sql/runs/{run}/cancel"), &json!({})).await.status, 404);
     let ended = alice.send(&format!("/sql/runs/{run}/cancel"), &json!({})).await.json();
     assert_eq!(ended["state"], "cancelled", "{ended}");
     database.until(is_idle, 0).await;
     let history = alice.get("/sql/history").await.json();
     assert_eq!(
-        (history[0]["state"].as_str(), history[0]["sql"].as_str()),
+        (history[1]["state"].as_str(), history[1]["sql"].as_str()),
         (Some("cancelled"), Some("select pg_sleep(60)"))
     );
     collector.stop().await;
