@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use tokio::process::Command;
+use weir::config::Config;
 
 use crate::support::{collector, http, within};
 
@@ -10,7 +11,11 @@ const TOKEN: &str = "a-token-of-32-characters-or-more";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_token_only_health_is_open() {
-    let (_database, collector, _journal) = collector(|config| TOKEN.clone_into(&mut config.admin.token)).await;
+    let change = |config: &mut Config| {
+        TOKEN.clone_into(&mut config.admin.token);
+        config.console.enabled = false;
+    };
+    let (_database, collector, _journal) = collector(change).await;
     let status = async |path: &str, header: &str| http::get(collector.admin, path, &[header]).await.status;
     for header in [
         "x: y".to_owned(),
@@ -45,6 +50,28 @@ async fn with_a_token_only_health_is_open() {
         .output();
     let healthcheck = within("a healthcheck", healthcheck).await.expect("the program runs");
     assert!(healthcheck.status.success(), "{}", String::from_utf8_lossy(&healthcheck.stderr));
+    collector.stop().await;
+}
+
+/// The console has a guard of its own: its people have no token, and a token makes nobody one of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_not_for_the_console() {
+    let (_database, collector, _journal) = collector(|config| TOKEN.clone_into(&mut config.admin.token)).await;
+    let bearer = format!("authorization: Bearer {TOKEN}");
+    for (path, header, expected) in [
+        ("/metrics", "x: y", 401),
+        ("/metrics", &bearer, 200),
+        ("/sign-in", "accept: text/html", 200),
+        ("/", &bearer, 401),
+        ("/live/data", &bearer, 401),
+        ("/nothing", &bearer, 401),
+        ("//metrics", "x: y", 401),
+        ("/%6detrics", "x: y", 401),
+    ] {
+        let answer = http::get(collector.admin, path, &[header]).await;
+        assert_eq!(answer.status, expected, "{path} {header}");
+        assert!(expected == 200 || !answer.text().contains("weir_"), "{path} {header}");
+    }
     collector.stop().await;
 }
 
