@@ -58,6 +58,7 @@ impl Bench {
         let collector = Collector::start(&self.weir, &self.database.url, &self.dir, Durability::Journal).await?;
         let load = self.load(collector.public, Shape::Single, 200);
         self.warm_up(&load, &client).await?;
+        let before = verify::committed(&client).await?;
         let load = Load {
             pace: Pace::Schedule { requests_per_second },
             first_stream: self.streams(self.connections),
@@ -84,7 +85,8 @@ impl Bench {
         let outcome = generator.await??;
         all_came?;
         refuse_refusals(&outcome)?;
-        self.verify_all(&client, &outcome).await?;
+        verify::wait_for_commit(&client, before + outcome.events()).await?;
+        self.verify(&client, &outcome.answered).await?;
         let of = |section: usize, quantile: f64| {
             outcome
                 .timing
@@ -105,12 +107,6 @@ impl Bench {
         Ok(result)
     }
 
-    async fn verify_all(&self, client: &tokio_postgres::Client, outcome: &client::Outcome) -> anyhow::Result<()> {
-        let committed = verify::committed(client).await?;
-        verify::wait_for_commit(client, committed.max(outcome.events())).await?;
-        self.verify(client, &outcome.answered).await
-    }
-
     /// A role for each.
     async fn people(&self, superuser_url: &str) -> anyhow::Result<Vec<String>> {
         let pool = self.database.weir()?;
@@ -124,7 +120,8 @@ impl Bench {
         for number in 0..PEOPLE {
             let role = format!("{name}_{number}");
             person::add(&pool, &settings, &role, false, Some(PASSWORD)).await?;
-            superuser.batch_execute(&format!("grant {ASKED} to {role}")).await?;
+            // Of an earlier round.
+            superuser.batch_execute(&format!("grant {ASKED} to {role}; alter role {role} login")).await?;
             people.push(role);
         }
         pool.close();

@@ -19,6 +19,7 @@ use crate::analyst::task::Watch;
 use crate::buffer::MemoryBudget;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError};
+use crate::console::aside::Aside;
 use crate::console::{self, Console};
 use crate::database::{Database, DatabaseError};
 use crate::demo::{self, Demo};
@@ -467,11 +468,13 @@ fn admin_routes(
     operator: &Arc<Operator>,
     demo: Option<Demo>,
     database: &Database,
-) -> Result<(Router, Option<Task>), DatabaseError> {
+) -> Result<(Router, Option<Task>), RunError> {
     let (mut routes, mut task) = (None, None);
     if config.console.enabled {
         let (clock, entropy) = (Arc::clone(&world.clock), Arc::clone(&world.entropy));
-        let console = Arc::new(Console::new(config, Arc::clone(operator), clock, entropy, demo.clone())?);
+        let aside = Aside::start().map_err(RunError::Spawn)?;
+        let console = Console::new(config, Arc::clone(operator), clock, entropy, demo.clone(), aside)?;
+        let console = Arc::new(console);
         routes = Some(console::routes::router(Arc::clone(&console)));
         let prepared = shared.prepared.clone();
         task = Some(Task::spawn(|stop| console::task::run(console, prepared, stop)));

@@ -20,6 +20,7 @@
 //! operate    what keeps weir running
 //! ```
 
+pub mod aside;
 pub mod assets;
 pub mod audit;
 pub mod auth;
@@ -51,7 +52,9 @@ use crate::database::login::Logins;
 use crate::database::{Database, DatabaseError};
 use crate::demo::Demo;
 use crate::entropy::Entropy;
+use aside::Aside;
 use auth::session::Sessions;
+use auth::sign_in::Asked;
 use auth::throttle::Throttle;
 use error::ConsoleError;
 use run::rows::Most;
@@ -63,8 +66,10 @@ const CONNECTIONS: usize = 7;
 const FILES_MAX: usize = 8;
 /// Whoever waits longer for a file's turn is told to come again.
 const FILE_WAIT: Duration = Duration::from_secs(20);
+/// By which runs are noted and kept.
+const RUNS_CONNECTIONS: usize = 2;
 /// Each costs the server a process and both sides some milliseconds of hashing.
-const LOGINS_MAX: usize = 4;
+const LOGINS_MAX: usize = 2;
 
 /// What all pages share.
 pub struct Console {
@@ -90,6 +95,9 @@ pub struct Console {
     follows_rollups: bool,
     logins_turns: Semaphore,
     files: Arc<Semaphore>,
+    /// Roles that PostgreSQL was seen to ask for a password.
+    pub asked: Asked,
+    _aside: Aside,
 }
 
 impl Console {
@@ -99,18 +107,27 @@ impl Console {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         first_source: Option<Demo>,
+        aside: Aside,
     ) -> Result<Self, DatabaseError> {
         let settings = &config.console;
         let database = Database::new(&config.database, CONNECTIONS)?;
+        let runs_database = Database::new(&config.database, RUNS_CONNECTIONS)?;
         let url = if settings.database_url.is_empty() { &config.database.url } else { &settings.database_url };
-        let logins = Arc::new(Logins::new(url, &config.database)?);
+        let logins = Arc::new(Logins::new(url, &config.database, aside.handle().clone())?);
         let bounds = Bounds {
             concurrency: settings.queries_max,
             most: Most { rows: settings.result_rows_max, bytes: settings.result_bytes_max },
             timeout: Duration::from_secs(settings.statement_timeout_s),
         };
         Ok(Self {
-            runs: Arc::new(Runs::new(database.clone(), Arc::clone(&logins), Arc::clone(&entropy), bounds)),
+            runs: Arc::new(Runs::new(
+                runs_database,
+                Arc::clone(&logins),
+                Arc::clone(&entropy),
+                bounds,
+                aside.handle().clone(),
+            )),
+            _aside: aside,
             database,
             logins,
             sessions: Sessions::new(Duration::from_secs(settings.session_hours * 3_600)),
@@ -127,6 +144,7 @@ impl Console {
             answers: dashboard::answer::Answers::default(),
             follows_rollups: config.rollup.concurrency > 0,
             logins_turns: Semaphore::new(LOGINS_MAX),
+            asked: Asked::default(),
             files: Arc::new(Semaphore::new(FILES_MAX)),
         })
     }

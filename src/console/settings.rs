@@ -35,7 +35,7 @@ impl Default for Console {
             session_hours: 12,
             password_check_s: 60,
             statement_timeout_s: 300,
-            queries_max: 8,
+            queries_max: 4,
             result_rows_max: 100_000,
             result_bytes_max: 32 * 1024 * 1024,
         }

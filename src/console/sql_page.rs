@@ -104,7 +104,7 @@ pub async fn begin(
         query: saved.map(|query| asked_query(query, is_foreign)),
         is_foreign,
     };
-    let run = console.runs.begin(ask).await?;
+    let run = console.runs.begin(&console.database, ask).await?;
     let body = serde_json::json!({ "run": run.id });
     Ok((StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response())
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client};
@@ -21,6 +22,8 @@ pub struct Logins {
     config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
     timeout: Duration,
+    /// Where connections are made and driven.
+    on: Handle,
 }
 
 /// One person's connection; it ends with this.
@@ -59,8 +62,8 @@ pub enum LoginError {
 }
 
 impl Logins {
-    /// At `url`, whose own role and password are not used.
-    pub fn new(url: &str, settings: &config::Database) -> Result<Self, DatabaseError> {
+    /// At `url`, whose own role and password are not used; on the threads of `on`.
+    pub fn new(url: &str, settings: &config::Database, on: Handle) -> Result<Self, DatabaseError> {
         if url.trim().is_empty() {
             return Err(DatabaseError::NoUrl);
         }
@@ -78,26 +81,26 @@ impl Logins {
             .tcp_user_timeout(NETWORK_TIMEOUT)
             .keepalives_idle(NETWORK_TIMEOUT / 2)
             .keepalives_interval(NETWORK_TIMEOUT / 6);
-        Ok(Self { config, tls, timeout })
+        Ok(Self { config, tls, timeout, on })
     }
 
     /// Logs in.
     pub async fn connect(&self, role: &str, password: &str) -> Result<Login, LoginError> {
         let mut config = self.config.clone();
         config.user(role).password(password);
-        let connecting = tokio::time::timeout(self.timeout * 2, config.connect(self.tls.clone()));
-        let (client, connection) =
-            connecting.await.map_err(|_| DatabaseError::Lost)?.map_err(|error| match error.code() {
-                Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => LoginError::TooMany,
-                Some(code)
-                    if *code == SqlState::INVALID_PASSWORD
-                        || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
-                {
-                    LoginError::Refused
-                }
-                _ => LoginError::Database(error.into()),
-            })?;
-        let driver = tokio::spawn(async move {
+        let (tls, timeout) = (self.tls.clone(), self.timeout * 2);
+        let connecting = self.on.spawn(async move { tokio::time::timeout(timeout, config.connect(tls)).await });
+        let connected = connecting.await.map_err(|_| DatabaseError::Lost)?.map_err(|_| DatabaseError::Lost)?;
+        let (client, connection) = connected.map_err(|error| match error.code() {
+            Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => LoginError::TooMany,
+            Some(code)
+                if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
+            {
+                LoginError::Refused
+            }
+            _ => LoginError::Database(error.into()),
+        })?;
+        let driver = self.on.spawn(async move {
             // Whoever uses the client hears of it.
             let _ = connection.await;
         });

@@ -1,12 +1,14 @@
 //! Signing in: the password is PostgreSQL's to check.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Form, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum_extra::extract::CookieJar;
 use axum_extra::extract::cookie::{Cookie, SameSite};
+use quick_cache::sync::Cache;
 use serde::Deserialize;
 
 use super::guard::{Address, COOKIE, Person, Signed};
@@ -23,8 +25,32 @@ const PASSWORD_BYTES_MAX: usize = 1_000;
 /// What a person's own page shows of a browser.
 const AGENT_CHARS_MAX: usize = 200;
 
+/// How long it is believed that a server goes on asking a role for its password.
+const ASKED_AGE_MAX: Duration = Duration::from_secs(3_600);
+/// Some hundred bytes each.
+const ASKED_MAX: usize = 10_000;
+
+/// Which roles PostgreSQL was seen to refuse with a wrong password, so that it need not be tried with each sign-in.
+pub struct Asked(Cache<String, Instant>);
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self(Cache::new(ASKED_MAX))
+    }
+}
+
+impl Asked {
+    fn is_known(&self, role: &str) -> bool {
+        self.0.get(role).is_some_and(|at| at.elapsed() < ASKED_AGE_MAX)
+    }
+
+    fn note(&self, role: &str) {
+        self.0.insert(role.to_owned(), Instant::now());
+    }
+}
+
 #[derive(Deserialize)]
-pub struct Asked {
+pub struct AskedFor {
     #[serde(default)]
     next: String,
 }
@@ -41,7 +67,7 @@ pub struct Credentials {
 }
 
 /// The page that asks.
-pub async fn form(session: Option<Person>, Query(asked): Query<Asked>) -> Response {
+pub async fn form(session: Option<Person>, Query(asked): Query<AskedFor>) -> Response {
     if session.is_some() {
         return Redirect::to(local(&asked.next)).into_response();
     }
@@ -133,10 +159,16 @@ async fn check(console: &Console, role: &str, password: &str) -> Result<analyst:
         let reason = format!("{role} is not among the analysts: `weir analyst add` makes a role for the console");
         return Err(ConsoleError::Forbidden(reason));
     }
+    if console.asked.is_known(role) {
+        return Ok(standing);
+    }
     // A server that asks nobody for a password (`trust` in pg_hba.conf) would let anyone in as anybody.
     let wrong = secret(console.entropy.as_ref())?;
     match console.logins.connect(role, &wrong).await {
-        Err(LoginError::Refused) => Ok(standing),
+        Err(LoginError::Refused) => {
+            console.asked.note(role);
+            Ok(standing)
+        }
         Ok(_) => Err(ConsoleError::Forbidden(
             "this PostgreSQL lets people in without looking at the password: set scram-sha-256 in pg_hba.conf for connections \
              from weir"

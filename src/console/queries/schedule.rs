@@ -162,7 +162,7 @@ async fn begin(console: &Arc<Console>, query: &Query) -> Result<State, ConsoleEr
         }),
         is_foreign: false,
     };
-    let run = console.runs.begin(ask).await?;
+    let run = console.runs.begin(&console.database, ask).await?;
     // Its own limit of time ends it.
     Ok(run.state(Duration::MAX).await)
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -126,6 +127,7 @@ pub struct Runs {
     by_id: Mutex<HashMap<String, Arc<Run>>>,
     turns: Semaphore,
     closing: CancellationToken,
+    on: Handle,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -143,7 +145,8 @@ pub struct Bounds {
 }
 
 impl Runs {
-    pub fn new(database: Database, logins: Arc<Logins>, entropy: Arc<dyn Entropy>, bounds: Bounds) -> Self {
+    /// Runs are on the threads of `on`, and so are the connections of `database`.
+    pub fn new(database: Database, logins: Arc<Logins>, entropy: Arc<dyn Entropy>, bounds: Bounds, on: Handle) -> Self {
         Self {
             database,
             logins,
@@ -153,11 +156,14 @@ impl Runs {
             by_id: Mutex::default(),
             turns: Semaphore::new(bounds.concurrency.max(1)),
             closing: CancellationToken::new(),
+            on,
         }
     }
 
     /// Begins a run.
-    pub async fn begin(self: &Arc<Self>, ask: Ask) -> Result<Arc<Run>, ConsoleError> {
+    ///
+    /// `database` is one of the caller's threads.
+    pub async fn begin(self: &Arc<Self>, database: &Database, ask: Ask) -> Result<Arc<Run>, ConsoleError> {
         let told = |error: StatementError| ConsoleError::BadRequest(error.to_string());
         let parsed = statements::parse(&ask.sql, &ask.parameters).map_err(told)?;
         if ask.is_foreign && parsed.len() != 1 {
@@ -182,12 +188,12 @@ impl Runs {
             sql: &ask.sql,
             parameters: &ask.parameters,
         };
-        if let Err(error) = history::begin(&self.database, &begun).await {
+        if let Err(error) = history::begin(database, &begun).await {
             lock(&self.by_id).remove(&run.id);
             return Err(error.into());
         }
         // On its own: whoever asked may close the page.
-        tokio::spawn(Arc::clone(self).work(Arc::clone(&run), ask, parsed));
+        self.on.spawn(Arc::clone(self).work(Arc::clone(&run), ask, parsed));
         Ok(run)
     }
 
