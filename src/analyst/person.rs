@@ -13,6 +13,7 @@ use crate::database::Database;
 use crate::database::text::{literal, quoted};
 
 const PERSON: &str = include_str!("sql/person.sql");
+const IS_THERE: &str = "select exists (select from pg_catalog.pg_roles where rolname = $1)";
 /// Whether everybody may create objects in the schema public, as before PostgreSQL 15.
 const PUBLIC_IS_OPEN: &str = "
     select exists (select from pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
@@ -69,9 +70,36 @@ pub(super) async fn existing(hands: &Hands<'_>, name: &str) -> Result<(), Analys
     if find(hands, name).await?.is_person { Ok(()) } else { Err(AnalystError::Missing(name.to_owned())) }
 }
 
+/// Grants and new tables change the same rows of PostgreSQL's catalog, and whoever comes second is refused: tried again so often.
+const ATTEMPTS: u32 = 10;
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(200);
+
 /// Makes a person: role, schema, limits, and what everybody may read. One that is there already is set right, and keeps
 /// their password unless another is given.
 pub async fn add(
+    database: &Database,
+    settings: &Analyst,
+    name: &str,
+    is_operator: bool,
+    chosen: Option<&str>,
+) -> Result<Added, AnalystError> {
+    // Once for all attempts: an earlier one may have made the role already.
+    let is_there = database.client().await?.query_typed_one(IS_THERE, &[(&name, Type::TEXT)]).await?.try_get(0)?;
+    let made = if chosen.is_none() && !is_there { Some(password::generate()?) } else { None };
+    let mut attempts = 1;
+    loop {
+        match add_once(database, settings, name, is_operator, chosen.or(made.as_deref())).await {
+            Ok(added) => return Ok(Added { password: made, is_new: !is_there, ..added }),
+            Err(error) if error.to_string().contains("tuple concurrently updated") && attempts < ATTEMPTS => {
+                attempts += 1;
+                sleep(ATTEMPT_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn add_once(
     database: &Database,
     settings: &Analyst,
     name: &str,
@@ -98,7 +126,6 @@ pub async fn add(
         return Err(AnalystError::TakenSchema { name: name.to_owned(), owner: owner.clone() });
     }
     close_public(&hands).await?;
-    let made = if chosen.is_none() && !found.is_role { Some(password::generate()?) } else { None };
     let role = quoted(name);
     for group in [&group, &names::operators(&hands.facts.database)] {
         grant::make_group(&hands, group).await?;
@@ -106,7 +133,7 @@ pub async fn add(
     if !found.is_role {
         hands.role(&format!("make the role {name}"), &format!("create role {role} login")).await?;
     }
-    if let Some(password) = chosen.or(made.as_deref()) {
+    if let Some(password) = chosen {
         let sql = format!("alter role {role} password {}", password::verifier(password));
         hands.role(&format!("set {name}'s password"), &sql).await?;
     }
@@ -133,7 +160,7 @@ pub async fn add(
     );
     hands.own(&format!("make the schema {name}"), &schema).await?;
     hands.commit().await?;
-    Ok(Added { password: made, is_new: !found.is_role, warnings })
+    Ok(Added { password: None, is_new: !found.is_role, warnings })
 }
 
 /// What weir runs finds its functions in `pg_catalog`, and after that in the schemas of its `search_path`: where everybody
