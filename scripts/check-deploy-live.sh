@@ -189,7 +189,7 @@ alice() { printf '%s' "$password" | "$weir" analyst add alice --password-file - 
 live() {
     local host superuser=$WEIR_TEST_SUPERUSER_URL
     # There is no weir.toml there.
-    cd "$tmp"
+    cd "$tmp" || exit
     host=${superuser#*@} host=${host%/*}
     token=$(python3 -c 'import secrets; print(secrets.token_hex(32))') password=$token
     weir_public=$(free_port) weir_admin=$(free_port)
