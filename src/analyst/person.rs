@@ -84,7 +84,8 @@ pub async fn add(
     chosen: Option<&str>,
 ) -> Result<Added, AnalystError> {
     // Once for all attempts: an earlier one may have made the role already.
-    let is_there = database.client().await?.query_typed_one(IS_THERE, &[(&name, Type::TEXT)]).await?.try_get(0)?;
+    let is_there: bool =
+        database.client().await?.query_typed_one(IS_THERE, &[(&name, Type::TEXT)]).await?.try_get(0)?;
     let made = if chosen.is_none() && !is_there { Some(password::generate()?) } else { None };
     let mut attempts = 1;
     loop {
