@@ -194,6 +194,12 @@ async fn examine(
         .map(|read| read.name.clone())
         .collect();
     let line = definition.body_line;
+    // As it is now, from an earlier definition perhaps: what that will be is not known before it is checked.
+    let is_made = |name: &str| made.iter().any(|other| other.definition.name == name);
+    if let Some(name) = upstream.iter().find(|name| !is_made(name)) {
+        let message = format!("it reads {name}, which cannot be made");
+        return Ok(Attempt::Lacking(definition.problem(line, message, format!("mend {name} first"))));
+    }
     let mut problems = Vec::new();
     let mut problem = |message: String, cure: String| problems.push(definition.problem(line, message, cure));
     for column in &definition.unique {
