@@ -28,7 +28,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/q/{slug}/link/remove", post(queries::pages::remove_link))
         .route("/linked/q/{name}", get(queries::pages::linked));
     let results = Router::new()
-        .route("/results", get(results::pages::list))
+        .route("/results", get(results::list::show))
         .route("/r/{name}", get(results::pages::show))
         .route("/r/{id}/visibility", post(results::pages::set_visibility))
         .route("/r/{id}/keep", post(results::pages::keep))
