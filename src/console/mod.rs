@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::admin::Operator;
 use crate::clock::Clock;
@@ -68,8 +68,6 @@ const FILES_MAX: usize = 8;
 const FILE_WAIT: Duration = Duration::from_secs(20);
 /// By which runs are noted and kept.
 const RUNS_CONNECTIONS: usize = 2;
-/// Each costs the server a process and both sides some milliseconds of hashing.
-const LOGINS_MAX: usize = 2;
 
 /// What all pages share.
 pub struct Console {
@@ -93,7 +91,6 @@ pub struct Console {
     answers: dashboard::answer::Answers,
     /// Whether this collector computes rollups.
     follows_rollups: bool,
-    logins_turns: Semaphore,
     files: Arc<Semaphore>,
     /// Roles that PostgreSQL was seen to ask for a password.
     pub asked: Asked,
@@ -143,7 +140,6 @@ impl Console {
             live: live::Latest::default(),
             answers: dashboard::answer::Answers::default(),
             follows_rollups: config.rollup.concurrency > 0,
-            logins_turns: Semaphore::new(LOGINS_MAX),
             asked: Asked::default(),
             files: Arc::new(Semaphore::new(FILES_MAX)),
         })
@@ -155,11 +151,5 @@ impl Console {
         // It is never closed.
         let busy = || ConsoleError::Busy("many results are being fetched: try again in a moment".to_owned());
         turn.map_err(|_| busy())?.map_err(|_| busy())
-    }
-
-    /// Waits until another login may begin.
-    async fn logins_turn(&self) -> Option<SemaphorePermit<'_>> {
-        // It is never closed.
-        self.logins_turns.acquire().await.ok()
     }
 }

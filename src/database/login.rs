@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client};
@@ -14,6 +15,9 @@ use crate::config;
 /// As what people's connections show up in `pg_stat_activity`.
 const APPLICATION: &str = "weir console";
 
+/// Each costs the server a new process and some milliseconds, and this one as many of hashing: a hundred people who come at
+/// nine must not take every processor from events. Two, so that one whose packets are lost holds nobody up.
+const LOGINS_AT_ONCE: usize = 2;
 /// Longer goodbyes are not waited for.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -24,6 +28,7 @@ pub struct Logins {
     timeout: Duration,
     /// Where connections are made and driven.
     on: Handle,
+    turns: Semaphore,
 }
 
 /// One person's connection; it ends with this.
@@ -81,13 +86,15 @@ impl Logins {
             .tcp_user_timeout(NETWORK_TIMEOUT)
             .keepalives_idle(NETWORK_TIMEOUT / 2)
             .keepalives_interval(NETWORK_TIMEOUT / 6);
-        Ok(Self { config, tls, timeout, on })
+        Ok(Self { config, tls, timeout, on, turns: Semaphore::new(LOGINS_AT_ONCE) })
     }
 
     /// Logs in.
     pub async fn connect(&self, role: &str, password: &str) -> Result<Login, LoginError> {
         let mut config = self.config.clone();
         config.user(role).password(password);
+        // It is never closed.
+        let _turn = self.turns.acquire().await;
         let (tls, timeout) = (self.tls.clone(), self.timeout * 2);
         let connecting = self.on.spawn(async move { tokio::time::timeout(timeout, config.connect(tls)).await });
         let connected = connecting.await.map_err(|_| DatabaseError::Lost)?.map_err(|_| DatabaseError::Lost)?;
