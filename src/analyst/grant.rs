@@ -99,8 +99,7 @@ async fn member_and_readers(hands: &Hands<'_>, to: To<'_>, schema: &str) -> Resu
 
 /// Makes a group, if it is not there.
 pub(super) async fn make_group(hands: &Hands<'_>, group: &str) -> Result<(), AnalystError> {
-    let exists = "select exists (select from pg_roles where rolname = $1)";
-    if hands.is(exists, &[(&group, Type::TEXT)]).await? {
+    if hands.has_role(group).await? {
         return Ok(());
     }
     hands.role(&format!("make the role {group}"), &format!("create role {} nologin", quoted(group))).await
@@ -130,8 +129,7 @@ pub(super) async fn act_as(hands: &Hands<'_>, person: &str, member: &str) -> Res
 }
 
 async fn leave(hands: &Hands<'_>, group: &str, member: &str) -> Result<(), AnalystError> {
-    let exists = "select exists (select from pg_roles where rolname = $1)";
-    if !hands.is(exists, &[(&group, Type::TEXT)]).await? {
+    if !hands.has_role(group).await? {
         return Ok(());
     }
     let sql = format!("revoke {} from {}", quoted(group), quoted(member));

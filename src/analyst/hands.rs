@@ -194,6 +194,11 @@ impl Hands<'_> {
         Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
     }
 
+    /// Whether there is a role of that name.
+    pub async fn has_role(&self, name: &str) -> Result<bool, AnalystError> {
+        self.is("select exists (select from pg_roles where rolname = $1)", &[(&name, Type::TEXT)]).await
+    }
+
     /// An administrator's part is done: weir's connection sees it from now on.
     pub async fn roles_are_done(&mut self) -> Result<(), AnalystError> {
         if let Some(admin) = self.admin.take() {

@@ -26,7 +26,7 @@ pub fn generate() -> Result<String, AnalystError> {
 /// Refuses what a person should not choose.
 pub fn check(password: &str) -> Result<(), AnalystError> {
     let reason = if password.chars().count() < CHARS_MIN {
-        "it has to be of 12 characters at least"
+        "it has to have at least 12 characters"
     } else if password.len() > BYTES_MAX {
         "it is longer than 500 bytes"
     } else if password.chars().any(char::is_control) {

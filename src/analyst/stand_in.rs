@@ -14,8 +14,6 @@ use super::{AnalystError, grant, names, password};
 use crate::database::DatabaseError;
 use crate::database::text::{literal, quoted};
 
-const EXISTS: &str = "select exists (select from pg_roles where rolname = $1)";
-
 /// A role and its password.
 #[derive(Debug)]
 pub struct StandIn {
@@ -39,7 +37,7 @@ pub(super) async fn make(hands: &Hands<'_>, person: &str) -> Result<String, Anal
     let role = names::stand_in(&hands.facts.database, person);
     let password = password::generate()?;
     let what = format!("make {role}, who runs {person}'s scheduled queries");
-    let verb = if hands.is(EXISTS, &[(&role, Type::TEXT)]).await? { "alter" } else { "create" };
+    let verb = if hands.has_role(&role).await? { "alter" } else { "create" };
     let (quoted_role, database) = (quoted(&role), quoted(&hands.facts.database));
     let sql = format!(
         "{verb} role {quoted_role} login password {};
@@ -58,7 +56,7 @@ pub(super) async fn make(hands: &Hands<'_>, person: &str) -> Result<String, Anal
 /// Lets them log in no longer; returns the role, which may not be there.
 pub(super) async fn disable(hands: &Hands<'_>, person: &str) -> Result<String, AnalystError> {
     let role = names::stand_in(&hands.facts.database, person);
-    if hands.is(EXISTS, &[(&role, Type::TEXT)]).await? {
+    if hands.has_role(&role).await? {
         hands.role(&format!("set {role} to nologin"), &format!("alter role {} nologin", quoted(&role))).await?;
     }
     Ok(role)
@@ -67,13 +65,13 @@ pub(super) async fn disable(hands: &Hands<'_>, person: &str) -> Result<String, A
 /// Gives them another password, and the login back, where there is such a role; returns it.
 pub(super) async fn renew(hands: &Hands<'_>, person: &str) -> Result<String, AnalystError> {
     let role = names::stand_in(&hands.facts.database, person);
-    if hands.is(EXISTS, &[(&role, Type::TEXT)]).await? { make(hands, person).await } else { Ok(role) }
+    if hands.has_role(&role).await? { make(hands, person).await } else { Ok(role) }
 }
 
 /// What the stand-in has made is the person's: it went to the one as whom it did not act.
 pub(super) async fn give_back(hands: &Hands<'_>, person: &str) -> Result<(), AnalystError> {
     let role = names::stand_in(&hands.facts.database, person);
-    if !hands.is(EXISTS, &[(&role, Type::TEXT)]).await? {
+    if !hands.has_role(&role).await? {
         return Ok(());
     }
     let sql = format!("reassign owned by {} to {}", quoted(&role), quoted(person));
@@ -83,7 +81,7 @@ pub(super) async fn give_back(hands: &Hands<'_>, person: &str) -> Result<(), Ana
 /// Forgets the password; the role goes by [`drop_role`], once what weir has done is committed.
 pub(super) async fn forget(hands: &Hands<'_>, person: &str) -> Result<(), AnalystError> {
     let role = names::stand_in(&hands.facts.database, person);
-    if !hands.is(EXISTS, &[(&role, Type::TEXT)]).await? {
+    if !hands.has_role(&role).await? {
         return Ok(());
     }
     let sql = format!(

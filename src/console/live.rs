@@ -1,24 +1,22 @@
 //! What is going on now. All who look get the same answer, computed once.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use maud::{Markup, html};
-use tokio::sync::Mutex;
+use serde_json::value::{RawValue, to_raw_value};
 
-use super::Console;
 use super::auth::guard::Person;
 use super::auth::session::Session;
 use super::error::ConsoleError;
 use super::page::parts::{Look, copyable, table_of};
 use super::page::{Page, Section};
+use super::shared::{self, Latest};
+use super::{Console, lock};
 
-/// How old an answer may be.
-const AGE_MAX: Duration = Duration::from_millis(900);
 /// Half an hour of a busy site is more than can be counted for every look at it: then there are no counts.
 const COUNT_TIMEOUT_MS: u32 = 1_000;
 const NEWEST_TIMEOUT_MS: u32 = 2_000;
@@ -29,58 +27,36 @@ const NEWEST: &str = include_str!("sql/live_newest.sql");
 /// After counting took too long: until it is tried again.
 const COUNT_PAUSE: Duration = Duration::from_secs(60);
 
-/// The latest answer.
+/// What is remembered between two looks.
 #[derive(Default)]
-pub struct Latest(Mutex<Known>);
-
-#[derive(Default)]
-struct Known {
-    answer: Option<(Instant, Arc<str>)>,
-    gave_up_at: Option<Instant>,
+pub struct Live {
+    latest: Latest,
+    gave_up_at: Mutex<Option<Instant>>,
 }
 
 /// `GET /live/data`.
 pub async fn data(State(console): State<Arc<Console>>, Person(_): Person) -> Result<Response, ConsoleError> {
-    // Held while the database is asked: others wait for this answer instead of asking, too.
-    let mut latest = console.live.0.lock().await;
-    let known = latest.answer.as_ref().filter(|(at, _)| at.elapsed() < AGE_MAX).map(|(_, json)| Arc::clone(json));
-    let json = if let Some(json) = known {
-        json
-    } else {
-        let json: Arc<str> = ask(&console, &mut latest.gave_up_at).await?.into();
-        latest.answer = Some((Instant::now(), Arc::clone(&json)));
-        json
-    };
-    drop(latest);
-    Ok(([(header::CONTENT_TYPE, "application/json")], json.to_string()).into_response())
+    console.live.latest.get(ask(&console)).await
 }
 
-async fn ask(console: &Console, gave_up_at: &mut Option<Instant>) -> Result<String, ConsoleError> {
-    let newest = one(console, NEWEST, NEWEST_TIMEOUT_MS).await?;
+async fn ask(console: &Console) -> Result<String, ConsoleError> {
+    let newest = shared::read(console, NEWEST, &[], NEWEST_TIMEOUT_MS).await?;
     // Too many to count is no reason to show nothing.
-    let pauses = gave_up_at.is_some_and(|at| at.elapsed() < COUNT_PAUSE);
-    let counted = if pauses { None } else { one(console, COUNTS, COUNT_TIMEOUT_MS).await.ok() };
+    let pauses = lock(&console.live.gave_up_at).is_some_and(|at| at.elapsed() < COUNT_PAUSE);
+    let counted = if pauses { None } else { shared::read(console, COUNTS, &[], COUNT_TIMEOUT_MS).await.ok() };
     if counted.is_none() && !pauses {
-        *gave_up_at = Some(Instant::now());
+        *lock(&console.live.gave_up_at) = Some(Instant::now());
     }
     let counts = counted.unwrap_or_else(|| r#"{"visitors_now":null,"per_minute":[]}"#.to_owned());
-    let (now_ms, freshness_s) = (console.clock.now().as_millisecond(), console.operator.freshness_lag_s());
-    let mut json = format!(r#"{{"now_ms":{now_ms},"freshness_s":{freshness_s:.3}"#);
-    for object in [counts, newest] {
-        let members = object.trim().trim_start_matches('{').trim_end_matches('}');
-        let _ = write!(json, ",{members}");
-    }
-    json.push('}');
-    Ok(json)
-}
-
-async fn one(console: &Console, sql: &str, timeout_ms: u32) -> Result<String, ConsoleError> {
-    let mut client = console.database.client().await?;
-    let transaction = client.build_transaction().read_only(true).start().await?;
-    transaction.batch_execute(&format!("set local statement_timeout = {timeout_ms}")).await?;
-    let json = transaction.query_typed_one(sql, &[]).await?.try_get(0)?;
-    transaction.commit().await?;
-    Ok(json)
+    let unfit = |error: serde_json::Error| ConsoleError::Internal(error.to_string());
+    let mut members: BTreeMap<&str, Box<RawValue>> = serde_json::from_str(&newest).map_err(unfit)?;
+    members.extend(serde_json::from_str::<BTreeMap<&str, Box<RawValue>>>(&counts).map_err(unfit)?);
+    // To the millisecond, as it is measured.
+    let freshness_s = (console.operator.freshness_lag_s() * 1_000.0).round() / 1_000.0;
+    let now_ms = console.clock.now().as_millisecond();
+    members.insert("now_ms", to_raw_value(&now_ms).map_err(unfit)?);
+    members.insert("freshness_s", to_raw_value(&freshness_s).map_err(unfit)?);
+    serde_json::to_string(&members).map_err(unfit)
 }
 
 /// `GET /`: what happens now, or how to make something happen.

@@ -36,10 +36,11 @@ pub mod routes;
 pub mod run;
 pub mod schema;
 pub mod settings;
+pub mod shared;
 pub mod sql_page;
 pub mod task;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -87,7 +88,7 @@ pub struct Console {
     /// As others reach it; empty: as the browser says.
     pub public_url: String,
     pub operating: operate::Operating,
-    live: live::Latest,
+    live: live::Live,
     answers: dashboard::answer::Answers,
     /// Whether this collector computes rollups.
     follows_rollups: bool,
@@ -95,6 +96,11 @@ pub struct Console {
     /// Roles that PostgreSQL was seen to ask for a password.
     pub asked: Asked,
     _aside: Aside,
+}
+
+/// What is guarded in the console is whole after every statement, also where a thread panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Console {
@@ -137,7 +143,7 @@ impl Console {
             proof_age_max: Duration::from_secs(settings.password_check_s),
             public_url: settings.public_url.clone(),
             operating: operate::Operating::new(config)?,
-            live: live::Latest::default(),
+            live: live::Live::default(),
             answers: dashboard::answer::Answers::default(),
             follows_rollups: config.rollup.concurrency > 0,
             asked: Asked::default(),

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
-use super::Console;
 use super::auth::guard::Person;
 use super::error::ConsoleError;
+use super::{Console, shared};
 
 const TIMEOUT_MS: u32 = 10_000;
 const SCHEMA: &str = include_str!("sql/schema.sql");
@@ -21,5 +20,5 @@ pub async fn show(State(console): State<Arc<Console>>, Person(person): Person) -
     let json: String = row.try_get(0)?;
     login.client.batch_execute("commit").await?;
     login.close().await;
-    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(shared::answer(json))
 }

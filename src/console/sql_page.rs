@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, Query as Asked, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Deserialize;
 
 use super::Console;
@@ -24,6 +24,7 @@ use super::run::statements::parameters;
 /// Shorter than proxies wait.
 const WAIT_MAX: Duration = Duration::from_secs(25);
 const PARAMETERS_MAX: usize = 50;
+use crate::receive::answer::json;
 
 /// What the editor begins with.
 #[derive(Deserialize)]
@@ -105,14 +106,13 @@ pub async fn begin(
         is_foreign,
     };
     let run = console.runs.begin(&console.database, ask).await?;
-    let body = serde_json::json!({ "run": run.id });
-    Ok((StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response())
+    Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "run": run.id })))
 }
 
 fn asked_query(query: Query, is_foreign: bool) -> AskedQuery {
     AskedQuery {
         id: query.id,
-        version: Some(query.version),
+        version: query.version,
         title: query.text.title,
         chart: query.text.chart,
         // What somebody else may read is not the owner's to show around.
@@ -156,7 +156,7 @@ fn told(run: &Run, state: &RunState) -> Response {
     if let (RunState::Running { .. }, Some(body)) = (state, body.as_object_mut()) {
         body.insert("elapsed_ms".to_owned(), run.elapsed_ms().into());
     }
-    ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+    json(StatusCode::OK, &body)
 }
 
 /// `POST /sql/runs/ID/cancel`.
@@ -175,6 +175,5 @@ pub async fn cancel(
 /// `GET /sql/history`.
 pub async fn past(State(console): State<Arc<Console>>, Person(person): Person) -> Result<Response, ConsoleError> {
     let past = history::of(&console.database, &person.role).await?;
-    let body = serde_json::to_string(&past).map_err(|error| ConsoleError::Internal(error.to_string()))?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(json(StatusCode::OK, &past))
 }

@@ -19,6 +19,7 @@ use super::session::Session;
 use super::standing;
 use crate::console::error::{ConsoleError, Told};
 use crate::console::{Console, page};
+use crate::receive::answer::json;
 use crate::receive::client_ip::client_ip;
 use crate::receive::listen::Peer;
 
@@ -104,11 +105,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Signed<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, ConsoleError> {
         let session = request.extensions().get::<Arc<Session>>().cloned().ok_or(ConsoleError::SignedOut)?;
         let in_header = request.headers().get(CSRF_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let is_json = request.headers().get(header::CONTENT_TYPE).is_some_and(|value| {
-            value.as_bytes().get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/json"))
-        });
         let bad = |error: &dyn std::fmt::Display| ConsoleError::BadRequest(error.to_string());
-        if is_json {
+        if is_json(request.headers()) {
             let shown = in_header.unwrap_or_default();
             check_csrf(&session, &shown)?;
             let body = Bytes::from_request(request, state).await.map_err(|error| bad(&error))?;
@@ -192,7 +190,7 @@ fn tell(refused: Response, message: &str, wants_page: bool, session: Option<&Ses
         page::message(parts.status, message, session)
     } else {
         let body = serde_json::json!({ "error": { "message": message } });
-        (parts.status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+        json(parts.status, &body)
     };
     if let Some(value) = parts.headers.get(header::RETRY_AFTER) {
         response.headers_mut().insert(header::RETRY_AFTER, value.clone());
@@ -202,6 +200,12 @@ fn tell(refused: Response, message: &str, wants_page: bool, session: Option<&Ses
 
 pub async fn not_found() -> ConsoleError {
     ConsoleError::NotFound
+}
+
+/// Whether a script of a page's sends this.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.as_bytes().get(..16));
+    content_type.is_some_and(|start| start.eq_ignore_ascii_case(b"application/json"))
 }
 
 fn is_safe(method: &Method) -> bool {

@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
+use crate::console::lock;
 use crate::entropy::Entropy;
 
 /// Of one person, on all their devices; the one used longest ago goes.
@@ -50,11 +51,6 @@ type Id = [u8; 32];
 pub struct Sessions {
     by_id: Mutex<HashMap<Id, Arc<Session>>>,
     idle_max: Duration,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is guarded is whole after every statement.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn id_of(token: &str) -> Id {

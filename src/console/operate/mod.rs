@@ -31,9 +31,9 @@ use super::auth::session::Session;
 use super::page::parts::{Tone, flash};
 use super::page::{Page, Section};
 use crate::config::{self, Config};
+use crate::console::shared::Latest;
 use crate::database::{Database, DatabaseError};
 use crate::sync::settings::Source;
-use arriving::Arriving;
 use jobs::Jobs;
 
 /// What the tabs need besides the console's own.
@@ -41,7 +41,7 @@ pub struct Operating {
     /// Of jobs, which may hold connections for long.
     database: Database,
     pub jobs: Arc<Jobs>,
-    arriving: Arriving,
+    arriving: Latest,
     retention: config::Retention,
     sync: BTreeMap<String, Source>,
     rollup_dir: PathBuf,
@@ -53,7 +53,7 @@ impl Operating {
         Ok(Self {
             database: Database::new(&config.database, jobs::CONNECTIONS)?,
             jobs: Arc::default(),
-            arriving: Arriving::default(),
+            arriving: Latest::default(),
             retention: config.retention.clone(),
             sync: config.sync.clone(),
             rollup_dir: config.rollup.dir.clone(),

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query as Asked, State};
-use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{Redirect, Response};
 use maud::html;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -22,6 +22,7 @@ use crate::console::links;
 use crate::console::page::parts::{Tone, badge, empty, table};
 use crate::console::page::{Page, Section};
 use crate::console::results;
+use crate::receive::answer::json;
 
 impl From<QueryError> for ConsoleError {
     fn from(error: QueryError) -> Self {
@@ -105,7 +106,7 @@ impl Sent {
 
 fn saved(slug: &str, version: i32) -> Response {
     let body = serde_json::json!({ "slug": slug, "version": version, "url": format!("/q/{slug}") });
-    ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+    json(StatusCode::OK, &body)
 }
 
 /// `POST /queries`: a new one.

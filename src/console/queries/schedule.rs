@@ -155,7 +155,7 @@ async fn begin(console: &Arc<Console>, query: &Query) -> Result<State, ConsoleEr
         parameters: BTreeMap::new(),
         query: Some(AskedQuery {
             id: query.id,
-            version: Some(query.version),
+            version: query.version,
             title: query.text.title.clone(),
             chart: query.text.chart.clone(),
             shares_results: query.text.shares_results,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use super::store::{self, Kept};
 use super::{export, parquet};
 use crate::analyst;
 use crate::console::audit::{self, Action};
-use crate::console::auth::guard::{Address, Person, Signed};
+use crate::console::auth::guard::{Address, Person, Signed, is_json};
 use crate::console::auth::session::{Session, secret};
 use crate::console::auth::sign_in::Empty;
 use crate::console::error::ConsoleError;
@@ -25,6 +25,7 @@ use crate::console::page::parts::{Look, time};
 use crate::console::page::{Page, Section};
 use crate::console::run::rows::{Values, unpack};
 use crate::console::{Console, links};
+use crate::receive::answer::json;
 
 /// Rows that are in the page itself, so that it opens at once; its script fetches the rest.
 const PAGE_ROWS: usize = 200;
@@ -181,11 +182,9 @@ pub async fn set_visibility(
     store::share(&console.database, &kept.id, is_shared).await?;
     let action = if is_shared { Action::ShareResult } else { Action::HideResult };
     audit::note(&console, &person.role, Some(ip), action, &format!("/r/{id}")).await;
-    let is_script =
-        headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
-    if is_script {
+    if is_json(&headers) {
         let body = serde_json::json!({ "visibility": wanted.visibility, "url": format!("/r/{id}") });
-        return Ok(([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response());
+        return Ok(json(StatusCode::OK, &body));
     }
     Ok(Redirect::to(&format!("/r/{id}")).into_response())
 }

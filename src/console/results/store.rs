@@ -8,6 +8,7 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::console::run::execute::Outcome;
 use crate::console::run::history::as_json;
 use crate::console::run::rows::Column;
+use crate::console::run::runs::AskedQuery;
 use crate::database::{Database, DatabaseError};
 
 /// How long a result stays that nobody has chosen to keep.
@@ -24,21 +25,9 @@ pub struct Made<'a> {
     pub id: &'a str,
     pub run_id: &'a str,
     pub role: &'a str,
-    pub query: Option<OfQuery<'a>>,
+    pub query: Option<&'a AskedQuery>,
     pub sql: &'a str,
     pub parameters: &'a BTreeMap<String, String>,
-}
-
-/// The saved query that was run.
-#[derive(Debug, Clone, Copy)]
-pub struct OfQuery<'a> {
-    pub id: i64,
-    /// Absent where its text was changed before it ran.
-    pub version: Option<i32>,
-    pub title: &'a str,
-    pub chart: Option<&'a str>,
-    /// Whether colleagues see what it comes to.
-    pub shares_results: bool,
 }
 
 const INSERT: &str = include_str!("../sql/result_insert.sql");
@@ -52,9 +41,9 @@ pub async fn keep(database: &Database, made: &Made<'_>, outcome: &Outcome) -> Re
     let columns = serde_json::to_string(&rows.columns).unwrap_or_else(|_| "[]".to_owned()).replace("\\u0000", "");
     let parameters = as_json(made.parameters);
     let query_id = made.query.map(|query| query.id);
-    let version = made.query.and_then(|query| query.version);
-    let title = made.query.map_or("", |query| query.title);
-    let chart = made.query.and_then(|query| query.chart);
+    let version = made.query.map(|query| query.version);
+    let title = made.query.map_or("", |query| query.title.as_str());
+    let chart = made.query.and_then(|query| query.chart.as_deref());
     let is_shared = made.query.is_some_and(|query| query.shares_results);
     let visibility = if is_shared { "colleagues" } else { "private" };
     let days = if is_shared { SHARED_BY_QUERY_DAYS } else { PRIVATE_DAYS };

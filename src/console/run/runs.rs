@@ -1,7 +1,7 @@
 //! Runs under way: begun by one request, asked after by others, ended by whoever began them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -14,7 +14,8 @@ use super::history::{self, Begun, Kind};
 use super::rows::Most;
 use super::statements::{self, Statement, StatementError};
 use crate::console::error::ConsoleError;
-use crate::console::results::store::{self, Made, OfQuery};
+use crate::console::lock;
+use crate::console::results::store::{self, Made};
 use crate::database::Database;
 use crate::database::login::{Login, Logins};
 use crate::entropy::{Entropy, random_id};
@@ -43,12 +44,13 @@ pub struct Ask {
     pub is_foreign: bool,
 }
 
-/// The saved query that is run.
+/// The saved query that is run, at the version with just this text.
 pub struct AskedQuery {
     pub id: i64,
-    pub version: Option<i32>,
+    pub version: i32,
     pub title: String,
     pub chart: Option<String>,
+    /// Whether colleagues see what it comes to.
     pub shares_results: bool,
 }
 
@@ -128,11 +130,6 @@ pub struct Runs {
     turns: Semaphore,
     closing: CancellationToken,
     on: Handle,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is guarded is whole after every statement.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What bounds runs.
@@ -306,18 +303,17 @@ impl Runs {
 
     /// Keeps all results; returns their ids.
     async fn keep(&self, run: &Run, ask: &Ask, outcomes: &Outcomes) -> Result<Vec<String>, ConsoleError> {
-        let query = ask.query.as_ref().map(|query| OfQuery {
-            id: query.id,
-            version: query.version,
-            title: &query.title,
-            chart: query.chart.as_deref(),
-            shares_results: query.shares_results,
-        });
         let mut results = Vec::new();
         for outcome in &outcomes.results {
             let id = random_id(self.entropy.as_ref())?.simple().to_string();
-            let made =
-                Made { id: &id, run_id: &run.id, role: &ask.role, query, sql: &ask.sql, parameters: &ask.parameters };
+            let made = Made {
+                id: &id,
+                run_id: &run.id,
+                role: &ask.role,
+                query: ask.query.as_ref(),
+                sql: &ask.sql,
+                parameters: &ask.parameters,
+            };
             store::keep(&self.database, &made, outcome).await?;
             results.push(id);
         }
