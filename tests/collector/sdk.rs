@@ -15,15 +15,12 @@ use tokio::task::JoinHandle;
 use weir::sources;
 
 use crate::support::http;
-use crate::support::{TestCollector, TestDatabase, collector, eventually, tool};
+use crate::support::{PATIENCE, TestCollector, TestDatabase, collector, eventually, tool};
 
 /// What the clients that have no key call their site.
 pub const ALIAS: &str = "8a6f2c1e-0f4b-4c57-9a35-1f3b6f1d2c77";
 /// With a start of Chromium and retries that wait.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// From a client's end to the last of its rows.
-const ROWS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a page stays whose first events failed: posthog-js waits three seconds, and as long again.
 const RETRIES_WITHIN_MS: u32 = 8_000;
@@ -111,6 +108,14 @@ impl Key {
     }
 }
 
+/// What became of the requests and of their events, by the collector's own count.
+async fn counted(collector: &TestCollector) -> String {
+    let metrics = http::get(collector.admin, "/metrics", &[]).await.text();
+    let said =
+        |line: &&str| ["weir_requests_", "weir_events_", "weir_flush_"].iter().any(|name| line.starts_with(name));
+    metrics.lines().filter(said).collect::<Vec<_>>().join("\n")
+}
+
 /// The rows as they are told apart: one a line, without what changes from run to run.
 async fn rows(database: &TestDatabase) -> String {
     let mut rows = database
@@ -171,13 +176,12 @@ async fn check(client: &str, runs: Runs, key: Key, events: i64) {
     let Some(said) = run(client, runs, collector.address, key.of(&collector), None).await else { return };
     let stored = "select count(*) from analytics.events";
     let started = std::time::Instant::now();
-    while database.number(stored).await < events && started.elapsed() < ROWS_WITHIN {
+    while database.number(stored).await < events && started.elapsed() < PATIENCE {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let found = rows(&database).await;
-    let metrics = http::get(collector.admin, "/metrics", &[]).await.text();
-    let answers: Vec<&str> = metrics.lines().filter(|line| line.starts_with("weir_requests_")).collect();
-    assert_eq!(database.number(stored).await, events, "{client} said: {said}\n{answers:#?}\n{found}");
+    let counted = counted(&collector).await;
+    assert_eq!(database.number(stored).await, events, "{client} said: {said}\n{counted}\n{found}");
     insta::with_settings!({ snapshot_path => "snapshots/sdk", prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!(format!("{runs:?}-{client}").to_lowercase(), found);
     });
@@ -295,13 +299,14 @@ async fn check_retry(client: &str, runs: Runs, key: Key, events: i64) {
         let Some(said) = run(client, runs, address, key.of(&collector), fault_within).await else { return };
         let stored = "select count(*) from analytics.events";
         let started = std::time::Instant::now();
-        while database.number(stored).await < events && started.elapsed() < Duration::from_secs(10) {
+        while database.number(stored).await < events && started.elapsed() < PATIENCE {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert_eq!(
             database.number(stored).await,
             events,
-            "{client}, {fault:?}: it said: {said}\n{}",
+            "{client}, {fault:?}: it said: {said}\n{}\n{}",
+            counted(&collector).await,
             rows(&database).await
         );
         front.abort();

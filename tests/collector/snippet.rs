@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{TestCollector, TestDatabase, browser, collector, tool};
-
-/// From the browser's end to the last of its rows.
-const ROWS_WITHIN: Duration = Duration::from_secs(10);
+use crate::support::{PATIENCE, TestCollector, TestDatabase, browser, collector, tool};
 
 /// Times in ms are cut to whole ones by the snippet.
 const VITALS_TOLERANCE_MS: f64 = 1.0;
@@ -25,7 +22,7 @@ async fn run(script: &[&str]) -> Option<(TestDatabase, TestCollector, tempfile::
 
 /// The rows, once there are `least` and a second brings no more.
 async fn rows_at_rest(database: &TestDatabase, sql: &str, least: usize) -> String {
-    let deadline = tokio::time::Instant::now() + ROWS_WITHIN;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut rows: Vec<String> = Vec::new();
     while tokio::time::Instant::now() < deadline {
         let now = database.rows(sql).await;

@@ -7,12 +7,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::sdk::{ALIAS, start};
-use crate::support::{TestCollector, TestDatabase, browser, tool};
+use crate::support::{PATIENCE, TestCollector, TestDatabase, browser, tool};
 
 /// A visit takes some eight seconds, most of it waiting for trackers that wait.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(150);
-/// From the browser's end to the last of its rows.
-const ROWS_WITHIN: Duration = Duration::from_secs(10);
 /// Enough for a median that does not jump.
 const ROUNDS: u32 = 5;
 
@@ -52,7 +50,7 @@ async fn visit(collector: &TestCollector, rounds: u32) -> Option<Vec<Tracker>> {
 async fn views(database: &TestDatabase) -> BTreeMap<String, Vec<(String, i64)>> {
     let sql = "select split_part(path, '/', 2), split_part(path, '/', 3), count(*)
                from analytics.page_views group by 1, 2 order by 1, 2";
-    let deadline = tokio::time::Instant::now() + ROWS_WITHIN;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut rows = Vec::new();
     while tokio::time::Instant::now() < deadline {
         let now = database.rows(sql).await;
