@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use data_encoding::BASE64URL_NOPAD;
 use uuid::Uuid;
 
 /// Where random bytes come from.
@@ -25,6 +26,13 @@ pub fn random_id(entropy: &dyn Entropy) -> io::Result<Uuid> {
     let mut bytes = [0; 16];
     entropy.fill(&mut bytes)?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
+}
+
+/// `BYTES` random bytes as text that is safe in URLs, cookies, shells and SQL. Guessing is hopeless from 16 on.
+pub fn secret<const BYTES: usize>(entropy: &dyn Entropy) -> io::Result<String> {
+    let mut bytes = [0; BYTES];
+    entropy.fill(&mut bytes)?;
+    Ok(BASE64URL_NOPAD.encode(&bytes))
 }
 
 /// Between half of `duration` and the whole: lanes and collectors must not knock in step.

@@ -11,8 +11,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio_postgres::error::SqlState;
@@ -20,6 +18,7 @@ use tokio_postgres::types::Type;
 
 use crate::database::{Database, DatabaseError};
 use crate::disk::write_private;
+use crate::entropy::{SystemEntropy, secret};
 use crate::rate::Bucket;
 use webhooks::{Rule, Webhooks};
 
@@ -222,7 +221,7 @@ pub enum SourceError {
     #[error("{source_name} has no signing secret of {service}; `weir source list` shows what it has")]
     NoSecret { source_name: String, service: &'static str },
     #[error("the operating system gave no random bytes: {0}")]
-    Random(getrandom::Error),
+    Random(std::io::Error),
     #[error(transparent)]
     Database(#[from] DatabaseError),
 }
@@ -360,9 +359,8 @@ async fn add_key(
     source: &str,
     kind: KeyKind,
 ) -> Result<String, SourceError> {
-    let mut random = [0; KEY_BYTES];
-    getrandom::fill(&mut random).map_err(SourceError::Random)?;
-    let key = format!("{}{}", kind.prefix(), URL_SAFE_NO_PAD.encode(random));
+    let secret = secret::<KEY_BYTES>(&SystemEntropy).map_err(SourceError::Random)?;
+    let key = format!("{}{secret}", kind.prefix());
     let (hash, hint) = (hash_of(&key), &key[..HINT_CHARS]);
     transaction
         .execute_typed(

@@ -55,6 +55,11 @@ pub enum AnalystError {
          to {name}`, and run this again"
     )]
     TakenRole { name: String, group: String },
+    #[error(
+        "the role {name} would log in for {person}'s scheduled queries, and is somebody else's: it owns something, or may more \
+         than {person}; rename it by `alter role ... rename to ...`, and run this again"
+    )]
+    TakenStandIn { name: String, person: String },
     #[error("the schema {name} belongs to {owner}: choose another name for the person, or rename that schema")]
     TakenSchema { name: String, owner: String },
     #[error("there is nobody of the name {0} here; `weir analyst list` shows them")]

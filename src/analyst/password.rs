@@ -2,25 +2,20 @@
 //!
 //! The server's log may hold statements, and so does whatever reads `pg_stat_activity`: a SCRAM verifier there opens nothing.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio_postgres::Client;
 
 use super::AnalystError;
 use crate::database::text::literal;
-use crate::entropy::{Entropy, SystemEntropy};
+use crate::entropy::{SystemEntropy, secret};
 
-/// Guessing is hopeless from 16 on.
 const RANDOM_BYTES: usize = 18;
 /// What a person chooses: shorter ones are guessed.
 const CHARS_MIN: usize = 12;
 const BYTES_MAX: usize = 500;
 
-/// 144 random bits, safe in URLs, shells and SQL.
+/// One that nobody guesses.
 pub fn generate() -> Result<String, AnalystError> {
-    let mut bytes = [0; RANDOM_BYTES];
-    SystemEntropy.fill(&mut bytes)?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
+    Ok(secret::<RANDOM_BYTES>(&SystemEntropy)?)
 }
 
 /// Refuses what a person should not choose.

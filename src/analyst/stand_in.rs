@@ -14,6 +14,9 @@ use super::{AnalystError, grant, names, password};
 use crate::database::DatabaseError;
 use crate::database::text::{literal, quoted};
 
+/// Whether the role of that name may more than who stands in for the person.
+const STRANGER: &str = include_str!("sql/stand_in_stranger.sql");
+
 /// A role and its password.
 #[derive(Debug)]
 pub struct StandIn {
@@ -38,6 +41,9 @@ pub(super) async fn make(hands: &Hands<'_>, person: &str) -> Result<String, Anal
     let password = password::generate()?;
     let what = format!("make {role}, who runs {person}'s scheduled queries");
     let verb = if hands.has_role(&role).await? { "alter" } else { "create" };
+    if hands.is(STRANGER, &[(&role, Type::TEXT), (&person, Type::TEXT)]).await? {
+        return Err(AnalystError::TakenStandIn { name: role, person: person.to_owned() });
+    }
     let (quoted_role, database) = (quoted(&role), quoted(&hands.facts.database));
     let sql = format!(
         "{verb} role {quoted_role} login password {};

@@ -31,11 +31,13 @@ pub use binaries::Search;
 use server_user::ServerUser;
 
 use crate::disk::write_private;
-use crate::entropy::{SystemEntropy, random_id};
+use crate::entropy::{SystemEntropy, random_id, secret};
 
 const SUPERUSER: &str = "postgres";
 const ROLE: &str = "weir";
 const DATABASE: &str = "weir";
+/// Of its passwords.
+const SECRET_BYTES: usize = 18;
 /// Seconds that the server may take to start: recovery after a crash reads the write-ahead log.
 const START_TIMEOUT_S: &str = "120";
 /// Unix socket paths are limited to 107 bytes on Linux and 103 on macOS.
@@ -67,7 +69,7 @@ pub enum ClusterError {
     #[error("the private PostgreSQL: {0}")]
     Query(#[from] tokio_postgres::Error),
     #[error("no random bytes: {0}")]
-    Random(#[from] getrandom::Error),
+    Random(io::Error),
 }
 
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> ClusterError {
@@ -116,7 +118,10 @@ impl Cluster {
                 .map_err(|error| io_at(&settings_path)(io::Error::new(io::ErrorKind::InvalidData, error)))?,
             // Without its passwords a cluster is closed to us: better say so than overwrite anything.
             (Err(error), Some(_)) => return Err(io_at(&settings_path)(error)),
-            (_, None) => Settings { port: 0, superuser_password: secret()?, password: secret()? },
+            (_, None) => {
+                let secret = || secret::<SECRET_BYTES>(&SystemEntropy).map_err(ClusterError::Random);
+                Settings { port: 0, superuser_password: secret()?, password: secret()? }
+            }
         };
         if found.is_none() {
             cluster.init(&settings, &settings_path)?;
@@ -287,14 +292,6 @@ fn free_port(wanted: u16) -> io::Result<u16> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
         .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
         .and_then(|listener| Ok(listener.local_addr()?.port()))
-}
-
-/// 144 random bits, safe in URLs and SQL.
-fn secret() -> Result<String, getrandom::Error> {
-    use base64::Engine as _;
-    let mut bytes = [0; 18];
-    getrandom::fill(&mut bytes)?;
-    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
 }
 
 fn save(path: &Path, bytes: &[u8]) -> Result<(), ClusterError> {

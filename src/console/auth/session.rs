@@ -13,7 +13,7 @@ use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
 use crate::console::lock;
-use crate::entropy::Entropy;
+use crate::entropy::{self, Entropy};
 
 /// Of one person, on all their devices; the one used longest ago goes.
 const PERSON_SESSIONS_MAX: usize = 10;
@@ -57,11 +57,9 @@ fn id_of(token: &str) -> Id {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// 256 random bits, safe in URLs and cookies.
+/// Of a session, or a link.
 pub fn secret(entropy: &dyn Entropy) -> io::Result<String> {
-    let mut bytes = [0; TOKEN_BYTES];
-    entropy.fill(&mut bytes)?;
-    Ok(BASE64URL_NOPAD.encode(&bytes))
+    entropy::secret::<TOKEN_BYTES>(entropy)
 }
 
 /// What a new session begins with.

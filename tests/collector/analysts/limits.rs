@@ -94,6 +94,26 @@ async fn the_watchdog_ends_what_limits_do_not() {
     team.end().await;
 }
 
+/// A role that is there already under that name is nobody's to take.
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_role_does_not_stand_in_for_a_person() {
+    let team = Team::new().await;
+    let superuser = team.superuser().await;
+    let person = team.name("alice");
+    let role = format!("{}_for_{person}", team.database.name);
+    let add = async || person::add(&team.weir, &team.settings, &person, false, None).await;
+    // By weir's role: since 16 only who made a role may change it.
+    team.database.client.batch_execute(&format!("create role {role} login")).await.expect("made");
+    superuser.batch_execute(&format!("alter role {role} createdb")).await.expect("changed");
+    let error = add().await.expect_err("it may more than a stand-in").to_string();
+    assert!(error.contains(&role) && error.contains("rename"), "{error}");
+    // As a command leaves it that was interrupted.
+    superuser.batch_execute(&format!("alter role {role} nocreatedb")).await.expect("changed");
+    add().await.expect("taken up again");
+    add().await.expect("it is known now");
+    team.end().await;
+}
+
 /// As whom scheduled queries log in is no way around anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_stands_in_for_a_person_ends_with_them() {
