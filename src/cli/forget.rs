@@ -56,6 +56,9 @@ fn tell_what_is_elsewhere(out: &mut impl Write, dir: Option<&Path>, forgotten: &
             pending.events, pending.node, pending.heard_at
         )?;
     }
+    for (what, count) in &forgotten.texts {
+        writeln!(out, "- {count} {what} whose text names the person: they are their authors' to change")?;
+    }
     writeln!(out, "- journals keep what they have delivered for journal.retain_s, 15 minutes by default")?;
     if let Some(dir) = dir {
         let files = archive::files(dir)?;

@@ -1,5 +1,5 @@
-//! Forgetting a person: their rows go from the events, from every table in `analytics` that has their ids, and out of the
-//! quarantine; then all of it is counted again.
+//! Forgetting a person: their rows go from the events, from every table in `analytics` that has their ids, out of the
+//! quarantine and out of results that people keep; then all of it is counted again.
 //!
 //! ```text
 //! who        all ids of the person (person.rs), kept in weir.forget_requests until it is done
@@ -13,6 +13,7 @@
 
 mod person;
 mod quarantine;
+mod results;
 mod waiting;
 
 use std::collections::BTreeMap;
@@ -60,6 +61,8 @@ pub struct Forgotten {
     pub left: BTreeMap<String, i64>,
     /// What collectors hold that is not yet in the database.
     pub pending: Vec<Pending>,
+    /// What people wrote that has an id of the person's in it, how often.
+    pub texts: BTreeMap<String, i64>,
 }
 
 /// A table with rows of persons.
@@ -122,12 +125,16 @@ pub async fn forget(database: &Database, request: &Request) -> Result<Forgotten,
                 Err(error) => return Err(error),
             }
         }
-        let rows = quarantine::empty(&mut client, request, &ids).await?;
-        if rows > 0 {
-            *forgotten.rows.entry(quarantine::TABLE.to_owned()).or_default() += rows;
-            client.execute_typed(ADD, &[(&id, Type::INT8), (&rows, Type::INT8)]).await?;
+        for (table, rows) in [
+            (quarantine::TABLE, quarantine::empty(&mut client, request, &ids).await?),
+            (results::TABLE, results::empty(&mut client, request, &ids).await?),
+        ] {
+            if rows > 0 {
+                *forgotten.rows.entry(table.to_owned()).or_default() += rows;
+                client.execute_typed(ADD, &[(&id, Type::INT8), (&rows, Type::INT8)]).await?;
+            }
+            gone += rows;
         }
-        gone += rows;
         if pass == 1 {
             forgotten.pending = waiting::until_arrived(&client).await?;
         } else if gone == 0 {
@@ -135,6 +142,7 @@ pub async fn forget(database: &Database, request: &Request) -> Result<Forgotten,
         }
     }
     forgotten.ids = ids.len();
+    forgotten.texts = results::texts(&client, &ids).await?;
     forgotten.left = counted(&mut client, request, &ids).await?;
     if forgotten.left.is_empty() {
         client.execute_typed(CLOSE, &[(&id, Type::INT8)]).await?;
@@ -254,6 +262,7 @@ async fn counted(
         counted.insert(table.name, rows);
     }
     counted.insert(quarantine::TABLE.to_owned(), quarantine::count(client, request, ids).await?);
+    counted.insert(results::TABLE.to_owned(), results::count(client, request, ids).await?);
     counted.retain(|_, rows| *rows > 0);
     Ok(counted)
 }

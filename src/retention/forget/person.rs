@@ -81,7 +81,7 @@ impl Ids {
         self.0.iter().map(String::as_str).collect()
     }
 
-    fn has(&self, id: &str) -> bool {
+    pub(super) fn has(&self, id: &str) -> bool {
         self.0.contains(id)
     }
 }

@@ -88,6 +88,35 @@ async fn a_result_never_changes() {
     collector.stop().await;
 }
 
+/// What was shared for good has the rows of a person only until they are forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_person_is_in_no_result() {
+    let (database, collector, _journal) = collector(|_| {}).await;
+    let alice = Person::new(&database, collector.admin, "alice", false).await;
+    let of = "(values ('carl', 1, '{}'), ('dora', 2, '{}'), ('erik', 3, '{\"by\": \"carl\"}')) v (user_id, n, traits)";
+    let result = alice.result(&format!("select * from {of} order by 1")).await;
+    let untouched = alice.result("select 'carlotta' as user_id, 7 as n").await;
+    let csv = format!("/r/{}.csv", id(&result));
+    assert!(alice.get(&csv).await.text().contains("carl"));
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.args(["forget", "--user", "carl"]).env("DATABASE_URL", &database.url).kill_on_drop(true);
+    let output = command.output().await.expect("it runs");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("counted again: 0 left"), "{told}");
+    assert!(told.contains("1 kept results, in their query whose text names the person"), "{told}");
+    let lines = told.lines().find(|line| line.starts_with("console.results")).expect("it is told");
+    assert!(lines.ends_with("2 removed"), "{lines}");
+
+    let left = alice.get(&format!("/r/{}.json", id(&result))).await.json();
+    assert_eq!((&left["rows"], left["row_count"].as_i64()), (&json!([["dora", "2", "{}"]]), Some(1)));
+    let page = alice.page(&format!("/r/{}", id(&result))).await.text();
+    assert!(page.contains("rows of people who were forgotten are no longer here"), "{page}");
+    let other = alice.get(&format!("/r/{}.json", id(&untouched))).await.json();
+    assert_eq!((&other["rows"], other["cut"].is_null()), (&json!([["carlotta", "7"]]), true));
+    collector.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_link_is_for_spreadsheets() {
     let (database, collector, _journal) = collector(|_| {}).await;
