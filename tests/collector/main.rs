@@ -10,6 +10,7 @@ mod analysts;
 mod answers;
 mod archive;
 mod console;
+mod cookbook;
 mod crash;
 mod duplicates;
 mod durability;
