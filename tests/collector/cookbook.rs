@@ -39,7 +39,7 @@ const ANSWERS: [&[&str]; 30] = [
     /*  2 sources */ &["direct|2|28.6|0.0", "google|2|28.6|0.0", "google.com|1|14.3|0.0", "news.example|1|14.3|100.0", "newsletter|1|14.3|0.0"],
     /*  3 campaigns */ &["brand|cpc|2|2.0", "spring|email|1|2.0"],
     /*  4 pages */ &["/|4|4|1|25.0", "/pricing|3|2|1|0.0", "/signup|3|1|3|0.0", "/blog/joins|1|0|1|", "/docs|1|0|1|"],
-    /*  5 devices */ &["device|desktop|6|85.7", "device|mobile|1|14.3"],
+    /*  5 systems */ &["browser|Firefox|6|85.7", "browser|Mobile Safari|1|14.3", "os|Linux|6|85.7", "os|iOS|1|14.3"],
     /*  6 funnel */ &["1|/pricing|3|100.0", "2|/signup|2|66.7", "3|signup|2|66.7"],
     /*  7 sign-ups */ &["2026-03-02|free|1", "2026-03-02|team|1", "2026-03-09|team|1", "2026-03-16|(none)|1"],
     /*  8 first touch */ &["direct||1", "google|brand|1", "google.com||1", "unknown||1"],
