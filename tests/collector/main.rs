@@ -28,6 +28,7 @@ mod journal_files;
 mod keys;
 mod limits;
 mod lost_answers;
+mod openapi;
 mod outage;
 mod partitions;
 mod poison;
