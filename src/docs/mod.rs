@@ -3,8 +3,8 @@
 //! It is the same text for everybody and tells nothing of this installation, so nobody signs in for it, and it needs no `admin.token`.
 //! Links are written as they work in the repository, and are turned into the site's ([`markdown`]). Nothing here needs a script.
 
-mod library;
-mod markdown;
+pub mod library;
+pub mod markdown;
 mod page;
 
 use std::collections::BTreeMap;

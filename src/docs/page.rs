@@ -18,19 +18,16 @@ const LISTED_MIN: usize = 3;
 
 pub fn show(page: &Page, rendered: &Rendered) -> Response {
     let listed: Vec<&Heading> = rendered.headings.iter().filter(|heading| LISTED.contains(&heading.level)).collect();
-    let aside = html! {
-        @if listed.len() >= LISTED_MIN {
-            nav class="on-this-page" aria-label="On this page" {
-                details {
-                    summary { "On this page" }
-                    ul { @for heading in listed {
-                        li class=[(heading.level > 2).then_some("lower")] { a href={ "#" (heading.id) } { (heading.text) } }
-                    } }
-                }
-            }
-        }
-    };
-    answer(StatusCode::OK, &rendered.title, Some(page.slug), &html! { (rendered.body) }, &aside)
+    let on_page = (listed.len() >= LISTED_MIN).then(|| headings(&listed));
+    answer(StatusCode::OK, &rendered.title, Some(page.slug), &html! { (rendered.body) }, on_page.as_ref())
+}
+
+fn headings(listed: &[&Heading]) -> Markup {
+    html! {
+        ul { @for heading in listed {
+            li class=[(heading.level > 2).then_some("lower")] { a href={ "#" (heading.id) } { (heading.text) } }
+        } }
+    }
 }
 
 /// Every heading of every page.
@@ -46,7 +43,7 @@ pub fn contents(all: &BTreeMap<&'static str, Rendered>) -> Response {
             }
         }
     };
-    answer(StatusCode::OK, "All headings", Some("contents"), &text, &html! {})
+    answer(StatusCode::OK, "All headings", Some("contents"), &text, None)
 }
 
 pub fn not_found() -> Response {
@@ -54,10 +51,10 @@ pub fn not_found() -> Response {
         h1 { "There is no such page" }
         p { "The list beside this has all of them, and " a href="/docs/contents" { "all headings" } " are on one page." }
     };
-    answer(StatusCode::NOT_FOUND, "There is no such page", None, &text, &html! {})
+    answer(StatusCode::NOT_FOUND, "There is no such page", None, &text, None)
 }
 
-fn answer(status: StatusCode, title: &str, slug: Option<&str>, text: &Markup, aside: &Markup) -> Response {
+fn answer(status: StatusCode, title: &str, slug: Option<&str>, text: &Markup, on_page: Option<&Markup>) -> Response {
     let asset = |name: &str| format!("/docs{}", assets::path(name));
     let page = html! {
         (DOCTYPE)
@@ -81,14 +78,16 @@ fn answer(status: StatusCode, title: &str, slug: Option<&str>, text: &Markup, as
                     }
                 }
                 div class="docs" {
-                    nav class="pages" aria-label="Documentation" {
-                        details {
-                            summary { "All pages" }
-                            (list(slug))
-                        }
+                    main #main tabindex="-1" {
+                        // Where there is no room beside the text.
+                        p class="to-pages" { a href="#pages" { "All pages" } }
+                        @if let Some(on_page) = on_page { details class="above" { summary { "On this page" } (on_page) } }
+                        article { (text) }
                     }
-                    main #main tabindex="-1" { article { (text) } }
-                    (aside)
+                    nav #pages class="pages" aria-label="Documentation" { (list(slug)) }
+                    @if let Some(on_page) = on_page {
+                        nav class="beside" aria-label="On this page" { p { "On this page" } (on_page) }
+                    }
                 }
             }
         }

@@ -345,10 +345,15 @@ async fn company() -> (TestDatabase, TestCollector, tempfile::TempDir, Client) {
     (database, collector, journal, alice)
 }
 
+/// What a page of the documentation says.
+fn page(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+    std::fs::read_to_string(path).expect(name)
+}
+
 /// The page's questions, each with its statement.
 fn questions() -> Vec<(String, String)> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cookbook.md");
-    let page = std::fs::read_to_string(page).expect("docs/cookbook.md");
+    let page = page("cookbook.md");
     let parts = page.split("\n### ").skip(1);
     let question = |part: &str| {
         let (title, rest) = part.split_once('\n').expect("a heading");
@@ -398,5 +403,14 @@ async fn every_question_has_its_answer() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    // What a newcomer is told to try runs, too, before any of that has come.
+    let quickstart = page("quickstart-analyst.md");
+    let tried: Vec<&str> = quickstart.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(tried.len(), 5);
+    for sql in tried {
+        rows(&alice, sql).await;
+    }
+    assert_eq!(rows(&alice, "select count(*) from weekly").await, ["0"]);
     collector.stop().await;
 }
