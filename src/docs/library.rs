@@ -92,3 +92,9 @@ pub fn address(file: &str) -> Option<String> {
     }
     PAGES.iter().find(|page| page.file == file).map(|page| format!("/docs/{}", page.slug))
 }
+
+/// What the page at this address is called.
+pub fn name(address: &str) -> Option<&'static str> {
+    let slug = address.split('#').next()?.strip_prefix("/docs/")?;
+    PAGES.iter().find(|page| page.slug == slug).map(|page| page.name)
+}

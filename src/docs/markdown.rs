@@ -49,6 +49,8 @@ struct Page<'t> {
     table: Table,
     /// The link leads nowhere here.
     is_dead: bool,
+    /// Where the link leads whose text comes next.
+    link: Option<String>,
 }
 
 /// Where in a table, and in which.
@@ -73,6 +75,7 @@ impl<'t> Page<'t> {
             is_shifted: events.iter().filter(is_first_rank).count() > 1,
             table: Table::default(),
             is_dead: false,
+            link: None,
         }
     }
 
@@ -90,13 +93,23 @@ impl<'t> Page<'t> {
                 html(PreEscaped(format!("</a></h{level}>\n")));
             }
             Event::Start(Tag::Link { dest_url, .. }) => match link(dest_url, self.file) {
-                Ok(address) => html(PreEscaped(format!(r#"<a href="{}">"#, escaped(&address)))),
+                Ok(address) => {
+                    self.link = Some(address.clone());
+                    html(PreEscaped(format!(r#"<a href="{}">"#, escaped(&address))));
+                }
                 Err(file) => {
                     self.is_dead = true;
                     html(PreEscaped(format!(r#"<span title="{} in the repository">"#, escaped(&file))));
                 }
             },
+            // A file's name is good in the repository; here the page has one.
+            Event::Text(text) if self.link.is_some() => {
+                let address = self.link.take().unwrap_or_default();
+                let name = library::name(&address).filter(|_| text.ends_with(".md") && !text.contains(' '));
+                shown.push(Event::Text(name.map_or_else(|| text.clone(), CowStr::from)));
+            }
             Event::End(TagEnd::Link) => {
+                self.link = None;
                 let close = if std::mem::take(&mut self.is_dead) { "</span>" } else { "</a>" };
                 html(PreEscaped(close.to_owned()));
             }
@@ -233,10 +246,11 @@ mod tests {
 
     #[test]
     fn links_lead_to_pages_of_the_site() {
-        let text = "[a](sync.md#x) [b](../js-snippet/README.md) [c](../src/lib.rs) [d](https://example.com/a?b&c) [e](#f) [g](openapi.json)";
+        let text = "[a](sync.md#x) [sync.md](sync.md) [b](../js-snippet/README.md) [c](../src/lib.rs) [d](https://example.com/a?b&c) [e](#f) [g](openapi.json)";
         let body = body(text);
         for expected in [
             r#"<a href="/docs/sync#x">a</a>"#,
+            r#"<a href="/docs/sync">Services</a>"#,
             r#"<a href="/docs/js-snippet">b</a>"#,
             r#"<span title="src/lib.rs in the repository">c</span>"#,
             r#"<a href="https://example.com/a?b&amp;c">d</a>"#,
