@@ -399,7 +399,9 @@ async fn every_question_has_its_answer() {
         let plan = rows(&alice, &format!("explain (costs off) {}", statement.text)).await.join("\n");
         for (at, _) in plan.match_indices("on events_20") {
             let day = &plan[at + "on events_".len()..][..8];
-            assert!((FIRST_DAY..=LAST_DAY).contains(&day), "{title} reads the day {day}:\n{plan}");
+            if !(FIRST_DAY..=LAST_DAY).contains(&day) {
+                wrong.push(format!("{title} reads the day {day}"));
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

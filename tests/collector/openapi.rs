@@ -28,16 +28,24 @@ fn resolved<'d>(root: &'d Value, value: &'d Value) -> &'d Value {
     }
 }
 
-/// The schema says which members a JSON answer has to have, and which it may have.
+/// The schema says which members an object of a JSON answer has to have, and which it may have; what else it says is schemathesis's.
 fn has_shape(root: &Value, schema: &Value, found: &Value) -> bool {
     let schema = resolved(root, schema);
     if let Some(any) = schema["anyOf"].as_array() {
         return any.iter().any(|schema| has_shape(root, schema, found));
     }
-    let Some(members) = found.as_object() else { return false };
-    let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
-    required.iter().all(|name| members.contains_key(name.as_str().expect("a name")))
-        && (schema["additionalProperties"] != false || members.keys().all(|name| !schema["properties"][name].is_null()))
+    match found {
+        Value::Array(items) => items.iter().all(|item| has_shape(root, &schema["items"], item)),
+        Value::Object(members) => {
+            let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let fits = |(name, value): (&String, &Value)| {
+                let member = &schema["properties"][name];
+                if member.is_null() { schema["additionalProperties"] != false } else { has_shape(root, member, value) }
+            };
+            required.iter().all(|name| members.contains_key(name.as_str().expect("a name"))) && members.iter().all(fits)
+        }
+        _ => true,
+    }
 }
 
 /// That the answer is among those of the operation.
