@@ -38,7 +38,7 @@ async function faults(page) {
 
 const found = [];
 // Colours and widths of all are these pages': they have everything that any has.
-const EXAMPLES = ['', 'cookbook', 'js-snippet'];
+const EXAMPLES = ['', 'js-snippet'];
 
 async function open(options) {
   const context = await browser.newContext({ viewport: DESKTOP, baseURL: admin, ...options });

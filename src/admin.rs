@@ -1,6 +1,7 @@
 //! The operator's listener: metrics and health. Not for the public.
 //!
-//! With a token set, whoever does not show it sees only whether the collector is well, which balancers ask for.
+//! With a token set, whoever does not show it sees only whether the collector is well, which balancers ask for, and the
+//! documentation, which is the same everywhere.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
