@@ -4,7 +4,7 @@ SHELL := bash
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-frameworks test-engines compare-trackers soak fuzz mutants lint bench bench-dashboard bench-rollups bench-singer instructions microbench loadtest clean
+.PHONY: help run test check-openapi test-frameworks test-engines compare-trackers soak fuzz mutants lint bench bench-dashboard bench-rollups bench-singer instructions microbench loadtest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ run: ## build and start weir, with a PostgreSQL of its own (ARGS='--json')
 
 test: ## run all tests, installing what they need (ARGS are for cargo test)
 	@exec scripts/test $(ARGS)
+
+check-openapi: ## look for requests that are answered otherwise than docs/openapi.json says (ARGS='EXAMPLES SEED')
+	@exec scripts/check-openapi $(ARGS)
 
 test-frameworks: ## run the code of docs/snippet.md in all frameworks, Next.js too
 	@exec scripts/test-frameworks

@@ -14,6 +14,7 @@ const ENTRIES = {
   'sql-format.js': 'src/editor/format.js',
   'chart.js': 'src/chart/chart.js',
   'console.css': 'src/css/console.css',
+  'docs.css': 'src/css/docs.css',
 };
 
 const LICENSE_NAMES = ['LICENSE', 'LICENSE.md', 'LICENSE.txt'];

@@ -1,6 +1,7 @@
 //! The operator's listener: metrics and health. Not for the public.
 //!
-//! With a token set, whoever does not show it sees only whether the collector is well, which balancers ask for.
+//! With a token set, whoever does not show it sees only whether the collector is well, which balancers ask for, and the
+//! documentation, which is the same everywhere.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::accounting::Accounting;
 use crate::buffer::MemoryBudget;
 use crate::clock::Clock;
+use crate::docs;
 use crate::flush::partitions::Partitions;
 use crate::flush::shared::LaneState;
 use crate::journal::JournalState;
@@ -129,6 +131,8 @@ pub fn router(operator: Arc<Operator>, others: Router, console: Option<Router>, 
         // Around everything that is here, so that no route can be forgotten.
         routes = routes.layer(middleware::from_fn_with_state(TokenHash::of(token.as_bytes()), authorize));
     }
+    // What it says is in every copy of weir: it needs no token.
+    let routes = routes.merge(docs::router());
     // Its fallback answers for all that is not here.
     match console {
         Some(console) => routes.merge(console),
@@ -168,7 +172,7 @@ async fn not_found() -> StatusCode {
 }
 
 async fn index() -> &'static str {
-    "weir\n\n/metrics  Prometheus metrics\n/healthz  is the process well?\n/readyz   can it take events?\n"
+    "weir\n\n/metrics  Prometheus metrics\n/healthz  is the process well?\n/readyz   can it take events?\n/docs/    the documentation\n"
 }
 
 async fn metrics(State(operator): State<Arc<Operator>>) -> Response {

@@ -40,6 +40,7 @@ pub mod console;
 
 pub mod admin;
 pub mod demo;
+pub mod docs;
 pub mod metrics;
 
 pub mod clock;

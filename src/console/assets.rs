@@ -32,6 +32,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 const ASSETS: &[Asset] = &[
     asset!("console.css", CSS),
+    asset!("docs.css", CSS),
     asset!("theme.js", JS),
     asset!("console.js", JS),
     asset!("sql.js", JS),

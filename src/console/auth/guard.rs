@@ -175,12 +175,17 @@ pub async fn guard(State(console): State<Arc<Console>>, mut request: Request, ne
         response = tell(response, &message, wants_page, session.as_deref());
     }
     let headers = response.headers_mut();
-    for (name, value) in HEADERS {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
-    }
+    restrict(headers);
     // What is a person's own must not lie in a browser's or a proxy's cache.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// Tells browsers what an answer of the admin listener's may do.
+pub fn restrict(headers: &mut HeaderMap) {
+    for (name, value) in HEADERS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
 }
 
 /// The refusal as a page or as JSON, with the headers that it had.

@@ -12,7 +12,7 @@ use super::auth::session::Session;
 
 pub use entrance::{account, message, once_more, sign_in, to_sign_in};
 
-const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' \
+pub const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' \
                     stroke='%230b6b8a' stroke-width='2.4' stroke-linecap='round'%3E%3Cpath d='M2 8q3.3-4 6.7 0t6.6 0T22 8M2 \
                     15h20M5 20h14'/%3E%3C/svg%3E";
 pub const MARK: PreEscaped<&str> = PreEscaped(
@@ -27,15 +27,17 @@ pub enum Section {
     Sql,
     Queries,
     Operate,
+    Docs,
     None,
 }
 
-const SECTIONS: [(Section, &str, &str); 5] = [
+pub const SECTIONS: [(Section, &str, &str); 6] = [
     (Section::Live, "/", "Live"),
     (Section::Dashboard, "/dashboard", "Dashboard"),
     (Section::Sql, "/sql", "SQL"),
     (Section::Queries, "/queries", "Queries"),
     (Section::Operate, "/operate", "Operate"),
+    (Section::Docs, "/docs/", "Docs"),
 ];
 
 /// One page.
