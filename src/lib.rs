@@ -27,6 +27,7 @@ pub mod buffer;
 pub mod accounting;
 pub mod journal;
 
+pub mod columnar;
 pub mod database;
 pub mod flush;
 pub mod housekeeping;
