@@ -33,6 +33,8 @@ pub mod flush;
 pub mod housekeeping;
 pub mod retention;
 
+pub mod lake;
+
 pub mod rollup;
 pub mod sync;
 
