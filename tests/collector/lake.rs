@@ -355,6 +355,12 @@ async fn a_person_who_is_forgotten_is_gone_from_the_lake() {
         assert_eq!(count, ["0"]);
         assert_eq!(in_lake(dir.path()).await.expect("asked before"), in_postgres(&database).await);
     }
+    // Where the command knows no lake, collectors follow without waiting for anything.
+    let lake = exporter(&collector.config, &url);
+    let forgotten = weir(&database, "", &["forget", "--visitor", "v4"]).await;
+    assert!(forgotten.status.success(), "{}", text(&forgotten));
+    assert_eq!(export(&lake, Wanted::Due).await.files, 3);
+    assert_eq!(lake.compare().await.expect("compared"), []);
     // Where the lake cannot be written, that is no success.
     send(
         &collector,
@@ -362,7 +368,7 @@ async fn a_person_who_is_forgotten_is_gone_from_the_lake() {
             .replace("TIME", &format!("{}T12:00:00Z", day(3)))],
     )
     .await;
-    database.until_stored(36).await;
+    database.until_stored(34).await;
     let staging = dir.path().join(format!("date={}/source=web/events-1.new", day(3)));
     fs::create_dir(&staging).expect("made");
     let refused = weir(&database, &url, &["forget", "--visitor", "v9"]).await;
