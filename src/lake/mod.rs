@@ -30,7 +30,7 @@
 //!
 //! One collector of all does it, by an advisory lock, which it looks after before each object. One that lost the lock without
 //! hearing of it books nothing any more; should its last object still arrive after a newer one, the comparison of the store with
-//! the books ([`Exporter::compare`]) finds it, and the day is written again.
+//! the books ([`Exporter::compare`], `weir lake status --check`) finds it, and the day is written again.
 
 pub mod book;
 pub mod compare;
