@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::analyst::settings::Analyst;
 use crate::console::settings::Console;
 use crate::journal::Durability;
+use crate::lake::settings::Lake;
 use crate::receive::foreign::Family;
 use crate::receive::routes;
 use crate::receive::script::{self, ENDPOINT_PATH, SCRIPT_PATH};
@@ -41,6 +42,7 @@ pub struct Config {
     pub flush: Flush,
     pub rollup: Rollup,
     pub retention: Retention,
+    pub lake: Lake,
     pub analyst: Analyst,
     pub console: Console,
     /// Other data, each source by its name.
@@ -482,6 +484,7 @@ impl Config {
         self.receive.tls()?;
         self.receive.check_paths()?;
         self.retention.check()?;
+        self.lake.check()?;
         self.analyst.check()?;
         sync::check(&self.sync)?;
         at_least("console.session_hours", self.console.session_hours, 1, "nobody would stay signed in")?;

@@ -27,10 +27,13 @@ pub mod buffer;
 pub mod accounting;
 pub mod journal;
 
+pub mod columnar;
 pub mod database;
 pub mod flush;
 pub mod housekeeping;
 pub mod retention;
+
+pub mod lake;
 
 pub mod rollup;
 pub mod sync;

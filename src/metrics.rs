@@ -33,6 +33,7 @@ pub struct Metrics {
     pub journal: JournalMetrics,
     pub flush: FlushMetrics,
     pub retention: RetentionMetrics,
+    pub lake: LakeMetrics,
 }
 
 /// What becomes of connections on one listener.
@@ -127,6 +128,55 @@ impl RetentionMetrics {
     }
 }
 
+/// What the export to the lake reports.
+#[derive(Clone)]
+pub struct LakeMetrics {
+    pub files: Counter,
+    pub rows: Counter,
+    pub bytes: Counter,
+    pub failures: Counter,
+    /// Days of which the lake may lack something.
+    pub waiting: Gauge,
+    /// Since when the first of them does.
+    pub waiting_seconds: Gauge,
+    /// Unix time of the last run that left nothing due.
+    pub succeeded_at: Gauge,
+}
+
+impl LakeMetrics {
+    /// Where nobody counts.
+    pub fn noop() -> Self {
+        let (none, zero) = (Counter::noop, Gauge::noop);
+        Self {
+            files: none(),
+            rows: none(),
+            bytes: none(),
+            failures: none(),
+            waiting: zero(),
+            waiting_seconds: zero(),
+            succeeded_at: zero(),
+        }
+    }
+
+    fn new(register: &Register<'_>) -> Self {
+        Self {
+            files: register.counter("weir_lake_files_total", "Objects that this collector wrote to the lake."),
+            rows: register.counter("weir_lake_rows_total", "Rows in them."),
+            bytes: register.counter("weir_lake_bytes_total", "Bytes in them."),
+            failures: register
+                .counter("weir_lake_failures_total", "Runs that left something out of the lake: see the log."),
+            waiting: register
+                .gauge("weir_lake_days_waiting", "Days that are over of which the lake may lack something."),
+            waiting_seconds: register
+                .gauge("weir_lake_waiting_seconds", "Since when the lake may lack something that is in the database."),
+            succeeded_at: register.gauge(
+                "weir_lake_succeeded_timestamp_seconds",
+                "When this collector's last run ended well; only one collector runs it at a time.",
+            ),
+        }
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -190,6 +240,7 @@ impl Metrics {
                     "When this collector's last run of retention ended well; only one collector runs it at a time.",
                 ),
             },
+            lake: LakeMetrics::new(&register),
             recorder,
             handle,
         };

@@ -38,6 +38,7 @@ use crate::flush::shared::Shared;
 use crate::housekeeping::Housekeeping;
 use crate::journal::writer::{DiskFailed, Writer, WriterParts};
 use crate::journal::{Durability, Handle, OpenError, SegmentFeed, WriterConfig, recover};
+use crate::lake::task::Task as LakeTask;
 use crate::metrics::{ConnectionMetrics, Metrics};
 use crate::receive::body::BodyLimits;
 use crate::receive::tls::{CertificateError, Certificates};
@@ -126,6 +127,7 @@ pub struct Running {
     admin_server: Task,
     housekeeping: Task,
     retention: Task,
+    lake: Task,
     rollups: Task,
     taps: Task,
     replication: Task,
@@ -286,7 +288,7 @@ impl Running {
         let flush_thread = spawn_lanes(lanes, flush_ended.clone(), flush_abort.clone())?;
         let housekeeping = Task::spawn(|stop| housekeeping.run(stop));
         let retention = spawn_retention(&config, &world, &core.shared, &core.partitions, &metrics);
-
+        let lake = spawn_lake(&config, &world, &core.shared, &metrics);
         let rollups = spawn_rollups(&config, &core.shared, &metrics)?;
         let taps = spawn_taps(&config, &world, &core.shared, &metrics);
         let replication = spawn_replication(&config, &core.shared, &metrics);
@@ -318,11 +320,9 @@ impl Running {
             metrics: Arc::clone(&metrics),
         });
         let limits = connection_limits(&config.receive);
-        let admin_limits = admin_limits(&limits);
+        let admin = admin_listen(listeners.admin, admin_limits(&limits));
         let tls = certificates.map(Certificates::acceptor).transpose()?;
         let public = Listen { listener: listeners.public, tls, limits, metrics: metrics.connections.clone() };
-        let admin =
-            Listen { listener: listeners.admin, tls: None, limits: admin_limits, metrics: ConnectionMetrics::noop() };
         let public_router = receive::routes::router(collector, &config.receive);
         let (admin_router, console) = admin_routes(&config, &world, &core.shared, &operator, demo, &database)?;
         Ok(Self {
@@ -333,6 +333,7 @@ impl Running {
             admin_server: Task::spawn(|stop| receive::serve(admin, admin_router, stop)),
             housekeeping,
             retention,
+            lake,
             rollups,
             taps,
             replication,
@@ -358,6 +359,7 @@ impl Running {
             () = self.flush_ended.cancelled() => Err(RunError::Thread("weir-flush")),
             () = self.housekeeping.ended() => Err(RunError::Thread("housekeeping")),
             () = self.retention.ended() => Err(RunError::Thread("retention")),
+            () = self.lake.ended() => Err(RunError::Thread("the export to the lake")),
             () = self.rollups.ended() => Err(RunError::Thread("the rollups' runner")),
             () = self.taps.ended() => Err(RunError::Thread("the taps' runner")),
             () = self.replication.ended() => Err(RunError::Thread("replication")),
@@ -371,6 +373,7 @@ impl Running {
         tracing::info!("closing: requests in flight finish, then the journal is flushed");
         self.operator.is_closing.store(true, Ordering::Relaxed);
         self.retention.stop().await;
+        self.lake.stop().await;
         // A run that is cut off leaves everything as it was.
         self.rollups.stop().await;
         self.taps.stop().await;
@@ -421,6 +424,18 @@ fn spawn_retention(
         shared.prepared.clone(),
     );
     Task::spawn(|stop| retention.run(stop))
+}
+
+fn spawn_lake(config: &Config, world: &World, shared: &Shared, metrics: &Metrics) -> Task {
+    let lake = LakeTask::new(
+        config,
+        Arc::clone(&world.clock),
+        Arc::clone(&world.entropy),
+        metrics.lake.clone(),
+        Arc::clone(&shared.accounting),
+        shared.prepared.clone(),
+    );
+    Task::spawn(|stop| lake.run(stop))
 }
 
 /// With `durability = "memory"` nothing outlives the process: what did not reach the database is named.
@@ -521,6 +536,10 @@ fn connection_limits(receive: &config::Receive) -> Limits {
         idle_timeout: Duration::from_secs(receive.idle_timeout_s),
         drain_timeout: Duration::from_secs(receive.drain_timeout_s),
     }
+}
+
+fn admin_listen(listener: TcpListener, limits: Limits) -> Listen {
+    Listen { listener, tls: None, limits, metrics: ConnectionMetrics::noop() }
 }
 
 fn admin_limits(public: &Limits) -> Limits {

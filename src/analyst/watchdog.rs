@@ -16,6 +16,7 @@ use super::usage::USAGE_LOCK;
 use super::{AnalystError, names};
 use crate::database::{advisory, migrate};
 use crate::flush::partitions::PARTITION_LOCK;
+use crate::lake::LAKE_LOCK;
 use crate::metrics::Metrics;
 use crate::retention::RETENTION_LOCK;
 use crate::retention::index::INDEX_LOCK;
@@ -36,9 +37,10 @@ const GRACE_S: u64 = 5;
 const TIMEOUT_MS: u32 = 5_000;
 
 /// Every advisory lock by which collectors agree.
-const LOCKS: [i64; 10] = [
+const LOCKS: [i64; 11] = [
     migrate::MIGRATION_LOCK,
     INDEX_LOCK,
+    LAKE_LOCK,
     RETENTION_LOCK,
     DISPATCH_LOCK,
     RUNNER_LOCK,

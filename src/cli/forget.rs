@@ -2,20 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::Path;
 
 use anyhow::bail;
 
+use super::lake;
+use crate::config::Config;
 use crate::database::Database;
+use crate::lake::Wanted;
 use crate::retention::archive;
 use crate::retention::forget::{Forgotten, Request, count, forget};
+use crate::retention::lake::days_alone;
 
-pub async fn run(
-    database: &Database,
-    archive_dir: Option<&Path>,
-    request: &Request,
-    is_dry: bool,
-) -> anyhow::Result<()> {
+pub async fn run(database: &Database, config: &Config, request: &Request, is_dry: bool) -> anyhow::Result<()> {
     if is_dry {
         let found = count(database, request).await?;
         let mut out = io::stdout().lock();
@@ -34,8 +32,23 @@ pub async fn run(
         forgotten.left.values().sum::<i64>()
     )?;
     tell(&mut out, &forgotten.left, "LEFT")?;
-    tell_what_is_elsewhere(&mut out, archive_dir, &forgotten)?;
+    let lake = config.lake.is_set().then(|| lake::export(database.clone(), config.lake.clone(), Wanted::Changed));
+    let lake = match lake {
+        Some(export) => Some(export.await),
+        None => None,
+    };
+    if let Some(Ok(summary)) = &lake {
+        write!(out, "the lake: ")?;
+        lake::tell(&mut out, summary)?;
+    }
+    let alone = days_alone(&*database.client().await?).await?;
+    tell_what_is_elsewhere(&mut out, config, alone, &forgotten)?;
     out.flush()?;
+    if let Some(Err(error)) = lake {
+        return Err(
+            error.context("the lake may still have the person: collectors export the days anew, or `weir lake export`")
+        );
+    }
     if !forgotten.left.is_empty() {
         bail!("the person is still sending, or someone writes these rows anew: run the same command again, it goes on");
     }
@@ -47,7 +60,12 @@ fn tell(out: &mut impl Write, rows: &BTreeMap<String, i64>, what: &str) -> io::R
 }
 
 /// What no statement on these tables reaches.
-fn tell_what_is_elsewhere(out: &mut impl Write, dir: Option<&Path>, forgotten: &Forgotten) -> anyhow::Result<()> {
+fn tell_what_is_elsewhere(
+    out: &mut impl Write,
+    config: &Config,
+    days_alone: i64,
+    forgotten: &Forgotten,
+) -> anyhow::Result<()> {
     writeln!(out, "\nNot reached by this:")?;
     for pending in &forgotten.pending {
         writeln!(
@@ -60,7 +78,10 @@ fn tell_what_is_elsewhere(out: &mut impl Write, dir: Option<&Path>, forgotten: &
         writeln!(out, "- {count} {what} whose text names the person: they are their authors' to change")?;
     }
     writeln!(out, "- journals keep what they have delivered for journal.retain_s, 15 minutes by default")?;
-    if let Some(dir) = dir {
+    if days_alone > 0 {
+        writeln!(out, "- {days_alone} days that are in the lake alone: docs/lake.md says how to rewrite one")?;
+    }
+    if let Some(dir) = config.retention.archive_dir.as_deref() {
         let files = archive::files(dir)?;
         writeln!(
             out,

@@ -5,6 +5,7 @@ mod first_person;
 mod forget;
 mod geo;
 mod journal;
+mod lake;
 mod operate;
 mod partitions;
 mod replication;
@@ -75,6 +76,9 @@ enum Command {
     },
     /// Remove a person from all tables, and show that nothing is left.
     Forget(ForgetArgs),
+    /// Days that are over, as Parquet on a directory or a bucket, for DuckDB, Spark and others.
+    #[command(subcommand)]
+    Lake(lake::LakeCommand),
     /// The files in which events wait for PostgreSQL; also while a collector uses them.
     #[command(subcommand)]
     Journal(JournalCommand),
@@ -329,16 +333,17 @@ impl Cli {
             }
             Command::Quarantine(command) => operate::quarantine(&database(&config, &self.data_dir)?, command).await,
             Command::Partitions { command: None, exact, json } => {
-                partitions::list(database(&config, &self.data_dir)?, config.retention, exact, json).await
+                partitions::list(database(&config, &self.data_dir)?, config, exact, json).await
             }
             Command::Partitions { command: Some(PartitionsCommand::Prune { dry_run }), .. } => {
                 config.check()?;
-                partitions::prune(database(&config, &self.data_dir)?, config.retention, dry_run).await
+                partitions::prune(database(&config, &self.data_dir)?, config, dry_run).await
             }
             Command::Forget(args) => {
                 let database = database(&config, &self.data_dir)?;
-                forget::run(&database, config.retention.archive_dir.as_deref(), &args.request()?, args.dry_run).await
+                forget::run(&database, &config, &args.request()?, args.dry_run).await
             }
+            Command::Lake(command) => lake::lake(database(&config, &self.data_dir)?, config.lake, command).await,
             Command::Journal(JournalCommand::Inspect { dir }) => {
                 journal::show(&dir.unwrap_or_else(|| start::journal_dir(&config, &self.data_dir)))
             }

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use crate::clock::SystemClock;
-use crate::config;
+use crate::config::Config;
 use crate::database::Database;
 use crate::entropy::SystemEntropy;
 use crate::metrics::RetentionMetrics;
@@ -31,13 +31,8 @@ struct Partition {
 }
 
 /// Prints a line for every partition, and their sum.
-pub async fn list(
-    database: Database,
-    settings: config::Retention,
-    is_exact: bool,
-    is_json: bool,
-) -> anyhow::Result<()> {
-    let upkeep = upkeep(database, settings);
+pub async fn list(database: Database, config: Config, is_exact: bool, is_json: bool) -> anyhow::Result<()> {
+    let upkeep = upkeep(database, config);
     let client = upkeep.database.client().await?;
     let today = upkeep.today(&client).await?;
     let policy = Policy::new(&upkeep.settings, today);
@@ -97,8 +92,8 @@ fn until_of(status: Status) -> &'static str {
 }
 
 /// Removes what is over, or only says what that is.
-pub async fn prune(database: Database, settings: config::Retention, is_dry: bool) -> anyhow::Result<()> {
-    let upkeep = upkeep(database, settings);
+pub async fn prune(database: Database, config: Config, is_dry: bool) -> anyhow::Result<()> {
+    let upkeep = upkeep(database, config);
     // Given back at once: a run needs all connections.
     let today = upkeep.today(&*upkeep.database.client().await?).await?;
     let policy = Policy::new(&upkeep.settings, today);
@@ -133,7 +128,9 @@ fn tell(steps: &[Step], mood: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn upkeep(database: Database, mut settings: config::Retention) -> Upkeep {
+fn upkeep(database: Database, config: Config) -> Upkeep {
+    let has_lake = config.lake.is_set();
+    let mut settings = config.retention;
     // Who prunes by hand does not wait for indexes.
     settings.person_indexes = false;
     Upkeep {
@@ -143,5 +140,6 @@ fn upkeep(database: Database, mut settings: config::Retention) -> Upkeep {
         entropy: Arc::new(SystemEntropy),
         partitions: Arc::default(),
         metrics: RetentionMetrics::noop(),
+        has_lake,
     }
 }

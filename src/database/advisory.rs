@@ -3,9 +3,15 @@
 //! They are those of transactions: a session's lock would be left behind on a stranger's connection by PgBouncer. The numbers
 //! stand where they are used, each a word in ASCII, so that no two are equal.
 
+use std::time::Duration;
+
 use deadpool_postgres::{ClientWrapper, Transaction};
+use tokio::time::Instant;
 use tokio_postgres::Error;
 use tokio_postgres::types::Type;
+
+/// How often somebody who waits asks again.
+const POLL: Duration = Duration::from_millis(250);
 
 /// Waits, for as long as the transaction's `lock_timeout` says, until nobody else has the lock.
 pub async fn wait(transaction: &Transaction<'_>, lock: i64) -> Result<(), Error> {
@@ -31,4 +37,22 @@ pub async fn elect(client: &mut ClientWrapper, lock: i64) -> Result<Option<Trans
     let transaction = holder(client).await?;
     let is_elected = try_take(&transaction, lock).await?;
     Ok(if is_elected { Some(transaction) } else { None })
+}
+
+/// As [`elect`], for somebody who waits for another's work to end, `patience` long. It asks again and again: a statement that
+/// waits would hold a snapshot, for which others may wait.
+pub async fn elect_within(
+    client: &mut ClientWrapper,
+    lock: i64,
+    patience: Duration,
+) -> Result<Option<Transaction<'_>>, Error> {
+    let transaction = holder(client).await?;
+    let started = Instant::now();
+    while !try_take(&transaction, lock).await? {
+        if started.elapsed() >= patience {
+            return Ok(None);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(Some(transaction))
 }

@@ -10,7 +10,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 use super::listing::Leaf;
-use super::{Action, Attempts, RetentionError, Run, archive, begin, note, policy};
+use super::{Action, Attempts, RetentionError, Run, archive, begin, lake, note, policy};
 use crate::database::advisory;
 use crate::flush::partitions::PARTITION_LOCK;
 
@@ -70,6 +70,7 @@ impl Run<'_> {
         }
         let detached = leaf.detached(&format!("weir.{expired}"), is_to_be_archived);
         note(&transaction, &self.started, day, "detached", policy::REST, 0, &detached.name).await?;
+        lake::note_detached(&transaction, day, &detached.name).await?;
         transaction.commit().await?;
         self.upkeep.partitions.forget();
         tracing::info!(table = leaf.name, detached = detached.name, "partition detached");
@@ -80,6 +81,9 @@ impl Run<'_> {
     pub(super) async fn finish(&mut self, leaf: &Leaf) -> Result<(), RetentionError> {
         let Some(day) = leaf.day else { return Ok(()) };
         self.still_elected().await?;
+        if !self.is_in_lake(day, Some(&leaf.name)).await? {
+            return Ok(());
+        }
         let mut archived = None;
         if let Some(dir) = self.archive_dir() {
             let written = archive::write(self.client, &leaf.name, day, &dir).await?;
@@ -101,6 +105,11 @@ impl Run<'_> {
         let rows = transaction.query_typed_one(&COUNT.replace("{table}", &leaf.name), &[]).await?.try_get("rows")?;
         if let Some(archived) = archived.filter(|archived| archived.cast_signed() != rows) {
             return Err(RetentionError::Miscounted { table: leaf.name.clone(), rows, archived });
+        }
+        if let Err(error) = lake::keep(self.upkeep.has_lake, &transaction, day, &leaf.name, rows).await {
+            transaction.rollback().await?;
+            lake::export_again(self.client, &leaf.name).await?;
+            return Err(error);
         }
         note(&transaction, &self.started, day, Action::Dropped.name(), policy::REST, rows, &leaf.name).await?;
         transaction.execute_typed(FORGET_SWEPT, &[(&day.to_string(), Type::TEXT)]).await?;

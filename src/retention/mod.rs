@@ -5,6 +5,7 @@
 //! ```text
 //! raise weir.frozen        rollups never recompute what may lack events from now on
 //! for each day that is over whole:
+//!     (wait until the lake has all of it, where there is one: another run finds it there)
 //!     detach               one transaction: out of analytics.events, into weir.expired_YYYYMMDD_<random>
 //!     archive              to Parquet, where that is set
 //!     drop                 one transaction: counted, booked, dropped
@@ -25,6 +26,7 @@ pub mod archive;
 mod expire;
 pub mod forget;
 pub(crate) mod index;
+pub mod lake;
 pub mod listing;
 pub mod period;
 pub mod policy;
@@ -39,7 +41,6 @@ use deadpool_postgres::{ClientWrapper, Transaction};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
@@ -73,7 +74,6 @@ const FLOOR_TIMEOUT_MS: u32 = 10_000;
 const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_hours(24);
 /// Whoever sits before a terminal waits so long for another's run.
 const ELECTION_WAIT: Duration = Duration::from_secs(30);
-const ELECTION_POLL: Duration = Duration::from_millis(250);
 /// Reading one whole partition: to count it, or to look for a person.
 const STATEMENT_TIMEOUT_MS: u32 = 15 * 60 * 1_000;
 /// Attempts to get a lock on the events table, and the pause between them, in which flushes catch up.
@@ -94,6 +94,8 @@ pub struct Upkeep {
     /// What the flush believes to exist.
     pub partitions: Arc<Partitions>,
     pub metrics: RetentionMetrics,
+    /// Whether days go only when the lake has them.
+    pub has_lake: bool,
 }
 
 /// Why not everything that is over was removed. What was removed is booked.
@@ -135,6 +137,8 @@ pub enum RetentionError {
     NoArchive { table: String },
     #[error("{table} has {rows} rows and its archive {archived}: it is kept, and archived again next time")]
     Miscounted { table: String, rows: i64, archived: u64 },
+    #[error("{table} has {rows} rows and the lake {kept}: it is kept until the lake has them")]
+    NotInLake { table: String, rows: i64, kept: i64 },
     #[error("the operating system gave no random bytes: {0}")]
     Random(#[from] std::io::Error),
 }
@@ -266,6 +270,9 @@ impl Run<'_> {
             let Some(day) = leaf.day.filter(|day| floor.is_some_and(|floor| *day < floor)) else { continue };
             self.still_elected().await?;
             if policy.whole_since().is_some_and(|since| day < since) {
+                if !self.is_in_lake(day, None).await? {
+                    continue;
+                }
                 if let Some(detached) = self.detach(leaf, day).await? {
                     self.finish(&detached).await?;
                 }
@@ -301,18 +308,9 @@ impl Run<'_> {
     }
 }
 
-/// As [`advisory::elect`] to remove events, for a person who waits: a run that is under way may take a moment. It asks again and again: a
-/// statement that waits would hold a snapshot, for which others may wait.
+/// As [`advisory::elect`] to remove events, for a person who waits: a run that is under way may take a moment.
 async fn elect_soon(client: &mut ClientWrapper) -> Result<Transaction<'_>, RetentionError> {
-    let transaction = advisory::holder(client).await?;
-    let started = Instant::now();
-    while !advisory::try_take(&transaction, RETENTION_LOCK).await? {
-        if started.elapsed() > ELECTION_WAIT {
-            return Err(RetentionError::Elsewhere);
-        }
-        tokio::time::sleep(ELECTION_POLL).await;
-    }
-    Ok(transaction)
+    advisory::elect_within(client, RETENTION_LOCK, ELECTION_WAIT).await?.ok_or(RetentionError::Elsewhere)
 }
 
 /// Says that hours before `day` may lack events, and returns when no rollup is being computed that has not heard of it: they

@@ -6,7 +6,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::listing::Leaf;
 use super::policy::{Policy, Rule};
-use super::{Action, RetentionError, Run, Step, begin, note};
+use super::{Action, RetentionError, Run, Step, begin, lake, note};
 
 const DELETE: &str = include_str!("sql/rule_delete.sql");
 const COUNT: &str = include_str!("sql/rule_count.sql");
@@ -55,6 +55,7 @@ impl Run<'_> {
             let rows: i64 = transaction.query_typed_one(&sql, &parameters).await?.try_get("rows")?;
             if rows > 0 {
                 note(&transaction, &self.started, day, Action::Deleted.name(), &rule.name, rows, "").await?;
+                lake::note_changed(&transaction, day).await?;
             }
             transaction.commit().await?;
             sum += rows;
@@ -70,6 +71,10 @@ impl Run<'_> {
         // Most often it is not, and that takes no lock to see.
         let any = format!("select exists (select from only {})", leaf.name);
         if self.client.query_typed_one(&any, &[]).await?.try_get(0)? {
+            return Ok(false);
+        }
+        // The lake has its rows still, and is to follow.
+        if !self.is_in_lake(day, None).await? {
             return Ok(false);
         }
         match self.try_detach(leaf, day, true).await {

@@ -20,6 +20,7 @@ const INTERVAL: Duration = Duration::from_secs(10 * 60);
 pub struct Retention {
     database: config::Database,
     settings: config::Retention,
+    has_lake: bool,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     partitions: Arc<Partitions>,
@@ -38,7 +39,8 @@ impl Retention {
         prepared: CancellationToken,
     ) -> Self {
         let (database, settings) = (config.database.clone(), config.retention.clone());
-        Self { database, settings, clock, entropy, partitions, metrics, prepared }
+        let has_lake = config.lake.is_set();
+        Self { database, settings, has_lake, clock, entropy, partitions, metrics, prepared }
     }
 
     /// Works until `stop`. What is under way then is rolled back, and done by whoever is next.
@@ -73,6 +75,7 @@ impl Retention {
             entropy: Arc::clone(&self.entropy),
             partitions: Arc::clone(&self.partitions),
             metrics: self.metrics.clone(),
+            has_lake: self.has_lake,
         };
         let done = upkeep.run().await;
         upkeep.database.close();

@@ -11,7 +11,7 @@ use crate::retention::{attempt, day, event, keep, run, send, upkeep};
 use crate::support::{TestDatabase, collector, tool};
 
 /// `None` if this machine has no DuckDB.
-async fn duckdb(sql: &str) -> Option<Vec<String>> {
+pub async fn duckdb(sql: &str) -> Option<Vec<String>> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/archive/query.py");
     let output = Command::new(tool("WEIR_TEST_PYTHON")?).arg(script).arg(sql).output().await.expect("it runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -19,7 +19,7 @@ async fn duckdb(sql: &str) -> Option<Vec<String>> {
 }
 
 /// An expression that is the same text in both databases, whatever is in the columns.
-fn whole_row(microseconds: &str, address: &str) -> String {
+pub fn whole_row(microseconds: &str, address: &str) -> String {
     let columns = COLUMNS.iter().map(|(name, kind)| {
         let text = match kind {
             Kind::Time => microseconds.replace('?', name),

@@ -27,6 +27,7 @@ mod hostile;
 mod https;
 mod journal_files;
 mod keys;
+mod lake;
 mod limits;
 mod lost_answers;
 mod openapi;

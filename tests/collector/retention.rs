@@ -53,6 +53,7 @@ pub fn upkeep(config: &Config, settings: Retention) -> Upkeep {
         entropy: Arc::new(SystemEntropy),
         partitions: Arc::default(),
         metrics: RetentionMetrics::noop(),
+        has_lake: config.lake.is_set(),
     }
 }
 

@@ -38,6 +38,8 @@ pub async fn show(State(console): State<Arc<Console>>, Person(person): Person) -
         entropy: Arc::clone(&console.entropy),
         partitions: Arc::default(),
         metrics: RetentionMetrics::noop(),
+        // Nothing is removed from here.
+        has_lake: false,
     };
     let client = console.database.client().await?;
     let today = upkeep.today(&client).await?;

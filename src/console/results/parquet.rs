@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
-use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
-use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int32Type, Int64Type};
-use parquet::errors::{ParquetError, Result};
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::basic::{LogicalType, Repetition, TimeUnit, Type as Physical};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
+use parquet::errors::Result;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type as Schema, TypePtr};
 
+use crate::columnar::{properties, put};
 use crate::console::run::rows::{Column, unpack};
 
 const UNIX_EPOCH: Date = jiff::civil::date(1970, 1, 1);
@@ -75,11 +74,11 @@ impl Values {
 
     fn write(&self, group: &mut SerializedRowGroupWriter<'_, Vec<u8>>, present: &[i16]) -> Result<()> {
         match self {
-            Self::Bool(values) => put::<BoolType>(group, values, present),
-            Self::Int(values) | Self::Time(values, _) => put::<Int64Type>(group, values, present),
-            Self::Double(values) => put::<DoubleType>(group, values, present),
-            Self::Day(values) => put::<Int32Type>(group, values, present),
-            Self::Text(values, _) => put::<ByteArrayType>(group, values, present),
+            Self::Bool(values) => put::<BoolType, _>(group, values, present),
+            Self::Int(values) | Self::Time(values, _) => put::<Int64Type, _>(group, values, present),
+            Self::Double(values) => put::<DoubleType, _>(group, values, present),
+            Self::Day(values) => put::<Int32Type, _>(group, values, present),
+            Self::Text(values, _) => put::<ByteArrayType, _>(group, values, present),
         }
     }
 }
@@ -99,13 +98,6 @@ fn local_us(text: &str) -> Option<i64> {
 fn day(text: &str) -> Option<i32> {
     let date: Date = text.parse().ok()?;
     Some(date.since((jiff::Unit::Day, UNIX_EPOCH)).ok()?.get_days())
-}
-
-fn put<T: DataType>(group: &mut SerializedRowGroupWriter<'_, Vec<u8>>, values: &[T::T], present: &[i16]) -> Result<()> {
-    let missing = || ParquetError::General("the file has fewer columns".to_owned());
-    let mut column = group.next_column()?.ok_or_else(missing)?;
-    column.typed::<T>().write_batch(values, Some(present), None)?;
-    column.close()
 }
 
 /// The file. A column with a value that its type cannot say in Parquet, as `infinity`, is one of texts. Where the result was
@@ -136,12 +128,8 @@ fn write(columns: &[Column], cut: Option<&str>, values: &[(Values, Vec<i16>)]) -
     let names = unique(columns);
     let fields = names.iter().zip(values).map(|(name, (values, _))| values.schema(name)).collect::<Result<_>>()?;
     let schema = Schema::group_type_builder("result").with_fields(fields).build()?;
-    let cut = cut.map(|cut| vec![KeyValue::new("weir.cut".to_owned(), cut.to_owned())]);
-    let properties = WriterProperties::builder()
-        .set_key_value_metadata(cut)
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_created_by(concat!("weir ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build();
+    let said: Vec<(&str, String)> = cut.map(|cut| ("weir.cut", cut.to_owned())).into_iter().collect();
+    let properties = properties(&said);
     let mut file = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties))?;
     let mut group = file.next_row_group()?;
     for (values, present) in values {

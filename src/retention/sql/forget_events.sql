@@ -1,4 +1,4 @@
--- Deletes a lot of a person's events, books them, and notes their hours for rollups.
+-- Deletes a lot of a person's events, books them, and notes their hours for rollups, and their days for the lake.
 with theirs as (
     select event.ctid as place from only {table} event where {person} limit $3
 ), gone as (
@@ -12,5 +12,10 @@ with theirs as (
 ), noted as (
     insert into weir.touched (hours)
     select array_agg(distinct date_trunc('hour', occurred_at, 'UTC')) from gone having count(*) > 0
+), marked as (
+    insert into weir.lake_marks (day, is_urgent)
+    select distinct d.day, true
+      from weir.lake_days d
+     where d.dropped_at is null and d.day in (select (occurred_at at time zone 'UTC')::date from gone)
 )
 select coalesce(sum(rows), 0)::bigint as rows from counted

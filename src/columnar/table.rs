@@ -1,24 +1,19 @@
-//! Rows into a Parquet file, a row group at a time.
+//! Rows of a table into a Parquet file, a row group at a time.
 
-use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::Write;
 use std::mem;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Arc;
 
-use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
-use parquet::data_type::{
-    BoolType, ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, Int64Type,
-};
+use parquet::basic::{LogicalType, Repetition, TimeUnit, Type as Physical};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, FixedLenByteArray, FixedLenByteArrayType, Int64Type};
 use parquet::errors::{ParquetError, Result};
-use parquet::file::properties::WriterProperties;
-use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type as Schema, TypePtr};
 use tokio_postgres::binary_copy::BinaryCopyOutRow;
 use tokio_postgres::types::Type as Wire;
 use uuid::Uuid;
+
+use super::{properties, put};
 
 /// A row group is in memory until it is full: by rows, as readers like them, and by bytes.
 const GROUP_ROWS_MAX: usize = 100_000;
@@ -115,47 +110,32 @@ impl Column {
     }
 
     /// Writes the row group's values, and forgets them.
-    fn flush(&mut self, group: &mut SerializedRowGroupWriter<'_, File>) -> Result<()> {
+    fn flush<W: Write + Send>(&mut self, group: &mut SerializedRowGroupWriter<'_, W>) -> Result<()> {
         let present = mem::take(&mut self.present);
         match &mut self.values {
-            Values::Uuid(values) => put::<FixedLenByteArrayType>(group, values, &present),
-            Values::Time(values) => put::<Int64Type>(group, values, &present),
-            Values::Bool(values) => put::<BoolType>(group, values, &present),
-            Values::Text { values, .. } => put::<ByteArrayType>(group, values, &present),
+            Values::Uuid(values) => put::<FixedLenByteArrayType, _>(group, &mem::take(values), &present),
+            Values::Time(values) => put::<Int64Type, _>(group, &mem::take(values), &present),
+            Values::Bool(values) => put::<BoolType, _>(group, &mem::take(values), &present),
+            Values::Text { values, .. } => put::<ByteArrayType, _>(group, &mem::take(values), &present),
         }
     }
 }
 
-fn put<T: DataType>(
-    group: &mut SerializedRowGroupWriter<'_, File>,
-    values: &mut Vec<T::T>,
-    present: &[i16],
-) -> Result<()> {
-    let mut column =
-        group.next_column()?.ok_or_else(|| ParquetError::General("the file has fewer columns".to_owned()))?;
-    let values = mem::take(values);
-    column.typed::<T>().write_batch(&values[..], Some(present), None)?;
-    column.close()
-}
-
 /// See the module.
-pub struct Writer {
-    file: SerializedFileWriter<File>,
+pub struct Writer<W: Write + Send> {
+    file: SerializedFileWriter<W>,
     columns: Vec<Column>,
     rows: u64,
     group_rows: usize,
     group_bytes: usize,
 }
 
-impl Writer {
-    pub fn new(file: File, columns: Vec<Column>) -> Result<Self> {
+impl<W: Write + Send> Writer<W> {
+    /// Begins a file; `said` is what it says of itself.
+    pub fn new(file: W, columns: Vec<Column>, said: &[(&str, String)]) -> Result<Self> {
         let fields = columns.iter().map(Column::schema).collect::<Result<_>>()?;
         let schema = Schema::group_type_builder("events").with_fields(fields).build()?;
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_created_by(concat!("weir ", env!("CARGO_PKG_VERSION")).to_owned())
-            .build();
-        let file = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties))?;
+        let file = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties(said)))?;
         Ok(Self { file, columns, rows: 0, group_rows: 0, group_bytes: 0 })
     }
 
@@ -185,19 +165,8 @@ impl Writer {
     }
 
     /// Ends the file; returns it, not yet synced, and how many rows it has.
-    pub fn finish(mut self) -> Result<(File, u64)> {
+    pub fn finish(mut self) -> Result<(W, u64)> {
         self.flush()?;
         Ok((self.file.into_inner()?, self.rows))
     }
-}
-
-/// A file that nobody but its owner reads; what an earlier attempt left of it goes.
-pub fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(0o600).open(path)
-}
-
-/// How many rows the file says it has.
-pub fn rows(path: &Path) -> Result<u64> {
-    let reader = SerializedFileReader::new(File::open(path)?)?;
-    Ok(reader.metadata().file_metadata().num_rows().cast_unsigned())
 }

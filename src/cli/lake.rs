@@ -1,0 +1,130 @@
+//! `weir lake`: days of events as Parquet.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use clap::Subcommand;
+use jiff::civil::Date;
+use serde_json::json;
+
+use crate::clock::SystemClock;
+use crate::database::Database;
+use crate::lake::book::{self, Known};
+use crate::lake::settings::Lake;
+use crate::lake::store::Store;
+use crate::lake::task::environment;
+use crate::lake::{Exporter, Summary, Wanted};
+use crate::metrics::LakeMetrics;
+
+/// A collector that exports a day is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Subcommand)]
+pub enum LakeCommand {
+    /// Show each day: whether the lake has all of it, and how large it is.
+    Status {
+        /// Also compare the store with the books; exit with 1 if something is missing, or not as it was written.
+        #[arg(long)]
+        check: bool,
+        /// Print JSON, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Export now what is new or has changed; running collectors do it by themselves.
+    Export {
+        /// Only this day, as 2026-11-20, whether it has changed or not.
+        #[arg(long, value_name = "DAY")]
+        day: Option<Date>,
+    },
+}
+
+pub async fn lake(database: Database, settings: Lake, command: LakeCommand) -> anyhow::Result<()> {
+    settings.check()?;
+    match command {
+        LakeCommand::Status { check, json } => status(database, settings, check, json).await,
+        LakeCommand::Export { day } => {
+            let summary = export(database, settings, day.map_or(Wanted::Changed, Wanted::Day)).await?;
+            tell(&mut io::stdout().lock(), &summary)?;
+            Ok(())
+        }
+    }
+}
+
+fn exporter(database: Database, settings: Lake) -> anyhow::Result<Exporter> {
+    ensure!(settings.is_set(), "lake.url is not set: there is no lake");
+    Ok(Exporter {
+        database,
+        store: Store::open(&settings, &environment())?,
+        settings,
+        clock: Arc::new(SystemClock::default()),
+        metrics: LakeMetrics::noop(),
+        accounting: None,
+        patience: PATIENCE,
+    })
+}
+
+/// Exports what is wanted, or says who is at it.
+pub async fn export(database: Database, settings: Lake, wanted: Wanted) -> anyhow::Result<Summary> {
+    match exporter(database, settings)?.run(wanted).await? {
+        Some(summary) => Ok(summary),
+        None => bail!("another process exports at this moment: try again later"),
+    }
+}
+
+/// Says what was exported.
+pub fn tell(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
+    let Summary { days, files, rows, bytes, removed } = summary;
+    writeln!(
+        out,
+        "{} days exported: {files} files with {rows} rows, {bytes} bytes; {removed} files removed",
+        days.len()
+    )
+}
+
+async fn status(database: Database, settings: Lake, is_checked: bool, is_json: bool) -> anyhow::Result<()> {
+    let late_hours = settings.late_after_hours;
+    let days = book::days(&*database.client().await?, late_hours).await?;
+    let mut out = io::stdout().lock();
+    if is_json {
+        let days: Vec<_> = days.iter().map(as_json).collect();
+        serde_json::to_writer_pretty(&mut out, &days)?;
+        writeln!(out)?;
+    } else {
+        writeln!(
+            out,
+            "{:<10}  part  {:<10}  {:>6}  {:>12}  {:>14}  exported at",
+            "day", "status", "files", "rows", "bytes"
+        )?;
+        for Known { day, part, status, files, rows, bytes, exported_at, .. } in &days {
+            let at = exported_at.as_deref().unwrap_or("-");
+            writeln!(out, "{day}  {part:>4}  {:<10}  {files:>6}  {rows:>12}  {bytes:>14}  {at}", status.name())?;
+        }
+        let waiting = days.iter().filter(|known| known.is_here() && known.waiting_s.is_some()).count();
+        writeln!(out, "{} days and parts, {waiting} of them not whole", days.len())?;
+    }
+    if is_checked {
+        let found = exporter(database, settings)?.compare().await?;
+        for difference in &found {
+            eprintln!("{difference}");
+        }
+        ensure!(found.is_empty(), "the store is not as it was written: {} differences", found.len());
+        eprintln!("the store is as it was written");
+    }
+    Ok(())
+}
+
+fn as_json(known: &Known) -> serde_json::Value {
+    json!({
+        "day": known.day.to_string(),
+        "part": known.part,
+        "status": known.status,
+        "table": known.detached,
+        "exported_at": known.exported_at,
+        "waiting_s": known.waiting_s,
+        "files": known.files,
+        "rows": known.rows,
+        "bytes": known.bytes,
+    })
+}
