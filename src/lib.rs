@@ -32,6 +32,7 @@ pub mod flush;
 pub mod housekeeping;
 pub mod retention;
 
+pub mod import;
 pub mod rollup;
 pub mod sync;
 

@@ -65,6 +65,14 @@ impl Policy {
             .map(move |(place, rule)| (rule, &self.rules[..place]))
     }
 
+    /// Whether an event of `day` stays.
+    pub fn keeps(&self, day: Date, source: &str, kind: &str) -> bool {
+        let names = |rule: &&Rule| {
+            rule.source.as_deref().is_none_or(|own| own == source) && rule.kind.as_deref().is_none_or(|own| own == kind)
+        };
+        self.rules.iter().find(names).is_none_or(|rule| rule.kept_since.is_none_or(|since| day >= since))
+    }
+
     /// All that decides what of `day` stays, in one line: as long as it is the same, so is the outcome.
     pub fn fingerprint(&self, day: Date) -> String {
         self.over_on(day).fold(String::new(), |mut text, (rule, before)| {

@@ -23,6 +23,7 @@ mod full_disk;
 mod geo;
 mod hostile;
 mod https;
+mod import;
 mod journal_files;
 mod keys;
 mod limits;
