@@ -10,8 +10,6 @@ use crate::clock::Day;
 use crate::flush::hours::Hours;
 use crate::flush::store::Position;
 
-/// One transaction's rows: many enough that a commit costs little beside them.
-const TUPLE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Each day's partition and its indexes are locked by the transaction that writes to it, and PostgreSQL has room for some six
 /// thousand locks by default. One block more may have 500 days.
 const DAYS_MAX: usize = 200;
@@ -38,17 +36,18 @@ pub struct Batch {
 }
 
 /// Blocks that are being gathered.
-#[derive(Default)]
 pub struct Gathering {
     blocks: Vec<Parsed>,
     batch: Batch,
     bytes: usize,
+    /// One transaction's rows.
+    bytes_max: usize,
 }
 
 impl Gathering {
-    pub fn from(position: Position) -> Self {
+    pub fn from(position: Position, bytes_max: usize) -> Self {
         let batch = Batch { from: position, end: position, ..Batch::default() };
-        Self { batch, ..Self::default() }
+        Self { blocks: Vec::new(), batch, bytes: 0, bytes_max }
     }
 
     pub fn add(&mut self, mut block: Parsed) {
@@ -63,12 +62,12 @@ impl Gathering {
     }
 
     pub fn is_full(&self) -> bool {
-        self.bytes >= TUPLE_BYTES_MAX || self.batch.days.len() >= DAYS_MAX || self.batch.refused.len() >= REFUSED_MAX
+        self.bytes >= self.bytes_max || self.batch.days.len() >= DAYS_MAX || self.batch.refused.len() >= REFUSED_MAX
     }
 
     /// What was gathered; the next begins where it ends.
     pub fn take(&mut self, is_last: bool) -> Batch {
-        let next = Self::from(self.batch.end);
+        let next = Self::from(self.batch.end, self.bytes_max);
         let Self { blocks, mut batch, .. } = std::mem::replace(self, next);
         batch.is_last = is_last;
         batch.pieces = sorted(&blocks);

@@ -72,8 +72,11 @@ pub fn posthog<'a>(native: &mut Native<'a>, json: Json<'a>, texts: &'a Texts) ->
     for (theirs, ours) in POSTHOG_FOUND {
         native.known(ours, properties.take(theirs), known_of(ours));
     }
-    // All of it is in elements_chain.
+    // All of it is in elements_chain, where there is any.
     event.drop_all(&["elements"]);
+    if event.peek("elements_chain").is_some_and(is_nothing) {
+        event.take("elements_chain");
+    }
     capture::event(native, event, properties, None, &mut None)
 }
 

@@ -46,6 +46,9 @@ use crate::row;
 const BLOCKS_WAITING_MAX: usize = 96;
 /// Batches that are ready.
 const BATCHES_WAITING_MAX: usize = 1;
+/// Nobody waits for an import's rows as they do for those that were just sent, so its transactions are larger than a flush's by
+/// this: a commit then costs little beside them.
+const FLUSHES_AT_ONCE: usize = 4;
 /// Rows that a dry run shows.
 const SHOWN: usize = 5;
 
@@ -95,6 +98,7 @@ pub struct Importer {
     options: Options,
     enricher: Arc<Enricher>,
     retention: Retention,
+    bytes_max: usize,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     jobs: Sender<Job>,
@@ -129,6 +133,7 @@ impl Importer {
             options,
             enricher: Arc::new(enricher),
             retention: config.retention.clone(),
+            bytes_max: config.flush.bytes_max.saturating_mul(FLUSHES_AT_ONCE),
             clock,
             entropy,
             jobs,
@@ -282,7 +287,8 @@ impl Importer {
         let (batches, ready) = mpsc::channel(BATCHES_WAITING_MAX);
         let jobs = self.jobs.clone();
         spawn("weir-import-read", move || read(splitter, &parser, &jobs, &blocks))?;
-        spawn("weir-import-batch", move || gather(in_order, from, &batches))?;
+        let gathering = Gathering::from(from, self.bytes_max);
+        spawn("weir-import-batch", move || gather(in_order, gathering, &batches))?;
         Ok(ready)
     }
 }
@@ -334,8 +340,11 @@ fn read(mut splitter: Splitter, parser: &Arc<Parser>, jobs: &Sender<Job>, blocks
     }
 }
 
-fn gather(mut blocks: mpsc::Receiver<InOrder>, from: Position, batches: &mpsc::Sender<Result<Batch, ImportError>>) {
-    let mut gathering = Gathering::from(from);
+fn gather(
+    mut blocks: mpsc::Receiver<InOrder>,
+    mut gathering: Gathering,
+    batches: &mpsc::Sender<Result<Batch, ImportError>>,
+) {
     while let Some(block) = blocks.blocking_recv() {
         let parsed = block.and_then(|parsed| parsed.blocking_recv().map_err(|_| ImportError::Thread("weir-import")));
         match parsed {
