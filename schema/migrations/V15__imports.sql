@@ -21,9 +21,10 @@ comment on table weir.imports is 'Files that were imported, and how far.';
 -- Lines and reasons only: the records themselves may be about persons, and are in the file.
 create table weir.import_refusals (
     import_id uuid   not null references weir.imports on delete cascade,
+    number    bigint not null, -- the import's first, second, ...
     line      bigint not null,
     reason    text   not null,
-    primary key (import_id, line)
+    primary key (import_id, number)
 );
 comment on table weir.import_refusals is 'The first records of each import that were refused, and why.';
 

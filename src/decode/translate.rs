@@ -92,8 +92,8 @@ impl<'a> Native<'a> {
             Some(text) if text.len() <= SHORT_TEXT_BYTES_MAX => {
                 *place(self.event.known.get_or_insert_default()) = Some(without_nul(text));
             }
-            Some(_) => self.context(name, value),
-            None => {}
+            None if ["null", "", "\"\""].iter().any(|nothing| value.is(nothing)) => {}
+            Some(_) | None => self.context(name, value),
         }
     }
 

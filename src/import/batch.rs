@@ -100,3 +100,52 @@ fn sorted(blocks: &[Parsed]) -> Vec<Bytes> {
     }
     pieces
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::{self, Row};
+
+    fn block(ids: &[u128], title: &str, day: Day) -> Parsed {
+        let mut block = Parsed { read: ids.len() as u64, days: [day].into(), ..Parsed::default() };
+        for id in ids {
+            let event_id = Uuid::from_u128(*id);
+            Row { event_id, title: Some(title), ..Row::default() }.encode(&mut block.tuples);
+            block.index.push((event_id, block.tuples.len() as u32));
+        }
+        block
+    }
+
+    fn ids(batch: &Batch) -> Vec<u128> {
+        let tuples = batch.pieces.concat();
+        row::tuples(&tuples).map(|tuple| row::event_id(tuple.expect("a tuple")).expect("an id").as_u128()).collect()
+    }
+
+    #[test]
+    fn rows_go_by_id_and_each_is_there_once() {
+        let mut gathering = Gathering::from(Position::default(), usize::MAX);
+        gathering.add(block(&[5, 1, 9], "a", 1));
+        gathering.add(block(&[], "a", 1));
+        gathering.add(block(&[7, 0], &"x".repeat(PIECE_BYTES), 2));
+        let batch = gathering.take(false);
+        assert_eq!((ids(&batch), batch.rows, batch.read), (vec![0, 1, 5, 7, 9], 5, 5));
+        assert_eq!(batch.pieces.len(), 4);
+        let next = gathering.take(true);
+        assert_eq!((ids(&next), next.from, next.is_last), (vec![], batch.end, true));
+    }
+
+    #[test]
+    fn a_transaction_has_a_bound_of_bytes_and_of_days() {
+        let mut gathering = Gathering::from(Position::default(), 1_000);
+        gathering.add(block(&[1], "a", 1));
+        assert!(!gathering.is_full());
+        gathering.add(block(&[2], &"x".repeat(1_000), 1));
+        assert!(gathering.is_full());
+        let mut gathering = Gathering::from(Position::default(), usize::MAX);
+        for day in 0..DAYS_MAX {
+            assert!(!gathering.is_full());
+            gathering.add(block(&[1], "a", day as Day));
+        }
+        assert!(gathering.is_full());
+    }
+}

@@ -49,6 +49,9 @@ pub enum Rest {
     Context,
 }
 
+/// How good weir's own name is, or one that `--map` gives.
+const OWN_NAME: u8 = 1;
+
 /// What `--map` says.
 #[derive(Debug, Clone, Default)]
 pub struct Mapping {
@@ -217,7 +220,14 @@ pub fn event<'a>(native: &mut Native<'a>, record: Object<'a>, names: &mut Names<
         if value.is("null") || value == Value::Text("") {
             continue;
         }
+        let is_text = value.text().is_some();
         match names.place_of(at, &name) {
+            // What others call so may be something else: a `user` with all that is known of them, say.
+            Place::Target(target, rank)
+                if rank > OWN_NAME && !is_text && !matches!(target, Target::Properties | Target::Context) =>
+            {
+                others.push((name, value));
+            }
             Place::Target(target, rank) => match found.iter_mut().find(|(own, ..)| *own == target) {
                 Some(worse) if rank < worse.1 => {
                     let (_, _, name, value) = std::mem::replace(worse, (target, rank, name, value));
@@ -340,6 +350,12 @@ mod tests {
                 &[],
                 Rest::Context,
                 r#"{"type":"page","timestamp":"2023-11-14T22:13:20Z","url":"https://a.example/x?y=1","context":{"extra":[1]}}"#,
+            ),
+            (
+                r#"{"name":"a","user":{"id":7},"device":{"type":"x"},"timestamp":1700000000}"#,
+                &[],
+                Rest::Context,
+                r#"{"type":"track","name":"a","timestamp":"2023-11-14T22:13:20Z","context":{"device":{"type":"x"},"user":{"id":7}}}"#,
             ),
             (
                 r#"{"When":"2023-11-14","What":"a","who":"b","secret":"s","n":1}"#,

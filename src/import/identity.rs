@@ -14,8 +14,8 @@ use std::hash::{DefaultHasher, Hasher};
 
 use sha2::{Digest, Sha256};
 
-/// So many different records are remembered at least; of twice as many the older half is forgotten. Some 100 MB.
-const REMEMBERED: usize = 2_000_000;
+/// So many different records are remembered at least; of twice as many the older half is forgotten. Some 70 MB.
+const REMEMBERED: usize = 1_500_000;
 /// So much of a file tells it from others before any of it is imported.
 pub const HEAD_BYTES: usize = 64 * 1024;
 

@@ -1,7 +1,7 @@
 //! Where the bytes come from: files, directories, standard input; as they are, gzip or zstd, told by their first bytes.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,20 +46,20 @@ impl Input {
             Self::File(path) => Box::new(File::open(path).map_err(failed)?),
             Self::Stdin => Box::new(io::stdin()),
         };
-        let mut counted = BufReader::with_capacity(READ_BYTES, Counted { raw, read });
-        let mut head = counted.fill_buf().map_err(failed)?;
-        if head.len() < ZSTD_MAGIC.len() {
-            // A pipe may give a few bytes at first; nothing that short is packed.
-            head = counted.buffer();
-        }
-        if head.starts_with(GZIP_MAGIC) {
-            Ok(Box::new(flate2::bufread::MultiGzDecoder::new(counted)))
-        } else if head.starts_with(ZSTD_MAGIC) {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(counted).map_err(failed)?;
+        let mut counted = Counted { raw, read };
+        // A pipe may give a byte at a time.
+        let mut head = Vec::new();
+        counted.by_ref().take(ZSTD_MAGIC.len() as u64).read_to_end(&mut head).map_err(failed)?;
+        let (is_gzip, is_zstd) = (head.starts_with(GZIP_MAGIC), head.starts_with(ZSTD_MAGIC));
+        let whole = BufReader::with_capacity(READ_BYTES, Cursor::new(head).chain(counted));
+        if is_gzip {
+            Ok(Box::new(flate2::bufread::MultiGzDecoder::new(whole)))
+        } else if is_zstd {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(whole).map_err(failed)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(failed)?;
             Ok(Box::new(decoder))
         } else {
-            Ok(Box::new(counted))
+            Ok(Box::new(whole))
         }
     }
 }

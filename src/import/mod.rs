@@ -58,8 +58,6 @@ pub enum ImportError {
     Database(#[from] DatabaseError),
     #[error("database: {0}; the same command goes on where this one ended")]
     Store(#[from] FlushError),
-    #[error("another process imports this file right now")]
-    Busy,
     #[error("there is no source {0:?}: `weir source add {0}` makes one")]
     NoSource(String),
     #[error("records that are refused cannot be written down: {0}")]

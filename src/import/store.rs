@@ -31,6 +31,7 @@ const FILE_LOCKS: i64 = 0x696d_706f << 32;
 /// So long PostgreSQL may take to notice that a process is gone which had the lock.
 const LOCK_GRACE: Duration = Duration::from_secs(3);
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
+const LOCK_PAUSE_LATER: Duration = Duration::from_secs(1);
 /// While the database is away an import waits: a restart takes seconds, a failover a minute.
 const OUTAGE_MAX: Duration = Duration::from_secs(120);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -53,16 +54,17 @@ pub struct Earlier {
     pub refused: u64,
 }
 
-/// Nobody else imports the file while this lives. Its connection goes with it.
+/// Waits until nobody else imports the file, and keeps others waiting while it lives. Its connection goes with it.
 pub async fn alone<'a>(holder: &'a mut ClientWrapper, fingerprint: &[u8]) -> Result<Transaction<'a>, ImportError> {
     let lock = FILE_LOCKS | i64::from(crc32c::crc32c(fingerprint));
     let transaction = advisory::holder(holder).await?;
-    let until = Instant::now() + LOCK_GRACE;
+    let mut waits_since = Some(Instant::now());
     while !advisory::try_take(&transaction, lock).await? {
-        if Instant::now() >= until {
-            return Err(ImportError::Busy);
+        if waits_since.is_some_and(|since| since.elapsed() > LOCK_GRACE) {
+            tracing::warn!("another import of this file is under way: this one waits");
+            waits_since = None;
         }
-        sleep(LOCK_PAUSE).await;
+        sleep(if waits_since.is_some() { LOCK_PAUSE } else { LOCK_PAUSE_LATER }).await;
     }
     Ok(transaction)
 }
@@ -282,6 +284,7 @@ impl Writer {
                     (&batch.is_last, Type::BOOL),
                     (&lines, Type::INT8_ARRAY),
                     (&reasons, Type::TEXT_ARRAY),
+                    (&self.import.refused.cast_signed(), Type::INT8),
                 ],
             )
             .await?;

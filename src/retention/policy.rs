@@ -158,6 +158,15 @@ mod tests {
     }
 
     #[test]
+    fn the_first_rule_that_names_an_event_decides_whether_it_stays() {
+        let policy = policy("10 days", vec![rule(None, Some("click"), "2 days"), rule(Some("a"), None, "forever")]);
+        let keeps = |day: &str, source, kind| policy.keeps(day.parse().expect("a date"), source, kind);
+        assert!(keeps("2026-11-24", "a", "click") && !keeps("2026-11-23", "a", "click"));
+        assert!(keeps("1999-01-01", "a", "page"));
+        assert!(keeps("2026-11-16", "b", "page") && !keeps("2026-11-15", "b", "page"));
+    }
+
+    #[test]
     fn a_rule_that_never_decides_is_found() {
         let click = || rule(None, Some("click"), "1 day");
         assert_eq!(shadowed(&[click(), rule(Some("a"), None, "1 day")]), None);
