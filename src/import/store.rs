@@ -238,6 +238,11 @@ impl Writer {
     }
 
     async fn apply(&self, flush: &mut Flush<'_>, batch: &Batch, is_careful: bool) -> Result<Counts, FlushError> {
+        // A server that crashes forgets rows and position together, and the next run goes on there. The last commit is waited
+        // for, and with it all before it: only then is the import told to be done.
+        if !batch.is_last {
+            flush.statements().batch_execute("set local synchronous_commit = off").await?;
+        }
         // The fence comes first, as for a journal's segment.
         if !flush.advance(self.import.import_id, batch.from, batch.end).await? {
             return Err(FlushError::Moved);

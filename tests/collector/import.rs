@@ -289,7 +289,7 @@ async fn killed_at_any_moment_it_goes_on_where_it_was() {
             }
             tokio::time::sleep(delay).await;
         };
-        let (mut ended, waits) = (false, random.next() % 4 > 0);
+        let (mut ended, waits) = (false, !random.next().is_multiple_of(4));
         tokio::select! {
             _ = child.wait() => ended = true,
             () = begun, if waits => {}
