@@ -4,7 +4,7 @@ SHELL := bash
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check-openapi test-frameworks test-engines test-clickhouse compare-trackers soak lint fuzz mutants bench bench-dashboard bench-rollups bench-singer instructions microbench loadtest clean
+.PHONY: help run test check-openapi test-frameworks test-engines test-clickhouse compare-trackers soak lint fuzz mutants bench bench-dashboard bench-import bench-rollups bench-singer instructions microbench loadtest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench: ## measure weir beside what bounds it and beside its peers: a table, pict
 
 bench-dashboard: ## measure how long each panel of the dashboard takes: half an hour and 25 GB, or less (ARGS='ROWS DAYS')
 	@exec scripts/bench-dashboard $(ARGS)
+
+bench-import: ## measure `weir import` beside a raw COPY of the rows that it makes (ARGS='RECORDS ROUNDS FORMAT')
+	@exec scripts/bench-import $(ARGS)
 
 bench-rollups: ## measure what rollups cost: an hour and 25 GB, or less (ARGS='ROWS NEW DAYS ROUNDS')
 	@exec scripts/bench-rollups $(ARGS)

@@ -25,6 +25,19 @@ pub struct Utm<'a> {
     pub content: Option<Cow<'a, str>>,
 }
 
+/// What another product has found out of an event's address and user agent: its exports have no longer what that was.
+#[derive(Debug, Clone, Default)]
+pub struct Known<'a> {
+    pub country: Option<Cow<'a, str>>,
+    pub region: Option<Cow<'a, str>>,
+    pub city: Option<Cow<'a, str>>,
+    pub browser: Option<Cow<'a, str>>,
+    pub browser_version: Option<Cow<'a, str>>,
+    pub os: Option<Cow<'a, str>>,
+    pub os_version: Option<Cow<'a, str>>,
+    pub device: Option<Cow<'a, str>>,
+}
+
 /// One event as its client described it, before anything is looked up or derived.
 ///
 /// Decoders guarantee: no text holds a NUL, `properties` and `context` are JSON objects whose depth and numbers
@@ -52,6 +65,8 @@ pub struct Event<'a> {
     pub ip: Option<IpAddr>,
     /// The visitor's user agent as a server reports it: believed only with a secret key.
     pub user_agent: Option<Cow<'a, str>>,
+    /// Counts for more than what address and user agent say; only imports have it.
+    pub known: Option<Box<Known<'a>>>,
     /// JSON of an object.
     pub properties: Option<&'a str>,
     /// JSON of an object.

@@ -33,6 +33,7 @@ pub mod flush;
 pub mod housekeeping;
 pub mod retention;
 
+pub mod import;
 pub mod lake;
 
 pub mod rollup;

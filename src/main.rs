@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use weir::cli::Cli;
+use weir::cli::import::SomeRefused;
 
 /// glibc's allocator keeps what bursts leave behind; this one gives it back. Without huge pages (`no_thp` in Cargo.toml),
 /// which took a third more memory (docs/performance.md).
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("weir: {}", told(&error));
-            ExitCode::FAILURE
+            if error.is::<SomeRefused>() { ExitCode::from(SomeRefused::EXIT_CODE) } else { ExitCode::FAILURE }
         }
     }
 }

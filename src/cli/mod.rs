@@ -4,6 +4,7 @@ mod analyst;
 mod first_person;
 mod forget;
 mod geo;
+pub mod import;
 mod journal;
 mod lake;
 mod operate;
@@ -88,6 +89,8 @@ enum Command {
     /// Other data, brought next to the events.
     #[command(subcommand)]
     Sync(SyncCommand),
+    /// History into the events table, exactly once: files of other products, of logs, or of weir's own format.
+    Import(import::ImportArgs),
     /// People: who reads the events, each with a role of their own.
     #[command(subcommand)]
     Analyst(analyst::AnalystCommand),
@@ -360,6 +363,7 @@ impl Cli {
                 rollup::rollup(&database(&settings, &self.data_dir)?, &library, command).await
             }
             Command::Sync(command) => sync::sync(config, self.config, &self.data_dir, command).await,
+            Command::Import(args) => import::import(config, &self.data_dir, args).await,
             Command::Analyst(command) => {
                 config.analyst.check()?;
                 command.check(&config.sync)?;

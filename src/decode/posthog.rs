@@ -88,7 +88,6 @@ fn all<'a>(translation: &mut Translation<'a>, events: Vec<Json<'a>>, sent_at: Op
     }
 }
 
-/// One event, and apart from it its properties.
 fn one<'a>(
     translation: &mut Translation<'a>,
     sent_at: Option<Value<'a>>,
@@ -117,7 +116,8 @@ fn key_of<'a>(object: &mut Object<'a>) -> Option<Cow<'a, str>> {
     key
 }
 
-fn event<'a>(
+/// One event, and apart from it its properties.
+pub fn event<'a>(
     native: &mut Native<'a>,
     mut event: Object<'a>,
     mut properties: Object<'a>,

@@ -99,7 +99,8 @@ fn of_batch<'a>(
     Ok(())
 }
 
-fn event<'a>(
+/// One event, and apart from it its context.
+pub fn event<'a>(
     native: &mut Native<'a>,
     mut event: Object<'a>,
     context: Option<Object<'a>>,

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use super::json::scan;
 use super::object::{Object, Texts, Value, push_quoted, without_nul};
-use super::{DecodeError, Decoded, EVENT_BYTES_MAX, EVENTS_MAX, Refusal, native};
-use crate::event::Event;
+use super::{DecodeError, Decoded, EVENT_BYTES_MAX, EVENTS_MAX, Refusal, SHORT_TEXT_BYTES_MAX, native};
+use crate::event::{Event, Known};
 
 /// Names in `context` are compared one by one up to so many, as nearly always; of more a set is made.
 const COMPARED_MAX: usize = 32;
@@ -46,6 +46,11 @@ impl<'a> Translation<'a> {
         }
     }
 
+    /// The first event, of a translation that was given one.
+    pub fn single(self) -> Option<Result<Event<'a>, Refusal>> {
+        self.events.into_iter().next()
+    }
+
     /// The events.
     pub fn decode(self) -> Result<Decoded<'a>, DecodeError> {
         match self.events.len() {
@@ -73,6 +78,28 @@ impl<'a> Native<'a> {
         if let Err(refusal) = native::set_member(&mut self.event, name, value, self.texts) {
             self.refusal.get_or_insert(refusal);
         }
+    }
+
+    /// What the other product has found out itself. Text longer than a column's goes into `context`.
+    pub fn known(
+        &mut self,
+        name: &'static str,
+        value: Option<Value<'a>>,
+        place: for<'e> fn(&'e mut Known<'a>) -> &'e mut Option<Cow<'a, str>>,
+    ) {
+        let Some(value) = value else { return };
+        match value.text() {
+            Some(text) if text.len() <= SHORT_TEXT_BYTES_MAX => {
+                *place(self.event.known.get_or_insert_default()) = Some(without_nul(text));
+            }
+            None if ["null", "", "\"\""].iter().any(|nothing| value.is(nothing)) => {}
+            Some(_) | None => self.context(name, value),
+        }
+    }
+
+    /// The member, if it was written.
+    pub fn has_url(&self) -> bool {
+        self.event.url.is_some()
     }
 
     /// A member that is text.

@@ -19,13 +19,13 @@ use smallvec::SmallVec;
 use crate::clock::{Day, day_of};
 use crate::config::{IpPolicy, Privacy, SignalPolicy, UserAgentPolicy};
 use crate::decode::Refusal;
-use crate::event::{ClientTime, Event};
+use crate::event::{ClientTime, Event, Known};
 use crate::event_id::{event_id, tail_of};
 use crate::journal::submission::Submitted;
 use crate::row::Row;
 use crate::sources::{KeyKind, WriteKey};
 use location::Location;
-use place::Places;
+use place::{Place, Places};
 use user_agent::{Agent, UserAgents};
 use visitor::Salts;
 
@@ -47,6 +47,8 @@ pub struct RequestFacts<'a> {
     pub accept_language: Option<&'a str>,
     pub global_privacy_control: bool,
     pub do_not_track: bool,
+    /// History: what happened on a day long gone, and is told only now.
+    pub is_import: bool,
 }
 
 /// Everything needed to make rows.
@@ -85,10 +87,14 @@ impl Enricher {
         let utm = event.utm.as_deref();
         let referrer = event.referrer.as_deref().map(Location::parse).unwrap_or_default();
         let place = ip.and_then(|ip| self.places.look_up(ip)).unwrap_or_default();
+        let known = event.known.as_deref();
+        let place = known.and_then(Found::place).unwrap_or_else(|| Found::of_place(&place));
+        let software = known.and_then(Found::software).unwrap_or_else(|| Found::of_agent(agent));
         let visitor_id = match (&event.visitor_id, ip) {
             (Some(visitor_id), _) => Some(Cow::Borrowed(visitor_id.as_ref())),
             (None, Some(ip)) => {
-                let day = day_of(request.received_at);
+                // A day of the past has no salt any more: a process that imports has one of its own, gone with it.
+                let day = day_of(if request.is_import { occurred_at } else { request.received_at });
                 Some(self.salts.visitor_id(day, &key.source, ip, user_agent.unwrap_or_default()).into())
             }
             (None, None) => None,
@@ -143,14 +149,14 @@ impl Enricher {
             utm_term: utm.and_then(|utm| utm.term.as_deref()).or(campaign.utm.term.as_deref()),
             utm_content: utm.and_then(|utm| utm.content.as_deref()).or(campaign.utm.content.as_deref()),
             ip: ip.filter(|_| !is_anonymous).and_then(|ip| stored_ip(ip, self.privacy.ip)),
-            country: place.country.as_deref(),
-            region: place.region.as_deref(),
-            city: place.city.as_deref(),
-            browser: agent.and_then(|agent| agent.browser.as_deref()),
-            browser_version: agent.and_then(|agent| agent.browser_version.as_deref()),
-            os: agent.and_then(|agent| agent.os.as_deref()),
-            os_version: agent.and_then(|agent| agent.os_version.as_deref()),
-            device: agent.and_then(|agent| agent.device.as_deref()),
+            country: place.country,
+            region: place.region,
+            city: place.city,
+            browser: software.browser,
+            browser_version: software.browser_version,
+            os: software.os,
+            os_version: software.os_version,
+            device: software.device,
             is_bot: agent.is_some_and(|agent| agent.is_bot),
             language: event.language.as_deref().or(language),
             screen: event.screen.as_deref(),
@@ -182,6 +188,58 @@ impl Enricher {
     }
 }
 
+/// Columns that are looked up, or that another product has looked up before.
+#[derive(Default)]
+struct Found<'a> {
+    country: Option<&'a str>,
+    region: Option<&'a str>,
+    city: Option<&'a str>,
+    browser: Option<&'a str>,
+    browser_version: Option<&'a str>,
+    os: Option<&'a str>,
+    os_version: Option<&'a str>,
+    device: Option<&'a str>,
+}
+
+impl<'a> Found<'a> {
+    fn of_place(place: &'a Place) -> Self {
+        let Place { country, region, city } = place;
+        Self { country: country.as_deref(), region: region.as_deref(), city: city.as_deref(), ..Self::default() }
+    }
+
+    fn of_agent(agent: Option<&'a Agent>) -> Self {
+        let Some(agent) = agent else { return Self::default() };
+        Self {
+            browser: agent.browser.as_deref(),
+            browser_version: agent.browser_version.as_deref(),
+            os: agent.os.as_deref(),
+            os_version: agent.os_version.as_deref(),
+            device: agent.device.as_deref(),
+            ..Self::default()
+        }
+    }
+
+    /// All of a place comes from one hand: two would name a city of another country.
+    fn place(known: &'a Known<'_>) -> Option<Self> {
+        let (country, region, city) = (known.country.as_deref(), known.region.as_deref(), known.city.as_deref());
+        let is_known = country.or(region).or(city).is_some();
+        is_known.then(|| Self { country, region, city, ..Self::default() })
+    }
+
+    fn software(known: &'a Known<'_>) -> Option<Self> {
+        let (browser, os, device) = (known.browser.as_deref(), known.os.as_deref(), known.device.as_deref());
+        let is_known = browser.or(os).or(device).is_some();
+        is_known.then(|| Self {
+            browser,
+            browser_version: known.browser_version.as_deref(),
+            os,
+            os_version: known.os_version.as_deref(),
+            device,
+            ..Self::default()
+        })
+    }
+}
+
 /// A browser's user agent is its header; a server's header is not its visitor's, which only the event can tell.
 fn claimed_agent<'e>(event: &'e Event<'_>, kind: KeyKind, request: &RequestFacts<'e>) -> Option<&'e str> {
     match kind {
@@ -199,13 +257,18 @@ fn occurred_at(time: Option<ClientTime<'_>>, kind: KeyKind, received_at: Timesta
     };
     match time {
         None => (received_at, None),
-        Some(ClientTime { at: Some(at), .. })
-            if at.duration_until(received_at) <= behind_max && received_at.duration_until(at) <= AHEAD_MAX =>
-        {
-            (at, None)
-        }
+        Some(ClientTime { at: Some(at), .. }) if is_within(at, behind_max, received_at) => (at, None),
         Some(ClientTime { raw, .. }) => (received_at, Some(raw)),
     }
+}
+
+fn is_within(at: Timestamp, behind_max: SignedDuration, received_at: Timestamp) -> bool {
+    at.duration_until(received_at) <= behind_max && received_at.duration_until(at) <= AHEAD_MAX
+}
+
+/// Whether an import may say that something happened then.
+pub fn is_importable(at: Timestamp, now: Timestamp) -> bool {
+    is_within(at, IMPORT_BEHIND_MAX, now)
 }
 
 fn sent_at(time: Option<ClientTime<'_>>) -> (Option<Timestamp>, Option<&str>) {

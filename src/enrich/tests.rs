@@ -162,3 +162,27 @@ fn a_visitors_wish_is_honoured() {
     let row = row_with(body, KeyKind::Public, Privacy::default(), &ignored).expect("accepted");
     assert_eq!(row["visitor_id"], "v");
 }
+
+#[test]
+fn what_an_import_knows_is_kept_and_visitors_are_those_of_their_day() {
+    let enricher = enricher(Privacy::default());
+    let agent = Agent { browser: Some("Looked up".to_owned()), os_version: Some("1".to_owned()), ..Agent::default() };
+    let request = RequestFacts { is_import: true, ..request() };
+    let row_of = |day: u8, known: Option<Known<'static>>| {
+        let body = format!(r#"{{"name":"a","timestamp":"2023-03-{day:02}T10:00:00Z","ip":"203.0.113.7"}}"#);
+        let decoded = native::decode(&body, false).expect("JSON");
+        let mut event = decoded.events.into_iter().next().expect("one event").expect("fine");
+        event.known = known.map(Box::new);
+        let mut tuple = Vec::new();
+        enricher.encode(&event, &key(KeyKind::Secret), &request, Some(&agent), &mut tuple).expect("accepted");
+        row::to_json(&tuple).expect("a tuple")
+    };
+    let known = Known { city: Some("Berlin".into()), os: Some("BeOS".into()), ..Known::default() };
+    let (bare, known) = (row_of(1, None), row_of(1, Some(known)));
+    assert_eq!((&bare["browser"], &bare["os_version"]), (&json!("Looked up"), &json!("1")));
+    assert_eq!((&known["city"], &known["os"]), (&json!("Berlin"), &json!("BeOS")));
+    // A browser's version beside another's system would say what nobody has seen.
+    assert_eq!((known.get("browser"), known.get("os_version")), (None, None));
+    assert_eq!(bare["visitor_id"], known["visitor_id"]);
+    assert_ne!(bare["visitor_id"], row_of(2, None)["visitor_id"]);
+}

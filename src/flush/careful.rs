@@ -40,16 +40,31 @@ pub async fn store(
     frames: &Frames,
     segment_id: Uuid,
 ) -> Result<SourceCounts, FlushError> {
-    let row_version = frames.row_version;
     let mut counts = promised(frames);
     for counts in counts.values_mut() {
         counts.settled.stored = 0;
     }
     let tuples = split(frames)?;
+    store_and_quarantine(transaction, frames.row_version, &tuples, segment_id, &mut counts).await?;
+    for counts in counts.values_mut() {
+        counts.settled.duplicate = counts.accepted - counts.settled.stored - counts.settled.quarantined;
+    }
+    Ok(counts)
+}
+
+/// Stores what can be stored of `tuples`, and puts the rest into quarantine; adds both to `counts`. What is in neither was
+/// there before.
+pub(super) async fn store_and_quarantine(
+    transaction: &Transaction<'_>,
+    row_version: u16,
+    tuples: &[Bytes],
+    segment_id: Uuid,
+    counts: &mut SourceCounts,
+) -> Result<(), FlushError> {
     let mut refused = Vec::new();
     // A constraint that is checked only at commit would refuse the batch, and not the row.
     transaction.batch_execute("set constraints all immediate").await?;
-    let stored = store_tuples(transaction, row_version, &tuples, &mut refused).await?;
+    let stored = store_tuples(transaction, row_version, tuples, &mut refused).await?;
     for (source, rows) in stored {
         counts.entry(source).or_default().settled.stored += rows;
     }
@@ -58,10 +73,7 @@ pub async fn store(
         counts.entry(source.to_owned()).or_default().settled.quarantined += 1;
         quarantine(transaction, &tuple, &reason, segment_id, row_version).await?;
     }
-    for counts in counts.values_mut() {
-        counts.settled.duplicate = counts.accepted - counts.settled.stored - counts.settled.quarantined;
-    }
-    Ok(counts)
+    Ok(())
 }
 
 /// Stores one refused row again; the outcome is whether it was new, or PostgreSQL's words.

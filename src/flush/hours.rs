@@ -30,6 +30,12 @@ impl Hours {
         }
     }
 
+    /// Takes the hours of `other`, too.
+    pub fn append(&mut self, other: &mut Self) {
+        self.hours.append(&mut other.hours);
+        self.latest = None;
+    }
+
     /// The hours of all tuples of `frames`.
     pub fn of(frames: &Frames) -> Result<Self, TupleError> {
         let mut hours = Self::default();

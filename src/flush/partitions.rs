@@ -85,7 +85,8 @@ impl Partitions {
         self.ensure(client, needed).await
     }
 
-    async fn ensure(&self, client: &mut ClientWrapper, mut needed: BTreeSet<Day>) -> Result<(), FlushError> {
+    /// Makes those of these days that are missing.
+    pub async fn ensure(&self, client: &mut ClientWrapper, mut needed: BTreeSet<Day>) -> Result<(), FlushError> {
         needed = needed.difference(&self.lock()).copied().collect();
         if needed.is_empty() { Ok(()) } else { self.make(client, needed).await }
     }

@@ -1,7 +1,9 @@
 //! The ledger and the rows in PostgreSQL: the statements of a flush.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use deadpool_postgres::{ClientWrapper, Object, Transaction as PoolTransaction};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -12,9 +14,11 @@ use super::partitions::Partitions;
 use super::store::{Applied, Counts, Position, Session, SourceCounts, Store, Transaction};
 use super::{FlushError, careful, copy, order, unreadable};
 use crate::accounting::Settled;
+use crate::clock::Day;
 use crate::database::Database;
 use crate::journal::Durability;
 use crate::journal::segment::Frames;
+use crate::row::ROW_VERSION;
 
 const OPEN: &str = include_str!("sql/ledger_open.sql");
 const CLOSE: &str = include_str!("sql/ledger_close.sql");
@@ -67,6 +71,12 @@ impl Store for Postgres {
 }
 
 impl Connection {
+    /// As [`Session::prepare`], for rows of these days.
+    pub async fn prepare_days(&mut self, days: BTreeSet<Day>) -> Result<(), FlushError> {
+        let partitions = Arc::clone(&self.partitions);
+        partitions.ensure(&mut self.client, days).await
+    }
+
     async fn applied(&mut self, row: Row, segment: Uuid) -> Result<Applied, FlushError> {
         let position = Position {
             offset: row.try_get::<_, i64>("applied_to")?.cast_unsigned(),
@@ -133,6 +143,29 @@ impl Session for Connection {
 pub struct Flush<'a> {
     transaction: PoolTransaction<'a>,
     durability: Durability,
+}
+
+/// For rows that come from no journal: an import has its position in the ledger, too.
+impl Flush<'_> {
+    /// As [`Transaction::copy`].
+    pub async fn copy_tuples(&self, tuples: impl Iterator<Item = Bytes>) -> Result<u64, FlushError> {
+        copy(&self.transaction, "analytics.events", ROW_VERSION, tuples).await
+    }
+
+    /// As [`Transaction::sort_out`]: adds to `counts` what was stored, and what is in quarantine now.
+    pub async fn sort_out_tuples(
+        &self,
+        tuples: &[Bytes],
+        origin: Uuid,
+        counts: &mut SourceCounts,
+    ) -> Result<(), FlushError> {
+        careful::store_and_quarantine(&self.transaction, ROW_VERSION, tuples, origin, counts).await
+    }
+
+    /// For what else belongs to it.
+    pub fn statements(&self) -> &PoolTransaction<'_> {
+        &self.transaction
+    }
 }
 
 impl Transaction for Flush<'_> {

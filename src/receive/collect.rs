@@ -250,6 +250,7 @@ impl Collector {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let is_set = |name| headers.get(name).is_some_and(|value| value == "1");
         RequestFacts {
+            is_import: false,
             received_at: self.clock.now(),
             ip,
             user_agent: text("user-agent").map(|text| cut(text, USER_AGENT_BYTES_MAX)),

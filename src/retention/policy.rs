@@ -65,6 +65,14 @@ impl Policy {
             .map(move |(place, rule)| (rule, &self.rules[..place]))
     }
 
+    /// Whether an event of `day` stays.
+    pub fn keeps(&self, day: Date, source: &str, kind: &str) -> bool {
+        let names = |rule: &&Rule| {
+            rule.source.as_deref().is_none_or(|own| own == source) && rule.kind.as_deref().is_none_or(|own| own == kind)
+        };
+        self.rules.iter().find(names).is_none_or(|rule| rule.kept_since.is_none_or(|since| day >= since))
+    }
+
     /// All that decides what of `day` stays, in one line: as long as it is the same, so is the outcome.
     pub fn fingerprint(&self, day: Date) -> String {
         self.over_on(day).fold(String::new(), |mut text, (rule, before)| {
@@ -147,6 +155,15 @@ mod tests {
         let fingerprint = policy.fingerprint(Date::constant(2026, 11, 15));
         assert_eq!(fingerprint, r#"kind="click" unless [] events unless [kind="click";source="a";] "#);
         assert_eq!(policy.ends_on(Date::constant(2026, 11, 15)), None);
+    }
+
+    #[test]
+    fn the_first_rule_that_names_an_event_decides_whether_it_stays() {
+        let policy = policy("10 days", vec![rule(None, Some("click"), "2 days"), rule(Some("a"), None, "forever")]);
+        let keeps = |day: &str, source, kind| policy.keeps(day.parse().expect("a date"), source, kind);
+        assert!(keeps("2026-11-24", "a", "click") && !keeps("2026-11-23", "a", "click"));
+        assert!(keeps("1999-01-01", "a", "page"));
+        assert!(keeps("2026-11-16", "b", "page") && !keeps("2026-11-15", "b", "page"));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod full_disk;
 mod geo;
 mod hostile;
 mod https;
+mod import;
 mod journal_files;
 mod keys;
 mod lake;
