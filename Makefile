@@ -4,7 +4,7 @@ SHELL := bash
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-frameworks test-engines compare-trackers soak fuzz mutants lint bench bench-dashboard bench-rollups bench-singer instructions microbench loadtest clean
+.PHONY: help run test test-frameworks test-engines test-upgrade compare-trackers soak fuzz mutants lint bench bench-dashboard bench-rollups bench-singer instructions microbench loadtest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test-frameworks: ## run the code of docs/snippet.md in all frameworks, Next.js t
 
 test-engines: ## run the snippet in Firefox and WebKitGTK (Debian's)
 	@exec scripts/test-engines
+
+test-upgrade: ## upgrade two collectors from an earlier weir, built here, and back, under load
+	@exec scripts/test-upgrade
 
 compare-trackers: ## measure the snippet beside other products' trackers, in Chromium: a table
 	@exec scripts/compare-trackers

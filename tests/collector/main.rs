@@ -47,5 +47,6 @@ mod tls;
 mod trackers;
 mod two_collectors;
 mod up;
+mod upgrade;
 mod visitors;
 mod webhook;
