@@ -4,7 +4,7 @@ SHELL := bash
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-frameworks test-engines test-upgrade compare-trackers soak fuzz mutants lint bench bench-dashboard bench-rollups bench-singer instructions microbench loadtest clean
+.PHONY: help run test test-frameworks test-engines test-upgrade compare-trackers soak fuzz mutants lint bench bench-dashboard bench-rollups bench-singer instructions microbench loadtest release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ loadtest: ## measure a running collector on a throw-away PostgreSQL (ARGS)
 	@. scripts/lib.sh && need_rust
 	scripts/with-postgres "$$(scripts/postgres-bin)" -- \
 		cargo run --release --locked --example loadtest -- $(ARGS)
+
+release: ## make a tarball, a Debian package, licences, an SBOM and checksums in target/dist (ARGS=--verify builds again and compares)
+	@exec scripts/release $(ARGS)
 
 clean: ## remove what was built and downloaded (not weir-data)
 	cargo clean
