@@ -35,6 +35,6 @@ mod tests {
             assert!(text.contains(".TH"), "{}", page.display());
         }
         let page = std::fs::read_to_string(dir.path().join("weir.1")).expect("a page");
-        assert!(page.contains("WEIR_CONFIG") && page.contains("serve"), "{page}");
+        assert!(page.contains(r"weir\-serve(1)"), "{page}");
     }
 }
