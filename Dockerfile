@@ -16,7 +16,7 @@ RUN RUSTFLAGS="--remap-path-prefix=/src=/weir --remap-path-prefix=/usr/local/car
 FROM debian:${DEBIAN_VERSION}-slim
 ARG VERSION=unreleased
 LABEL org.opencontainers.image.title="weir" \
-      org.opencontainers.image.description="An event collector: a 200 means on disk, and within a second it is a row in PostgreSQL" \
+      org.opencontainers.image.description="Event collector: a 200 means on disk, then a row in PostgreSQL" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
 # The newest certificates are wanted, not a pinned version of them.
