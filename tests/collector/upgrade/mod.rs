@@ -48,6 +48,7 @@ async fn an_upgrade_under_load_loses_nothing() {
     record.add(older.finish().await);
     record.acknowledged("pushed", true);
     record.acknowledged("beacon", true);
+    record.acknowledged("aliased", false);
     let findings = record.until_exact(&database.client).await;
     let waiting = "select count(*) from analytics.events where name like 'waiting-%'";
     assert_eq!(database.number(waiting).await, facts.waiting.len() as i64);
@@ -69,6 +70,8 @@ async fn old_keys_work(collector: &Collector, facts: &Facts) {
     assert_eq!(post(&beacon, &["content-type: text/plain", origin], event).await, 200);
     let stranger = "origin: https://stranger.example";
     assert_eq!(post(&beacon, &["content-type: text/plain", stranger], event).await, 403, "its origins are kept");
+    let aliased = r#"{"n":"aliased","u":"https://shop.example/","d":"shop.example"}"#;
+    assert_eq!(post("/api/event", &["content-type: text/plain", origin], aliased).await, 202, "by the site's name");
     let retired = format!("authorization: Bearer {}", facts.retired_key);
     assert_eq!(post("/v1/events", &[&retired], event).await, 401, "and so is what was rotated away");
     let body = r#"{"zen":"small","hook_id":1}"#;
