@@ -4,7 +4,7 @@ SHELL := bash
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check-openapi test-frameworks test-engines test-clickhouse compare-trackers soak lint fuzz mutants bench bench-dashboard bench-import bench-rollups bench-singer instructions microbench loadtest clean
+.PHONY: help run test check-openapi test-frameworks test-engines test-clickhouse test-upgrade compare-trackers soak lint fuzz mutants bench bench-dashboard bench-import bench-rollups bench-singer instructions microbench loadtest release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test-engines: ## run the snippet in Firefox and WebKitGTK (Debian's)
 
 test-clickhouse: ## read the lake with ClickHouse's engine (PyPI's chdb: 260 MB)
 	@exec scripts/test-clickhouse
+
+test-upgrade: ## upgrade two collectors from an earlier weir, built here, and back, under load
+	@exec scripts/test-upgrade
 
 compare-trackers: ## measure the snippet beside other products' trackers, in Chromium: a table
 	@exec scripts/compare-trackers
@@ -68,6 +71,9 @@ loadtest: ## measure a running collector on a throw-away PostgreSQL (ARGS)
 	@. scripts/lib.sh && need_rust
 	scripts/with-postgres "$$(scripts/postgres-bin)" -- \
 		cargo run --release --locked --example loadtest -- $(ARGS)
+
+release: ## make a tarball, a Debian package, licences, an SBOM and checksums in target/dist (ARGS=--verify builds again and compares)
+	@exec scripts/release $(ARGS)
 
 clean: ## remove what was built and downloaded (not weir-data)
 	cargo clean

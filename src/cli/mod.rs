@@ -7,6 +7,7 @@ mod geo;
 pub mod import;
 mod journal;
 mod lake;
+mod manual;
 mod operate;
 mod partitions;
 mod replication;
@@ -99,6 +100,10 @@ enum Command {
     Geo(GeoCommand),
     /// Exit with 0 if a collector on this machine is well.
     Healthcheck,
+    /// Print what lets a shell complete the commands, for its directory of completions.
+    Completions { shell: clap_complete::Shell },
+    /// Write the manual's pages, one a command, for packages.
+    Manual { dir: PathBuf },
 }
 
 #[derive(Debug, Args)]
@@ -326,6 +331,15 @@ enum GeoCommand {
 impl Cli {
     /// Does what was asked.
     pub async fn run(self) -> anyhow::Result<()> {
+        // Whatever the settings are.
+        match &self.command {
+            Command::Completions { shell } => {
+                manual::completions(*shell);
+                return Ok(());
+            }
+            Command::Manual { dir } => return manual::pages(dir),
+            _ => {}
+        }
         let mut config = Config::load(self.config.as_deref())?;
         config.place_taps(&self.data_dir);
         match self.command {
@@ -376,6 +390,7 @@ impl Cli {
             Command::Healthcheck => {
                 tokio::task::spawn_blocking(move || operate::healthcheck(config.admin.listen)).await?
             }
+            Command::Completions { .. } | Command::Manual { .. } => Ok(()),
         }
     }
 }

@@ -1,6 +1,13 @@
 //! Migrations at start: the numbered files of `schema/migrations`, run once each, whoever starts first.
+//!
+//! Most only add, and a program that is older than the schema works on. One that takes something away says so by its name,
+//! `V21__no_more_x_needs_18.sql`: a program that does not know it, and whose own newest migration is older than 18, would
+//! fail on what is gone, and does not start. The name is in `weir.migrations`, where programs of any age find it.
 
 use std::time::Duration;
+
+use deadpool_postgres::ClientWrapper;
+use tokio_postgres::types::Type;
 
 use super::{Database, DatabaseError, advisory};
 
@@ -41,8 +48,10 @@ pub async fn run(database: &Database) -> Result<(), DatabaseError> {
         client.batch_execute("create schema weir").await?;
     }
     let mut runner = embedded::migrations::runner();
+    let newest = runner.get_migrations().iter().map(refinery::Migration::version).max().unwrap_or_default();
+    refuse_newer(&mut client, newest).await?;
     runner.set_migration_table_name(MIGRATIONS_TABLE);
-    // During a rolling upgrade an older program meets migrations that it does not know; they only expand.
+    // During a rolling upgrade an older program meets migrations that it does not know, and can work with.
     let runner = runner.set_abort_missing(false);
     let report =
         runner.run_async(&mut **client).await.map_err(|error| DatabaseError::Migration(super::chain(&error)))?;
@@ -51,4 +60,49 @@ pub async fn run(database: &Database) -> Result<(), DatabaseError> {
     }
     lock.commit().await?;
     Ok(())
+}
+
+/// Refuses a database that programs of this age cannot work with any more.
+async fn refuse_newer(client: &mut ClientWrapper, newest: i32) -> Result<(), DatabaseError> {
+    let is_there = "select to_regclass('weir.migrations') is not null";
+    if !client.query_typed_one(is_there, &[]).await?.try_get::<_, bool>(0)? {
+        return Ok(());
+    }
+    let unknown = "select version, name from weir.migrations where version > $1 order by version";
+    for row in client.query_typed(unknown, &[(&newest, Type::INT4)]).await? {
+        let (version, name): (i32, String) = (row.try_get("version")?, row.try_get("name")?);
+        if needs(&name).is_some_and(|least| newest < least) {
+            return Err(DatabaseError::TooNew { migration: format!("V{version}__{name}"), newest });
+        }
+    }
+    Ok(())
+}
+
+/// The oldest schema whose programs work with what this migration left.
+fn needs(name: &str) -> Option<i32> {
+    name.rsplit_once("_needs_")?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_migration_says_by_its_name_whom_it_shuts_out() {
+        assert_eq!(needs("no_more_x_needs_18"), Some(18));
+        assert_eq!(needs("what_x_needs_18_needs_20"), Some(20));
+        assert_eq!(needs("access"), None);
+        assert_eq!(needs("what_x_needs_most"), None);
+    }
+
+    #[test]
+    fn nobody_is_shut_out_by_a_migration_of_the_same_program() {
+        for migration in embedded::migrations::runner().get_migrations() {
+            let least = needs(migration.name());
+            assert!(
+                least.is_none_or(|least| least < migration.version()),
+                "{migration} leaves no release to upgrade from"
+            );
+        }
+    }
 }

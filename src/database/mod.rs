@@ -50,6 +50,11 @@ pub enum DatabaseError {
     Migration(String),
     #[error("PostgreSQL {found} is too old; weir needs {} or later", migrate::POSTGRES_MAJOR_MIN)]
     TooOld { found: String },
+    #[error(
+        "the database was changed by a newer weir ({migration}), and this one (schema {newest}) would not work on it: \
+         start the newer one, or restore the backup made before (docs/upgrading.md)"
+    )]
+    TooNew { migration: String, newest: i32 },
 }
 
 /// An error with its causes: `tokio_postgres` keeps the interesting part there.

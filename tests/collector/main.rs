@@ -53,5 +53,6 @@ mod tls;
 mod trackers;
 mod two_collectors;
 mod up;
+mod upgrade;
 mod visitors;
 mod webhook;

@@ -9,7 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::BufReader;
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
@@ -39,10 +39,13 @@ pub fn free_port() -> u16 {
 pub struct Collector {
     pub public: SocketAddr,
     pub admin: SocketAddr,
+    program: PathBuf,
+    /// Where it starts: without a word here, where the test does.
+    home: PathBuf,
     settings: Vec<(&'static str, OsString)>,
     disk: Option<SmallDisk>,
     log: PathBuf,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// A running `weir serve`.
@@ -67,10 +70,12 @@ impl Collector {
         Self {
             public: address(),
             admin: address(),
+            program: env!("CARGO_BIN_EXE_weir").into(),
+            home: ".".into(),
             settings,
             disk: None,
             log: directory.path().join("log"),
-            _directory: directory,
+            directory,
         }
     }
 
@@ -80,6 +85,39 @@ impl Collector {
         self
     }
 
+    /// Starts in a directory where no `weir.toml` is.
+    pub fn elsewhere(mut self) -> Self {
+        self.directory.path().clone_into(&mut self.home);
+        self
+    }
+
+    /// Is another build of the program from its next start on.
+    pub fn becomes(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
+    }
+
+    /// Runs another of its commands, with `input` to read, and returns what it printed; it must succeed.
+    pub async fn command(&self, arguments: &[&str], input: &str) -> String {
+        let mut child = Command::new(&self.program)
+            .args(arguments)
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.home)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        // One that reads nothing may have ended.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        let output = within("the command ends", child.wait_with_output()).await.expect("ours");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "weir {}: {said}", arguments.join(" "));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
     /// Lets the program see `disk`, wherever it is mounted.
     pub fn on(mut self, disk: SmallDisk) -> Self {
         self.disk = Some(disk);
@@ -87,15 +125,15 @@ impl Collector {
     }
 
     pub fn start(&self) -> Process {
-        let program = Path::new(env!("CARGO_BIN_EXE_weir"));
         let mut command = match &self.disk {
-            Some(disk) => Command::from(disk.command(program)),
-            None => Command::new(program),
+            Some(disk) => Command::from(disk.command(&self.program)),
+            None => Command::new(&self.program),
         };
         let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("a log");
         let child = command
             .args(["serve", "--listen", &self.public.to_string(), "--admin-listen", &self.admin.to_string()])
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.home)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
