@@ -161,5 +161,6 @@ pub fn vitals(view: &View) -> Question {
             &["web_vitals_spread_daily"],
         );
     }
-    Question::new("vitals", view, view.days(), sql!("visits", "within", "vitals_visits", "vitals"), &["sessions"])
+    let needs = &["sessions", "web_vitals_spread_daily"];
+    Question::new("vitals", view, view.days(), sql!("visits", "within", "vitals_visits", "vitals"), needs)
 }

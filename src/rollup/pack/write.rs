@@ -6,7 +6,7 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::BYTES_PER_EVENT_MAX;
+use super::{BYTES_MIN, BYTES_PER_EVENT_MAX};
 use super::part::{Packed, Part, Visit};
 use crate::rollup::RollupError;
 
@@ -108,7 +108,7 @@ fn visit(row: &Row) -> Result<Visit<'_>, RollupError> {
 
 impl Sink<'_> {
     async fn write(&mut self, of: &(SystemTime, String), number: i32, part: Part) -> Result<(), RollupError> {
-        let bytes_max = part.events() * BYTES_PER_EVENT_MAX;
+        let bytes_max = (part.events() * BYTES_PER_EVENT_MAX).max(BYTES_MIN);
         let (to, mut from) = tokio::sync::mpsc::channel::<Vec<Packed>>(2);
         // It computes for some hundred milliseconds; what is sent waits until it is taken.
         let packing = tokio::task::spawn_blocking(move || {
