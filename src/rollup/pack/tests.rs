@@ -25,8 +25,17 @@ fn given() -> impl Strategy<Value = Given> {
     let few = || proptest::option::of(0..4_u8);
     let pages = proptest::collection::vec(few(), 0..6);
     let audience = proptest::array::uniform9(few());
-    (0..12_u8, 0..1_440, 0..5_i64, any::<bool>(), 0..9_000_i64, audience, pages, proptest::collection::vec(0..3_u8, 0..4)).prop_map(
-        |(visitor, minute, page_views, is_bounce, duration_ms, audience, pages, names)| Given {
+    (
+        0..12_u8,
+        0..1_440,
+        0..5_i64,
+        any::<bool>(),
+        0..9_000_i64,
+        audience,
+        pages,
+        proptest::collection::vec(0..3_u8, 0..4),
+    )
+        .prop_map(|(visitor, minute, page_views, is_bounce, duration_ms, audience, pages, names)| Given {
             visitor,
             minute,
             page_views,
@@ -35,8 +44,7 @@ fn given() -> impl Strategy<Value = Given> {
             audience,
             pages,
             names,
-        },
-    )
+        })
 }
 
 const TEXTS: [&str; 4] = ["", "a", "b/ü", "c"];
@@ -127,7 +135,11 @@ fn counted(visits: &[&Given], list: &str) -> BTreeMap<String, Sums> {
 }
 
 /// What is read of one key.
-fn found(rows: &[Packed], filter: Option<(&str, &str)>, group: Group) -> Result<BTreeMap<String, BTreeMap<String, Sums>>, ReadError> {
+fn found(
+    rows: &[Packed],
+    filter: Option<(&str, &str)>,
+    group: Group,
+) -> Result<BTreeMap<String, BTreeMap<String, Sums>>, ReadError> {
     let key = key(filter);
     let column = |group| GROUPS.iter().position(|(known, _)| *known == group);
     let of = |row: &Packed, group: Option<Group>| group.and_then(column).and_then(|at| row.groups[at].clone());
@@ -161,7 +173,10 @@ fn expected(given: &[Given], filter: Option<(&str, &str)>, group: Group) -> BTre
     let has = |visit: &&Given| filter.is_none_or(|(list, value)| values(visit, list).contains_key(value));
     let kept: Vec<&Given> = given.iter().filter(has).collect();
     let of_group = LISTS.iter().filter(|(_, of)| *of == group);
-    of_group.map(|(list, _)| ((*list).to_owned(), counted(&kept, list))).filter(|(_, values)| !values.is_empty()).collect()
+    of_group
+        .map(|(list, _)| ((*list).to_owned(), counted(&kept, list)))
+        .filter(|(_, values)| !values.is_empty())
+        .collect()
 }
 
 proptest! {

@@ -6,8 +6,8 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::{BYTES_MIN, BYTES_PER_EVENT_MAX};
 use super::part::{Packed, Part, Visit};
+use super::{BYTES_MIN, BYTES_PER_EVENT_MAX};
 use crate::rollup::RollupError;
 
 /// The table's columns.

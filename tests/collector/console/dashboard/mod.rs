@@ -71,7 +71,8 @@ async fn today_is_compared_with_as_much_of_yesterday() {
         let page = person.page(&format!("/dashboard?period=today{filter}")).await.text();
         let is_meant = |visit: &&Visit| browser.is_none_or(|browser| visit.of[7] == Some(browser));
         let kept: Vec<&Visit> = all.iter().filter(is_meant).collect();
-        let within = |from: i64, until: i64| kept.iter().copied().filter(move |visit| (from..until).contains(&visit.start_ms));
+        let within =
+            |from: i64, until: i64| kept.iter().copied().filter(move |visit| (from..until).contains(&visit.start_ms));
         let shown = figures(&page);
         let change = |now: usize, before: usize| {
             let percent = (now as f64 / before as f64 - 1.0) * 100.0;
@@ -87,7 +88,8 @@ async fn today_is_compared_with_as_much_of_yesterday() {
         let (now, then) = (visitors(today), visitors(before));
         assert_eq!(shown[0], (grouped(now), change(now, then)), "visitors of {browser:?}");
         // The other day is drawn whole, each hour with its visitors.
-        let of_hour = |hour: i64| visitors(within(midnight(1) + hour * 60 * minute, midnight(1) + (hour + 1) * 60 * minute));
+        let of_hour =
+            |hour: i64| visitors(within(midnight(1) + hour * 60 * minute, midnight(1) + (hour + 1) * 60 * minute));
         let drawn: Vec<Option<f64>> = (0..24).map(|hour| Some(of_hour(hour) as f64)).collect();
         assert_eq!(chart(&page)[1], drawn, "hours of {browser:?}");
     }
@@ -247,14 +249,14 @@ async fn one_filter_is_read_from_what_is_packed_and_what_was_left_out_from_the_v
     // The key of a page, as the module says that it is made; of one day it is left out.
     sql("update analytics.filtered_daily set is_whole = false where key = ''").await;
     let left_out = "delete from analytics.filtered_daily
-                     where key = substring(sha256('page' || '\x00'::bytea || '/blog') for 16)
-                       and bucket = (select max(bucket) from analytics.filtered_daily)";
+                     where key = substring(sha256('page' || '\\x00'::bytea || '/blog') for 16)
+                       and bucket = (select max(bucket) - interval '3 days' from analytics.filtered_daily)";
     assert!(database.client.execute(left_out, &[]).await.expect("deleted") > 0);
     assert_eq!(values(&page("&f.page=/blog").await), expected("page", "/blog"));
     // What nobody ever had is not left out; and nonsense is not believed.
     sql("alter table analytics.sessions rename to sessions_kept").await;
     assert!(page("&f.page=/nowhere").await.contains("No visit is left by these filters."));
-    sql("alter table analytics.sessions_kept rename to sessions; update analytics.filtered_daily set figures = '\x0102' where figures is not null").await;
+    sql("alter table analytics.sessions_kept rename to sessions; update analytics.filtered_daily set figures = '\\x0102' where figures is not null").await;
     assert_eq!(values(&page("&f.os=Linux").await), expected("os", "Linux"));
     collector.stop().await;
 }
