@@ -12,6 +12,7 @@ const READ: &str = include_str!("sql/catalog.sql");
 
 /// One relation that is looked after.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "a row of the catalog, column by column")]
 pub struct Known {
     pub id: i64,
     pub name: String,
@@ -33,6 +34,8 @@ pub struct Known {
     pub keep: Option<String>,
     pub description: Option<String>,
     pub reads_events: bool,
+    /// Its rows are made by [`super::pack`].
+    pub is_packed: bool,
     /// Rollups that it reads.
     pub upstream: Vec<String>,
     /// Of its last run.
@@ -75,6 +78,7 @@ impl Known {
             keep: row.try_get("keep")?,
             description: row.try_get("description")?,
             reads_events: row.try_get("reads_events")?,
+            is_packed: row.try_get("is_packed")?,
             upstream: row.try_get("upstream")?,
             started: second("started_s")?,
             succeeded: second("succeeded_s")?,

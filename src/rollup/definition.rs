@@ -9,6 +9,7 @@
 //! -- look-ahead: 12 hours           and so long after it
 //! -- unique: bucket, source         columns that name a row
 //! -- keep: 2 years                  older buckets are deleted; absent: kept for ever; incremental only
+//! -- packed: visits                weir packs the visits that the SELECT gives (pack/mod.rs); incremental only
 //! -- description: for people        becomes the relation's comment
 //! select ...                        one SELECT
 //! ```
@@ -29,6 +30,7 @@ use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use super::header::Reader;
+use super::pack;
 use crate::schedule::Schedule;
 
 /// A definition is written by hand.
@@ -74,6 +76,8 @@ pub struct Definition {
     pub unique: Vec<String>,
     /// An ISO 8601 duration.
     pub keep: Option<String>,
+    /// Its rows are made by [`super::pack`].
+    pub is_packed: bool,
     pub description: Option<String>,
     /// The SELECT, without a semicolon.
     pub body: String,
@@ -168,6 +172,7 @@ impl Definition {
         for (key, is_for) in [
             ("every", kind != Kind::View),
             ("unique", kind != Kind::View),
+            ("packed", kind == Kind::Incremental),
             ("bucket", kind == Kind::Incremental),
             ("look-back", kind == Kind::Incremental),
             ("look-ahead", kind == Kind::Incremental),
@@ -179,6 +184,7 @@ impl Definition {
         }
         let bucket = reader.bucket(&header, kind);
         let unique = reader.columns(&header);
+        let is_packed = reader.packed(&header);
         let (look_back_s, look_ahead_s) = (reader.look(&header, "look-back"), reader.look(&header, "look-ahead"));
         let keep = reader.span(&header, "keep").map(|(span, _)| span.to_string());
         if !reader.problems.is_empty() {
@@ -196,6 +202,7 @@ impl Definition {
             look_ahead_s,
             unique,
             keep,
+            is_packed,
             description: header.get("description").map(|(value, _)| value.to_owned()),
             body: body.to_owned(),
             body_line,
@@ -210,7 +217,8 @@ impl Definition {
         let timezone = if self.bucket.is_some() { self.timezone.as_str() } else { "" };
         let looks = format!("{} {}", self.look_back_s, self.look_ahead_s);
         let unique = self.unique.join(",");
-        for part in [self.kind.name(), bucket, timezone, &looks, &unique, &self.body] {
+        let packed = self.is_packed.then_some(pack::FORMAT);
+        for part in [self.kind.name(), bucket, timezone, &looks, &unique, &self.body].into_iter().chain(packed) {
             hash.update(part.as_bytes());
             hash.update([0]);
         }

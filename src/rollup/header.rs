@@ -16,8 +16,8 @@ const LOOK_DAYS_MAX: i64 = 31;
 pub(super) struct Header<'a>(Vec<(&'a str, &'a str, usize)>);
 
 impl<'a> Header<'a> {
-    const KNOWN: [&'static str; 9] =
-        ["kind", "every", "timezone", "bucket", "look-back", "look-ahead", "unique", "keep", "description"];
+    const KNOWN: [&'static str; 10] =
+        ["kind", "every", "timezone", "bucket", "look-back", "look-ahead", "unique", "keep", "packed", "description"];
 
     pub fn get(&self, key: &str) -> Option<(&'a str, usize)> {
         self.0.iter().find(|(known, ..)| *known == key).map(|(_, value, line)| (*value, *line))
@@ -101,6 +101,17 @@ impl Reader<'_> {
             self.problem(line, "a column's name is missing", "separate columns by one comma each");
         }
         columns
+    }
+
+    pub fn packed(&mut self, header: &Header<'_>) -> bool {
+        let Some((value, line)) = header.get("packed") else { return false };
+        if value != "visits" {
+            self.problem(line, format!("`{value}` cannot be packed"), "write `-- packed: visits`, or remove the line");
+        }
+        if let Some((_, line)) = header.get("unique") {
+            self.problem(line, "`unique` means nothing to rows that weir packs", "remove the line");
+        }
+        true
     }
 
     pub fn span(&mut self, header: &Header<'_>, key: &str) -> Option<(Span, usize)> {

@@ -17,8 +17,9 @@ macro_rules! shipped {
 }
 
 /// File names and texts of the rollups that come with weir.
-pub const SHIPPED: [(&str, &str); 10] = shipped![
+pub const SHIPPED: [(&str, &str); 11] = shipped![
     "events_daily",
+    "filtered_daily",
     "page_views_hourly",
     "pages_daily",
     "retention_weekly",

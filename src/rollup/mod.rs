@@ -28,6 +28,7 @@ pub mod definition;
 pub mod dispatch;
 mod header;
 pub mod library;
+pub mod pack;
 pub mod plan;
 pub mod recompute;
 pub mod refresh;
@@ -61,6 +62,8 @@ pub enum RollupError {
     Stuck { name: String, reason: String },
     #[error("{0} is still defined, and would be made again: remove its file first")]
     StillDefined(String),
+    #[error("visits could not be packed: the log says why")]
+    Packing,
     #[error(transparent)]
     Database(#[from] DatabaseError),
 }

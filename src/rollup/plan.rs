@@ -10,7 +10,7 @@ use super::catalog::{self, Known};
 use super::check::{Checked, Verdict};
 use super::definition::{Definition, Kind};
 use super::recompute::Windows;
-use super::{RollupError, begin, dispatch, literal, quoted, swap};
+use super::{RollupError, begin, dispatch, literal, pack, quoted, swap};
 use crate::database::Database;
 
 const ADD: &str = include_str!("sql/add.sql");
@@ -157,6 +157,7 @@ async fn add(transaction: &Transaction<'_>, checked: &Checked) -> Result<i64, Ro
                 (&definition.description, Type::TEXT),
                 (&checked.reads_events, Type::BOOL),
                 (&checked.upstream, Type::TEXT_ARRAY),
+                (&definition.is_packed, Type::BOOL),
             ],
         )
         .await?;
@@ -177,6 +178,7 @@ async fn create(
     let statement = match definition.kind {
         Kind::View => format!("create view weir.rollup_{id} as\n{body}"),
         Kind::Materialized => format!("create materialized view weir.rollup_{id} as\n{body}\nwith no data"),
+        Kind::Incremental if definition.is_packed => format!("create table weir.rollup_{id} {}", pack::write::COLUMNS),
         Kind::Incremental => {
             let windows = Windows {
                 bucket: definition.bucket,
@@ -192,6 +194,10 @@ async fn create(
     transaction.execute_typed(&statement, &[]).await.map_err(|error| refused(definition, error))?;
     if !unique.is_empty() {
         transaction.batch_execute(&index).await?;
+    }
+    if definition.is_packed {
+        let after = pack::write::after(&format!("weir.rollup_{id}"), &format!("rollup_{id}_key"));
+        transaction.batch_execute(&after).await?;
     }
     if let Some(bucket) = definition.bucket {
         let (unit, zone) = (bucket.unit(), literal(&definition.timezone));

@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 
 use super::catalog::{self, Known};
 use super::definition::Bucket;
-use super::{RollupError, begin, literal, quoted};
+use super::{RollupError, begin, literal, pack, quoted};
 
 const DROP_HOPELESS: &str = include_str!("sql/drop_hopeless_marks.sql");
 const PICK: &str = include_str!("sql/pick.sql");
@@ -122,12 +122,13 @@ pub async fn step(
     };
     let columns = rollup.columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ");
     // A bucket that is null is an error, and not left out.
-    let insert = format!(
-        "{}\ninsert into {relation} ({columns}) select {columns} from (\n{}\n) q where ({within}) is not false",
-        windows.sql(&known, Some(range)),
-        rollup.body
-    );
-    done.rows = transaction.execute_typed(&insert, &[]).await?;
+    let windows = windows.sql(&known, Some(range));
+    let select = format!("select {columns} from (\n{}\n) q where ({within}) is not false", rollup.body);
+    done.rows = if rollup.is_packed {
+        pack::write::pack(&transaction, &windows, &select, &relation).await?
+    } else {
+        transaction.execute_typed(&format!("{windows}\ninsert into {relation} ({columns}) {select}"), &[]).await?
+    };
     if !rollup.is_building {
         let changed = format!(
             "select array_agg(b) from weir.buckets({}, {}, timestamptz {}, timestamptz {}) b",

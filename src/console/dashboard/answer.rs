@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::packed;
 use super::question::{Question, TEXTS};
 use crate::console::Console;
 use crate::database::DatabaseError;
@@ -138,6 +139,11 @@ async fn lines(console: &Console, question: &Question) -> Result<Vec<Line>, Data
     );
     transaction.batch_execute(&settings).await?;
     let mut values: Vec<(&(dyn ToSql + Sync), Type)> = Vec::with_capacity(TEXTS + 2);
+    if let Some(packed) = question.packed
+        && let Some(lines) = packed::lines(&transaction, question, packed).await?
+    {
+        return Ok(lines);
+    }
     values.extend(question.texts.iter().map(|text| (text as &(dyn ToSql + Sync), Type::TEXT)));
     values.push((&question.limit, Type::INT8));
     values.push((&question.until, Type::TEXT));

@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
 
 use super::answer::{Answer, Line, PanelError, ask};
 use super::figures::Sums;
+use super::packed;
 use super::period::{Days, Grain, Period};
 use super::question::{self, Question};
 use super::series::{Point, points};
@@ -77,7 +80,7 @@ pub async fn facts(console: &Arc<Console>) -> Result<Facts, PanelError> {
 }
 
 /// Asks, where all rollups that the answer needs are there.
-async fn ask_if(console: &Arc<Console>, facts: &Facts, question: Question) -> Answer {
+async fn ask_if(console: &Arc<Console>, facts: &Facts, mut question: Question) -> Answer {
     for name in question.needs {
         let rollup = facts.rollups.get(*name).copied();
         match rollup.map(|rollup| (rollup.waiting, rollup.is_there)) {
@@ -85,6 +88,10 @@ async fn ask_if(console: &Arc<Console>, facts: &Facts, question: Question) -> An
             Some((waiting @ 1.., _)) => return Err(PanelError::Filling { name, waiting }),
             _ => return Err(PanelError::Missing(name)),
         }
+    }
+    let is_packed = facts.rollups.get(packed::NEEDS).is_some_and(|rollup| rollup.is_there && rollup.waiting == 0);
+    if !is_packed {
+        question.packed = None;
     }
     ask(console, question).await
 }
@@ -94,7 +101,7 @@ async fn figures(
     facts: &Facts,
     view: &View,
     days: Days,
-    until: Option<String>,
+    until: Option<Time>,
     now: Timestamp,
 ) -> Result<Figures, PanelError> {
     let by_day = ask_if(console, facts, question::by_day(view, days, until));
@@ -108,16 +115,15 @@ async fn figures(
 }
 
 /// Today is compared with as much of the other day. Whole minutes, so that many who look ask the same.
-fn until(view: &View, days: Days, now: Timestamp) -> Option<String> {
-    let minute = now.strftime("%H:%M");
-    (view.period == Period::Today).then(|| format!("{} {minute}:00+00", days.last))
+fn until(view: &View, now: Timestamp) -> Option<Time> {
+    (view.period == Period::Today).then(|| now.to_zoned(TimeZone::UTC).time())
 }
 
 /// Everything at a glance.
 pub async fn gather(console: &Arc<Console>, view: &View, facts: Facts, now: Timestamp) -> Shown {
     let before = async {
         let days = view.compared()?;
-        Some(figures(console, &facts, view, days, until(view, days, now), now).await)
+        Some(figures(console, &facts, view, days, until(view, now), now).await)
     };
     let properties = async {
         let event = view.event.as_ref()?;

@@ -22,6 +22,7 @@ mod figures;
 mod filter;
 mod gather;
 mod links;
+mod packed;
 mod page;
 mod period;
 mod question;

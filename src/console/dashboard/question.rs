@@ -1,9 +1,13 @@
 //! The statements, and what each is asked with. All have the same parameters and give the same columns, so that one way of
 //! asking, keeping and failing is enough. Nothing of a request is ever part of a statement.
 
+use jiff::civil::Time;
+
 use super::filter::DIMENSIONS;
+use super::packed::{Packed, Shape};
 use super::period::Days;
 use super::view::View;
+use crate::rollup::pack::Group;
 
 macro_rules! sql {
     ($($name:literal),+) => { concat!($(include_str!(concat!("sql/", $name, ".sql")), "\n"),+) };
@@ -25,6 +29,8 @@ pub struct Question {
     pub limit: i64,
     /// Only visits that began before.
     pub until: Option<String>,
+    /// How it is answered without the statement, which is for where this cannot be.
+    pub packed: Option<Packed>,
 }
 
 impl Question {
@@ -36,7 +42,7 @@ impl Question {
         for (place, (dimension, ..)) in DIMENSIONS.iter().enumerate() {
             texts[place + 3] = view.filters.get(*dimension).map(ToOwned::to_owned);
         }
-        Self { name, sql, needs, texts, limit: 0, until: None }
+        Self { name, sql, needs, texts, limit: 0, until: None, packed: None }
     }
 
     /// As $17.
@@ -48,12 +54,18 @@ impl Question {
     fn at_most(self, limit: i64) -> Self {
         Self { limit, ..self }
     }
+
+    /// With one filter at most, it is packed already.
+    fn packed(self, view: &View, group: Group, shape: Shape) -> Self {
+        let packed = (view.filters.iter().count() < 2).then_some(Packed { group, shape });
+        Self { packed, ..self }
+    }
 }
 
 /// Sources, and how far the rollups are.
 pub fn facts() -> Question {
     let texts = std::array::from_fn(|_| None);
-    Question { name: "facts", sql: sql!("facts"), needs: &[], texts, limit: 0, until: None }
+    Question { name: "facts", sql: sql!("facts"), needs: &[], texts, limit: 0, until: None, packed: None }
 }
 
 /// The day of the source's latest visit.
@@ -61,13 +73,17 @@ pub fn latest(view: &View) -> Question {
     Question::new("latest", view, view.days(), sql!("latest"), &["visits_daily"])
 }
 
-/// The figures of each day; `until` cuts the last one short.
-pub fn by_day(view: &View, days: Days, until: Option<String>) -> Question {
+/// The figures of each day; of a single one, until the minute of `until`.
+pub fn by_day(view: &View, days: Days, until: Option<Time>) -> Question {
     if view.filters.is_empty() && until.is_none() {
         return Question::new("by_day", view, days, sql!("series_daily"), &["visits_daily"]);
     }
+    let shape = until.map_or(Shape::Days, |until| {
+        Shape::Until(u32::from(until.hour().unsigned_abs()) * 60 + u32::from(until.minute().unsigned_abs()))
+    });
+    let until = until.map(|until| format!("{} {}+00", days.last, until.strftime("%H:%M:00")));
     let question = Question::new("by_day", view, days, sql!("visits", "series_visits"), &["sessions"]).about("day");
-    Question { until, ..question }
+    Question { until, ..question }.packed(view, Group::Figures, shape)
 }
 
 /// The figures of each hour.
@@ -75,7 +91,11 @@ pub fn by_hour(view: &View, days: Days) -> Question {
     if view.filters.is_empty() {
         return Question::new("by_hour", view, days, sql!("series_hourly"), &["visits_daily"]);
     }
-    Question::new("by_hour", view, days, sql!("visits", "series_visits"), &["sessions"]).about("hour")
+    Question::new("by_hour", view, days, sql!("visits", "series_visits"), &["sessions"]).about("hour").packed(
+        view,
+        Group::Figures,
+        Shape::Hours,
+    )
 }
 
 /// Where visits came from, places and devices: the `lists` of these, with commas.
@@ -83,7 +103,11 @@ pub fn audience(view: &View, lists: &str, limit: i64) -> Question {
     let question = if view.filters.is_empty() {
         Question::new("audience", view, view.days(), sql!("audience_daily"), &["visits_daily"])
     } else {
-        Question::new("audience", view, view.days(), sql!("visits", "audience_visits"), &["sessions"])
+        Question::new("audience", view, view.days(), sql!("visits", "audience_visits"), &["sessions"]).packed(
+            view,
+            Group::Audience,
+            Shape::Lists,
+        )
     };
     question.about(lists).at_most(limit)
 }
@@ -93,7 +117,11 @@ pub fn pages(view: &View, lists: &str, limit: i64) -> Question {
     let question = if view.filters.is_empty() {
         Question::new("pages", view, view.days(), sql!("pages_daily"), &["pages_daily"])
     } else {
-        Question::new("pages", view, view.days(), sql!("visits", "pages_visits"), &["sessions"])
+        Question::new("pages", view, view.days(), sql!("visits", "pages_visits"), &["sessions"]).packed(
+            view,
+            Group::Pages,
+            Shape::Lists,
+        )
     };
     question.about(lists).at_most(limit)
 }
@@ -103,7 +131,11 @@ pub fn events(view: &View, limit: i64) -> Question {
     let question = if view.filters.is_empty() {
         Question::new("events", view, view.days(), sql!("events_daily"), &["events_daily"])
     } else {
-        Question::new("events", view, view.days(), sql!("visits", "events_visits"), &["sessions"])
+        Question::new("events", view, view.days(), sql!("visits", "events_visits"), &["sessions"]).packed(
+            view,
+            Group::Events,
+            Shape::Lists,
+        )
     };
     question.at_most(limit)
 }
@@ -129,5 +161,6 @@ pub fn vitals(view: &View) -> Question {
             &["web_vitals_spread_daily"],
         );
     }
-    Question::new("vitals", view, view.days(), sql!("visits", "within", "vitals_visits", "vitals"), &["sessions"])
+    let needs = &["sessions", "web_vitals_spread_daily"];
+    Question::new("vitals", view, view.days(), sql!("visits", "within", "vitals_visits", "vitals"), needs)
 }

@@ -1,6 +1,6 @@
 select r.rollup_id, r.name, r.kind, r.state, r.is_defined, r.hash, r.body, r.bucket, r.timezone,
        extract(epoch from r.look_back)::bigint as look_back_s, extract(epoch from r.look_ahead)::bigint as look_ahead_s,
-       r.unique_columns, r.columns, r.every, r.keep, r.description, r.reads_events, r.upstream,
+       r.unique_columns, r.columns, r.every, r.keep, r.description, r.reads_events, r.upstream, r.is_packed,
        extract(epoch from r.started_at)::bigint as started_s, extract(epoch from r.succeeded_at)::bigint as succeeded_s,
        r.failures, r.error,
        coalesce(d.buckets, 0) as dirty, coalesce(d.fill, 0) as fill,

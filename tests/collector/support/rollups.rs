@@ -93,6 +93,10 @@ fn is_passing(error: &RollupError) -> bool {
 
 /// Rows of a rollup that plain SQL over all events does not give, and the other way round.
 pub async fn differences(database: &TestDatabase, known: &Known, all: &[Known]) -> Vec<String> {
+    // What is packed is no SQL's to tell: tests of the dashboard read it.
+    if known.is_packed {
+        return Vec::new();
+    }
     let (body, columns) = (&known.body, known.columns.join(", "));
     let mut with = Vec::new();
     if let Some(bucket) = known.bucket {

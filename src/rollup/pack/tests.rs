@@ -1,0 +1,220 @@
+//! Random visits, packed, read again, and beside what counting them gives.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::part::{Packed, Part, Visit};
+use super::read::{self, ReadError, Rows};
+use super::{GROUPS, Group, LISTS, Sums, group_of, key};
+
+/// One visit by its texts.
+#[derive(Debug, Clone)]
+struct Given {
+    visitor: u8,
+    minute: i32,
+    page_views: i64,
+    is_bounce: bool,
+    duration_ms: i64,
+    audience: [Option<u8>; 9],
+    pages: Vec<Option<u8>>,
+    names: Vec<u8>,
+}
+
+fn given() -> impl Strategy<Value = Given> {
+    let few = || proptest::option::of(0..4_u8);
+    let pages = proptest::collection::vec(few(), 0..6);
+    let audience = proptest::array::uniform9(few());
+    (
+        0..12_u8,
+        0..1_440,
+        0..5_i64,
+        any::<bool>(),
+        0..9_000_i64,
+        audience,
+        pages,
+        proptest::collection::vec(0..3_u8, 0..4),
+    )
+        .prop_map(|(visitor, minute, page_views, is_bounce, duration_ms, audience, pages, names)| Given {
+            visitor,
+            minute,
+            page_views,
+            is_bounce,
+            duration_ms,
+            audience,
+            pages,
+            names,
+        })
+}
+
+const TEXTS: [&str; 4] = ["", "a", "b/ü", "c"];
+
+fn text(value: Option<u8>) -> Option<&'static str> {
+    value.and_then(|value| TEXTS.get(usize::from(value)).copied())
+}
+
+/// As the SELECT orders them.
+fn visits(mut given: Vec<Given>) -> Vec<Given> {
+    given.sort_by_key(|visit| (visit.visitor, visit.minute));
+    given
+}
+
+fn packed(given: &[Given], bytes_max: u64) -> Vec<Packed> {
+    let mut part = Part::default();
+    for visit in given {
+        let visitor_id = format!("v{}", visit.visitor);
+        part.add(&Visit {
+            visitor_id: &visitor_id,
+            minute: visit.minute,
+            events: 1,
+            page_views: visit.page_views,
+            is_bounce: visit.is_bounce,
+            duration_ms: visit.duration_ms,
+            audience: visit.audience.map(text),
+            entry: visit.pages.first().copied().and_then(text),
+            exit: visit.pages.last().copied().and_then(text),
+            pages: visit.pages.iter().copied().map(text).collect(),
+            event_names: visit.names.iter().map(|name| text(Some(*name))).collect(),
+        });
+    }
+    let mut rows = Vec::new();
+    part.pack(bytes_max, |row| {
+        rows.push(row);
+        Ok::<(), ()>(())
+    })
+    .expect("taken");
+    rows
+}
+
+/// What a visit has in a list, and how often.
+fn values(visit: &Given, list: &str) -> BTreeMap<String, u64> {
+    let mut values = BTreeMap::new();
+    let mut note = |value: &str| *values.entry(value.to_owned()).or_default() += 1;
+    match list {
+        "all" => note("0"),
+        "hour" => note(&(visit.minute / 60).to_string()),
+        "minute" => note(&visit.minute.to_string()),
+        "page" => visit.pages.iter().filter_map(|page| text(*page)).for_each(note),
+        "entry" => visit.pages.first().and_then(|page| text(*page)).into_iter().for_each(note),
+        "exit" => visit.pages.last().and_then(|page| text(*page)).into_iter().for_each(note),
+        "event" => visit.names.iter().filter_map(|name| text(Some(*name))).for_each(note),
+        of_audience => {
+            let place = LISTS.iter().position(|(name, _)| *name == of_audience).expect("a list") - 3;
+            text(visit.audience[place]).into_iter().for_each(note);
+        }
+    }
+    values
+}
+
+/// What the list has to say of these visits, value by value.
+fn counted(visits: &[&Given], list: &str) -> BTreeMap<String, Sums> {
+    let mut sums: BTreeMap<String, Sums> = BTreeMap::new();
+    let mut visitors = BTreeSet::new();
+    for visit in visits {
+        for (value, often) in values(visit, list) {
+            let is_new = visitors.insert((if list == "minute" { String::new() } else { value.clone() }, visit.visitor));
+            let visitors = u64::from(is_new);
+            let all = Sums {
+                visitors,
+                visits: 1,
+                page_views: visit.page_views as u64,
+                bounces: visit.is_bounce.into(),
+                duration_ms: visit.duration_ms as u64,
+            };
+            let one = Sums { visits: 1, ..Sums::default() };
+            sums.entry(value).or_default().add(&match list {
+                "page" => Sums { visitors, page_views: often, ..one },
+                "entry" => Sums { bounces: all.bounces, ..one },
+                "exit" => one,
+                "event" => Sums { visitors, visits: often, ..one },
+                _ => all,
+            });
+        }
+    }
+    sums
+}
+
+/// What is read of one key.
+fn found(
+    rows: &[Packed],
+    filter: Option<(&str, &str)>,
+    group: Group,
+) -> Result<BTreeMap<String, BTreeMap<String, Sums>>, ReadError> {
+    let key = key(filter);
+    let column = |group| GROUPS.iter().position(|(known, _)| *known == group);
+    let of = |row: &Packed, group: Option<Group>| group.and_then(column).and_then(|at| row.groups[at].clone());
+    let rows: Vec<read::Packed> = rows
+        .iter()
+        .filter(|row| row.key.is_empty() || row.key == key)
+        .map(|row| read::Packed {
+            day_s: 0,
+            source: "web".to_owned(),
+            part: 0,
+            is_whole: row.is_whole,
+            group: of(row, Some(group)),
+            of_filter: of(row, filter.and_then(|(list, _)| group_of(list))),
+        })
+        .collect();
+    let mut found: BTreeMap<String, BTreeMap<String, Sums>> = BTreeMap::new();
+    Rows { rows: &rows, filter }.read(group, &mut |taken| {
+        let value = if group == Group::Figures { taken.number.to_string() } else { taken.text.to_owned() };
+        let before = found.entry(taken.list.to_owned()).or_default().insert(value, taken.sums);
+        assert_eq!(before, None, "each value once");
+    })?;
+    Ok(found)
+}
+
+fn filters() -> Vec<Option<(&'static str, &'static str)>> {
+    let lists = LISTS.iter().filter(|(_, group)| *group != Group::Figures).map(|(list, _)| *list);
+    std::iter::once(None).chain(lists.flat_map(|list| TEXTS.iter().map(move |text| Some((list, *text))))).collect()
+}
+
+fn expected(given: &[Given], filter: Option<(&str, &str)>, group: Group) -> BTreeMap<String, BTreeMap<String, Sums>> {
+    let has = |visit: &&Given| filter.is_none_or(|(list, value)| values(visit, list).contains_key(value));
+    let kept: Vec<&Given> = given.iter().filter(has).collect();
+    let of_group = LISTS.iter().filter(|(_, of)| *of == group);
+    of_group
+        .map(|(list, _)| ((*list).to_owned(), counted(&kept, list)))
+        .filter(|(_, values)| !values.is_empty())
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn every_list_of_every_value_is_what_counting_gives(given in proptest::collection::vec(given(), 0..60)) {
+        let given = visits(given);
+        let rows = packed(&given, u64::MAX);
+        for filter in filters() {
+            for (group, _) in GROUPS {
+                let found = found(&rows, filter, group).expect("whole");
+                prop_assert_eq!(found, expected(&given, filter, group), "{:?} of {:?}", group, filter);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_known_to_be_and_is_light(given in proptest::collection::vec(given(), 1..60), bytes_max in 0..12_000_u64) {
+        let given = visits(given);
+        let rows = packed(&given, bytes_max);
+        let bytes: u64 = rows.iter().map(Packed::bytes).sum();
+        // The visits as a whole and the values are always there, and the last row may go over.
+        prop_assert!(rows.len() == 2 || bytes < bytes_max + 4_000, "{} of {}", bytes, bytes_max);
+        let weight = |filter: Option<(&str, &str)>| {
+            given.iter().filter(|visit| filter.is_none_or(|(list, value)| values(visit, list).contains_key(value))).count()
+        };
+        let (mut lightest, mut heaviest) = (usize::MAX, 0);
+        for filter in filters() {
+            match found(&rows, filter, Group::Pages) {
+                Ok(found) => {
+                    prop_assert_eq!(found, expected(&given, filter, Group::Pages), "{:?}", filter);
+                    lightest = lightest.min(if weight(filter) == 0 { usize::MAX } else { weight(filter) });
+                }
+                Err(error) => {
+                    prop_assert_eq!(error, ReadError::LeftOut);
+                    heaviest = heaviest.max(weight(filter));
+                }
+            }
+        }
+        prop_assert!(lightest >= heaviest, "{} is there, {} is not", lightest, heaviest);
+    }
+}
