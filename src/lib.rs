@@ -26,7 +26,9 @@ pub mod buffer;
 
 pub mod accounting;
 pub mod journal;
+pub mod promises;
 
+pub mod adopt;
 pub mod database;
 pub mod flush;
 pub mod housekeeping;

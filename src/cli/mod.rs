@@ -1,5 +1,6 @@
 //! The command line.
 
+mod adopt;
 mod analyst;
 mod first_person;
 mod forget;
@@ -229,6 +230,9 @@ enum JournalCommand {
         /// The journal's directory; without it that of the settings, or of `weir up`.
         dir: Option<PathBuf>,
     },
+    /// Send to the database what the journal of a collector that is gone still holds; safe to repeat. Exits with 1 if
+    /// something that was promised in it could not be sent.
+    Adopt(adopt::AdoptArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -345,6 +349,10 @@ impl Cli {
             Command::Journal(JournalCommand::Verify { dir }) => {
                 journal::verify(&dir.unwrap_or_else(|| start::journal_dir(&config, &self.data_dir)))
             }
+            Command::Journal(JournalCommand::Adopt(args)) => {
+                config.database.url = database_url(&config, &self.data_dir)?;
+                adopt::run(&config, &args).await
+            }
             Command::Rollup(command) => {
                 let mut settings = config.clone();
                 settings.database.statement_timeout_s = config.rollup.statement_timeout_s;
@@ -373,14 +381,18 @@ impl Cli {
 
 /// The database of the settings, else the one that `weir up` made.
 fn database(config: &Config, data_dir: &Path) -> anyhow::Result<Database> {
-    let mut settings = config.database.clone();
-    if settings.url.is_empty() {
-        let file = data_dir.join("database_url");
-        settings.url = std::fs::read_to_string(&file).with_context(|| {
-            format!("DATABASE_URL is not set, and there is no {}: has `weir up` run here?", file.display())
-        })?;
-    }
+    let settings = crate::config::Database { url: database_url(config, data_dir)?, ..config.database.clone() };
     Ok(Database::new(&settings, 1)?)
+}
+
+fn database_url(config: &Config, data_dir: &Path) -> anyhow::Result<String> {
+    if !config.database.url.is_empty() {
+        return Ok(config.database.url.clone());
+    }
+    let file = data_dir.join("database_url");
+    std::fs::read_to_string(&file).with_context(|| {
+        format!("DATABASE_URL is not set, and there is no {}: has `weir up` run here?", file.display())
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod support;
 
 mod accounting;
 mod admin;
+mod adopt;
 mod analysts;
 mod answers;
 mod archive;
