@@ -30,7 +30,7 @@ async fn adopt(database_url: &str, journal: &Path, options: &[&str]) -> Output {
 }
 
 /// As [`adopt`], which must have sent all; what it said.
-async fn adopted(database_url: &str, journal: &Path, options: &[&str]) -> String {
+pub async fn adopted(database_url: &str, journal: &Path, options: &[&str]) -> String {
     let output = adopt(database_url, journal, options).await;
     let (said, errors) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{said}{errors}");

@@ -39,6 +39,7 @@ mod retention;
 mod rollup_schedules;
 mod rollups;
 mod roundtrip;
+mod scale;
 mod script;
 mod sdk;
 mod singer;
