@@ -42,6 +42,7 @@ pub mod console;
 
 pub mod admin;
 pub mod demo;
+pub mod doctor;
 pub mod metrics;
 
 pub mod clock;

@@ -9,7 +9,7 @@
 //! is alive finds its files as it left them, and after a failover the journal can be adopted once more.
 
 mod owner;
-mod standing;
+pub(crate) mod standing;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

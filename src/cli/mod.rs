@@ -2,6 +2,7 @@
 
 mod adopt;
 mod analyst;
+mod doctor;
 mod first_person;
 mod forget;
 mod geo;
@@ -17,6 +18,7 @@ mod webhook;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -91,6 +93,9 @@ enum Command {
     /// The database of places by address.
     #[command(subcommand)]
     Geo(GeoCommand),
+    /// Say what is wrong with this installation, or will be, each with its cure. Exits with 0 if nothing is, 1 after warnings,
+    /// 2 after problems.
+    Doctor(doctor::DoctorArgs),
     /// Exit with 0 if a collector on this machine is well.
     Healthcheck,
 }
@@ -322,8 +327,16 @@ enum GeoCommand {
 
 impl Cli {
     /// Does what was asked.
-    pub async fn run(self) -> anyhow::Result<()> {
-        let mut config = Config::load(self.config.as_deref())?;
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let config = Config::load(self.config.as_deref());
+        if let Command::Doctor(args) = &self.command {
+            return doctor::run(config, &self.data_dir, args).await;
+        }
+        self.run_with(config?).await?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn run_with(self, mut config: Config) -> anyhow::Result<()> {
         config.place_taps(&self.data_dir);
         match self.command {
             Command::Up { listen, json } => start::up(config, &self.data_dir, &listen, json).await,
@@ -372,6 +385,8 @@ impl Cli {
                 let dir = dir.unwrap_or_else(|| self.data_dir.join("geo"));
                 tokio::task::spawn_blocking(move || geo::fetch(&dir, city)).await?
             }
+            // Done before: it examines settings that cannot be read, too.
+            Command::Doctor(_) => Ok(()),
             Command::Healthcheck => {
                 tokio::task::spawn_blocking(move || operate::healthcheck(config.admin.listen)).await?
             }

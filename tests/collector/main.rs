@@ -12,6 +12,7 @@ mod answers;
 mod archive;
 mod console;
 mod crash;
+mod doctor;
 mod duplicates;
 mod durability;
 mod events;
