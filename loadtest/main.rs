@@ -19,6 +19,7 @@
 //! idle            the memory of a collector that nobody uses
 //! console         single events on a schedule, with and without a hundred people who sign in to the console and run a query
 //!                 each; only if asked for
+//! several         `single` by four collectors on the database beside one, a second each in turn; only if asked for
 //! curve           single events with more and more connections, partitions, rows in the table; only if asked for
 //! ```
 //!
@@ -44,6 +45,7 @@ mod random;
 mod recovery;
 mod report;
 mod rivals;
+mod several;
 #[path = "../tests/shared/split_mix.rs"]
 mod split_mix;
 mod traffic;
@@ -155,6 +157,7 @@ enum Phase {
     Idle,
     Rivals,
     Console,
+    Several,
     Curve,
 }
 
@@ -347,6 +350,13 @@ async fn round(args: &Args, bench: &Bench) -> anyhow::Result<Round> {
             console.quiet_p99_ms, console.waves, console.wave_s, console.busy_p99_ms
         );
         round.console = Some(console);
+    }
+    if args.only.contains(&Phase::Several) {
+        let several = bench.several().await.context("several collectors")?;
+        if let Some((four, one)) = several.requests_per_second() {
+            eprintln!("  several        {four:>9.0} requests/s by four collectors, {one:.0} by one");
+        }
+        round.several = Some(several);
     }
     if args.only.contains(&Phase::Curve) {
         round.curve = Some(bench.curve(args.curve_rows, args.batch_events).await.context("curve")?);

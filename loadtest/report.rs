@@ -13,6 +13,7 @@ use crate::outage::OutageResult;
 use crate::plot::{Goal, Plot};
 use crate::recovery::RecoveryResult;
 use crate::rivals::Rival;
+use crate::several::SeveralResult;
 use crate::usage::Cores;
 
 /// One round's results; what was left out is absent.
@@ -30,6 +31,7 @@ pub struct Round {
     pub recovery: Option<RecoveryResult>,
     pub rivals: Vec<Rival>,
     pub idle: Option<IdleResult>,
+    pub several: Option<SeveralResult>,
     pub curve: Option<CurveResult>,
 }
 
@@ -118,7 +120,7 @@ const SECTIONS: [(&str, Section); 3] =
 /// What two figures have to do with each other: name, the bar if it has one, and both figures of a round.
 type Ratio = (&'static str, Goal, fn(&Round) -> Option<(f64, f64)>);
 
-const RATIOS: [Ratio; 12] = [
+const RATIOS: [Ratio; 14] = [
     ("p99 with people / without", Goal::AtMost(1.1), |round| {
         Some((round.console.as_ref()?.busy_p99_ms, round.console.as_ref()?.quiet_p99_ms))
     }),
@@ -150,6 +152,8 @@ const RATIOS: [Ratio; 12] = [
     ("weir single / FastAPI and INSERTs", Goal::None, |round| {
         Some((round.single.as_ref()?.requests_per_second, round.rival("fastapi")?))
     }),
+    ("four collectors / one, requests/s", Goal::None, |round| round.several.as_ref()?.requests_per_second()),
+    ("four collectors / one, rows/s", Goal::None, |round| round.several.as_ref()?.landed_per_second()),
     ("recovering / raw COPY, rows/s", Goal::AtLeast(0.9), |round| {
         Some((round.recovery.as_ref()?.rows_per_second, round.copy.as_ref()?.rows_per_second))
     }),
@@ -385,7 +389,8 @@ impl Round {
         let complaints = COLUMNS.into_iter().filter_map(|(phase, column)| Some((phase, &column(self)?.remarks)));
         let of_outage = self.outage.as_ref().map(|outage| ("outage", &outage.remarks));
         let of_commit = self.commit.as_ref().map(|commit| ("commit", &commit.remarks));
-        let told = complaints.chain(of_commit).chain(of_outage);
+        let of_several = self.several.as_ref().map(|several| ("several", &several.remarks));
+        let told = complaints.chain(of_commit).chain(of_outage).chain(of_several);
         disturbed
             .chain(told.flat_map(|(phase, remarks)| remarks.iter().map(move |remark| (phase, remark.clone()))))
             .collect()

@@ -1,23 +1,21 @@
 //! What has to happen now and then beside the events: keys, salts, partitions, files read again, and the report of what
 //! was promised.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, interval};
-use tokio_postgres::types::Type;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::accounting::{Balance, Entry};
 use crate::clock::day_of;
-use crate::database::{Database, DatabaseError, migrate};
+use crate::database::{Database, migrate};
 use crate::enrich::visitor::Salts;
 use crate::flush::FlushError;
 use crate::flush::partitions::Partitions;
 use crate::flush::shared::Shared;
+use crate::promises::Promises;
 use crate::reload::Reload;
 use crate::sources::WriteKeys;
 
@@ -30,9 +28,6 @@ const REPORT_TICKS: u64 = 10;
 /// Salts, partitions.
 const DAILY_TICKS: u64 = 60;
 
-const REPORT: &str = include_str!("sql/promises_report.sql");
-const SETTLE: &str = include_str!("sql/promises_settle.sql");
-
 /// Everything that housekeeping looks after.
 pub struct Housekeeping {
     database: Database,
@@ -43,9 +38,7 @@ pub struct Housekeeping {
     files: Vec<Arc<dyn Reload>>,
     partition_days_ahead: u16,
     is_database_up: Arc<AtomicBool>,
-    /// Segments found at start: this process answers for them.
-    recovered: Vec<Uuid>,
-    reported: BTreeMap<(Uuid, String), Balance>,
+    promises: Promises,
     was_up: bool,
 }
 
@@ -62,6 +55,7 @@ impl Housekeeping {
         is_database_up: Arc<AtomicBool>,
         recovered: Vec<Uuid>,
     ) -> Self {
+        let promises = Promises::new(shared.node.clone(), recovered);
         Self {
             database,
             shared,
@@ -71,8 +65,7 @@ impl Housekeeping {
             files,
             partition_days_ahead,
             is_database_up,
-            recovered,
-            reported: BTreeMap::new(),
+            promises,
             was_up: true,
         }
     }
@@ -82,7 +75,7 @@ impl Housekeeping {
         migrate::run(&self.database).await?;
         self.keys.refresh(&self.database).await?;
         self.daily().await?;
-        self.settle_released().await?;
+        self.promises.settle_released(&self.database).await?;
         self.is_database_up.store(true, Ordering::Relaxed);
         self.shared.prepared.cancel();
         Ok(())
@@ -104,7 +97,7 @@ impl Housekeeping {
                 self.reload_files().await;
             }
             if count.is_multiple_of(REPORT_TICKS) {
-                self.reported.clear();
+                self.promises.repeat();
             }
             let today = day_of(self.shared.clock.now());
             let is_daily = count.is_multiple_of(DAILY_TICKS) || today != day;
@@ -128,7 +121,7 @@ impl Housekeeping {
         if !self.shared.prepared.is_cancelled() {
             return;
         }
-        if let Err(error) = self.report().await {
+        if let Err(error) = self.promises.report(&self.database, &self.shared.accounting).await {
             tracing::warn!(%error, "the last report of accepted events did not reach the database");
         }
     }
@@ -143,7 +136,7 @@ impl Housekeeping {
         if is_daily {
             self.daily().await?;
         }
-        self.report().await?;
+        self.promises.report(&self.database, &self.shared.accounting).await?;
         Ok(())
     }
 
@@ -179,53 +172,5 @@ impl Housekeeping {
                 _ => {}
             }
         }
-    }
-
-    /// Of this journal's earlier segments, whose files are gone, all is settled.
-    async fn settle_released(&self) -> Result<(), DatabaseError> {
-        let client = self.database.client().await?;
-        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
-            [(&self.shared.node, Type::TEXT), (&self.recovered, Type::UUID_ARRAY)];
-        client.execute_typed(SETTLE, &parameters).await?;
-        Ok(())
-    }
-
-    /// Writes what was promised into `weir.promises`, where it changed.
-    async fn report(&mut self) -> Result<(), DatabaseError> {
-        let entries = self.shared.accounting.entries();
-        let is_new = |entry: &&Entry| {
-            let reported = self.reported.get(&(entry.segment, entry.source.clone()));
-            entry.is_final || reported != Some(&entry.balance)
-        };
-        let changed: Vec<&Entry> = entries.iter().filter(is_new).collect();
-        if !changed.is_empty() {
-            let segments: Vec<Uuid> = changed.iter().map(|entry| entry.segment).collect();
-            let sources: Vec<&str> = changed.iter().map(|entry| entry.source.as_str()).collect();
-            let accepted: Vec<i64> = changed.iter().map(|entry| entry.balance.accepted.cast_signed()).collect();
-            // What never arrived from a segment that is done with was lost to damage: nobody waits for it.
-            let pending = |entry: &&Entry| if entry.is_final { 0 } else { entry.balance.pending().cast_signed() };
-            let pending: Vec<i64> = changed.iter().map(pending).collect();
-            let client = self.database.client().await?;
-            client
-                .execute_typed(
-                    REPORT,
-                    &[
-                        (&self.shared.node, Type::TEXT),
-                        (&segments, Type::UUID_ARRAY),
-                        (&sources, Type::TEXT_ARRAY),
-                        (&accepted, Type::INT8_ARRAY),
-                        (&pending, Type::INT8_ARRAY),
-                    ],
-                )
-                .await?;
-        }
-        let is_final: BTreeSet<Uuid> =
-            entries.iter().filter(|entry| entry.is_final).map(|entry| entry.segment).collect();
-        self.reported = (entries.into_iter())
-            .filter(|entry| !entry.is_final)
-            .map(|entry| ((entry.segment, entry.source), entry.balance))
-            .collect();
-        self.shared.accounting.forget(is_final);
-        Ok(())
     }
 }

@@ -26,7 +26,9 @@ pub mod buffer;
 
 pub mod accounting;
 pub mod journal;
+pub mod promises;
 
+pub mod adopt;
 pub mod columnar;
 pub mod database;
 pub mod flush;
@@ -45,6 +47,7 @@ pub mod console;
 pub mod admin;
 pub mod demo;
 pub mod docs;
+pub mod doctor;
 pub mod metrics;
 
 pub mod clock;

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         }
     };
     match runtime.block_on(cli.run()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("weir: {}", told(&error));
             if error.is::<SomeRefused>() { ExitCode::from(SomeRefused::EXIT_CODE) } else { ExitCode::FAILURE }

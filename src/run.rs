@@ -225,7 +225,7 @@ impl Core {
             bytes_max: config.flush.bytes_max,
             timeout: Duration::from_secs(config.database.statement_timeout_s) + FLUSH_GRACE,
             // What lies in memory is gone with the process anyway: it must not be held for a failover.
-            retain: Duration::from_secs(if is_on_disk { config.journal.retain_s } else { 0 }),
+            retain: Some(Duration::from_secs(if is_on_disk { config.journal.retain_s } else { 0 })),
             release_early: config.journal.release_early,
             outage: Outage::default(),
             prepared: CancellationToken::new(),

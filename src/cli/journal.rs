@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 
 use crate::disk::RealDisk;
+use crate::journal::adopted::{self, Adopted};
 use crate::journal::inspect::{Inspected, inspect};
 
 /// Prints a line for every segment, and their sum.
@@ -17,6 +18,9 @@ pub fn show(dir: &Path) -> anyhow::Result<()> {
         println!("{}", line(&segment));
     })?;
     println!("{segments} segments, {events} events accepted, {bytes} bytes");
+    if let Some(Adopted { at, by, events, .. }) = adopted::read(&RealDisk, dir)? {
+        println!("adopted at {at} by {by}: {events} events in these segments are in the database");
+    }
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! The command line.
 
+mod adopt;
 mod analyst;
+mod doctor;
 mod first_person;
 mod forget;
 mod geo;
@@ -19,6 +21,7 @@ mod webhook;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -98,6 +101,9 @@ enum Command {
     /// The database of places by address.
     #[command(subcommand)]
     Geo(GeoCommand),
+    /// Say what is wrong with this installation, or will be, each with its cure. Exits with 0 if nothing is, 1 after warnings,
+    /// 2 after problems.
+    Doctor(doctor::DoctorArgs),
     /// Exit with 0 if a collector on this machine is well.
     Healthcheck,
     /// Print what lets a shell complete the commands, for its directory of completions.
@@ -241,6 +247,9 @@ enum JournalCommand {
         /// The journal's directory; without it that of the settings, or of `weir up`.
         dir: Option<PathBuf>,
     },
+    /// Send to the database what the journal of a collector that is gone still holds; safe to repeat. Exits with 1 if
+    /// something that was promised in it could not be sent.
+    Adopt(adopt::AdoptArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -330,17 +339,28 @@ enum GeoCommand {
 
 impl Cli {
     /// Does what was asked.
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
         // Whatever the settings are.
         match &self.command {
             Command::Completions { shell } => {
                 manual::completions(*shell);
-                return Ok(());
+                return Ok(ExitCode::SUCCESS);
             }
-            Command::Manual { dir } => return manual::pages(dir),
+            Command::Manual { dir } => {
+                manual::pages(dir)?;
+                return Ok(ExitCode::SUCCESS);
+            }
             _ => {}
         }
-        let mut config = Config::load(self.config.as_deref())?;
+        let config = Config::load(self.config.as_deref());
+        if let Command::Doctor(args) = &self.command {
+            return doctor::run(config, &self.data_dir, args).await;
+        }
+        self.run_with(config?).await?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn run_with(self, mut config: Config) -> anyhow::Result<()> {
         config.place_taps(&self.data_dir);
         match self.command {
             Command::Up { listen, json } => start::up(config, &self.data_dir, &listen, json).await,
@@ -367,6 +387,10 @@ impl Cli {
             Command::Journal(JournalCommand::Verify { dir }) => {
                 journal::verify(&dir.unwrap_or_else(|| start::journal_dir(&config, &self.data_dir)))
             }
+            Command::Journal(JournalCommand::Adopt(args)) => {
+                config.database.url = database_url(&config, &self.data_dir)?;
+                adopt::run(&config, &args).await
+            }
             Command::Rollup(command) => {
                 let mut settings = config.clone();
                 settings.database.statement_timeout_s = config.rollup.statement_timeout_s;
@@ -387,24 +411,29 @@ impl Cli {
                 let dir = dir.unwrap_or_else(|| self.data_dir.join("geo"));
                 tokio::task::spawn_blocking(move || geo::fetch(&dir, city)).await?
             }
+            // Done before: settings that cannot be read are not in their way.
+            Command::Completions { .. } | Command::Manual { .. } | Command::Doctor(_) => Ok(()),
             Command::Healthcheck => {
                 tokio::task::spawn_blocking(move || operate::healthcheck(config.admin.listen)).await?
             }
-            Command::Completions { .. } | Command::Manual { .. } => Ok(()),
         }
     }
 }
 
 /// The database of the settings, else the one that `weir up` made.
 fn database(config: &Config, data_dir: &Path) -> anyhow::Result<Database> {
-    let mut settings = config.database.clone();
-    if settings.url.is_empty() {
-        let file = data_dir.join("database_url");
-        settings.url = std::fs::read_to_string(&file).with_context(|| {
-            format!("DATABASE_URL is not set, and there is no {}: has `weir up` run here?", file.display())
-        })?;
-    }
+    let settings = crate::config::Database { url: database_url(config, data_dir)?, ..config.database.clone() };
     Ok(Database::new(&settings, 1)?)
+}
+
+fn database_url(config: &Config, data_dir: &Path) -> anyhow::Result<String> {
+    if !config.database.url.is_empty() {
+        return Ok(config.database.url.clone());
+    }
+    let file = data_dir.join("database_url");
+    std::fs::read_to_string(&file).with_context(|| {
+        format!("DATABASE_URL is not set, and there is no {}: has `weir up` run here?", file.display())
+    })
 }
 
 #[cfg(test)]

@@ -88,6 +88,11 @@ pub fn journal_dir(config: &Config, data_dir: &Path) -> PathBuf {
     }
 }
 
+/// Where the collector on this machine has its journal: that of `weir up`, if it has been here.
+pub fn used_journal_dir(config: &Config, data_dir: &Path) -> PathBuf {
+    if data_dir.join(KEYS_FILE).is_file() { journal_dir(config, data_dir) } else { config.journal.dir.clone() }
+}
+
 /// The definitions of the settings, else those that `weir up` has in its data directory.
 fn rollup_dir(config: &Config, data_dir: &Path) -> PathBuf {
     if config.rollup.dir == Config::default().rollup.dir { data_dir.join("rollups") } else { config.rollup.dir.clone() }

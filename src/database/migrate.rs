@@ -23,6 +23,16 @@ mod embedded {
     refinery::embed_migrations!("schema/migrations");
 }
 
+/// The version of this program's schema.
+pub fn newest() -> i64 {
+    embedded::migrations::runner()
+        .get_migrations()
+        .iter()
+        .map(|migration| i64::from(migration.version()))
+        .max()
+        .unwrap_or(0)
+}
+
 /// Brings the database to this program's schema.
 ///
 /// The lock is held by a transaction on one connection while the migrations run on another: that works through

@@ -55,6 +55,7 @@ pages! {
         "js-snippet", "The snippet", "js-snippet/README.md";
         "snippet", "In frameworks", "docs/snippet.md";
         "switching", "Switching to weir", "docs/switching.md";
+        "import", "Importing history", "docs/import.md";
         "webhooks", "Webhooks", "docs/webhooks.md";
         "guarantee", "The guarantee", "docs/guarantee.md";
     }
@@ -68,10 +69,13 @@ pages! {
     "Other data" {
         "sync", "Services", "docs/sync.md";
         "sync-postgres", "Your PostgreSQL", "docs/sync-postgres.md";
+        "lake", "The lake", "docs/lake.md";
     }
     "Running" {
         "operations", "Operations", "docs/operations.md";
         "hosting", "Hosting", "docs/hosting.md";
+        "upgrading", "Upgrading", "docs/upgrading.md";
+        "capacity", "Capacity", "docs/capacity.md";
         "settings", "Settings", "weir.toml";
         "access", "Access", "docs/access.md";
         "retention", "Retention", "docs/retention.md";

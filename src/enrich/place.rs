@@ -78,6 +78,11 @@ impl Places {
         Ok(places)
     }
 
+    /// When the oldest of the files was made, Unix seconds; `None` without one.
+    pub fn built_s(&self) -> Option<u64> {
+        self.loaded.load().readers.iter().map(|reader| reader.metadata().build_epoch).min()
+    }
+
     /// Loads anew if a file has changed; returns whether one had. Reads files: not for an async thread.
     pub fn reload(&self) -> Result<bool, PlaceError> {
         let Some(path) = &self.path else {

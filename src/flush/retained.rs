@@ -33,8 +33,10 @@ impl Retained {
     }
 
     /// The oldest, if it may go: `retain` after its last commit, or now, when the journal `is_short_of_room`.
-    pub fn due(&self, retain: Duration, is_short_of_room: bool) -> Option<&Kept> {
-        let is_over = |kept: &&Kept| kept.segment.applied_at().is_some_and(|at| at + retain <= Instant::now());
+    pub fn due(&self, retain: Option<Duration>, is_short_of_room: bool) -> Option<&Kept> {
+        let is_over = |kept: &&Kept| {
+            retain.zip(kept.segment.applied_at()).is_some_and(|(retain, at)| at + retain <= Instant::now())
+        };
         self.kept.front().filter(|kept| is_short_of_room || is_over(kept))
     }
 

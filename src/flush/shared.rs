@@ -31,7 +31,8 @@ pub struct Shared {
     pub bytes_max: usize,
     /// One transaction, with all that belongs to it.
     pub timeout: Duration,
-    pub retain: Duration,
+    /// How long a segment outlives its commit; `None`: for ever, since it is not ours to remove.
+    pub retain: Option<Duration>,
     /// Whether applied segments go before their time when the journal is short of room.
     pub release_early: bool,
     pub outage: Outage,

@@ -7,6 +7,7 @@
 //! ```text
 //! LOCK                            flock'ed while a process owns the directory
 //! node                            the directory's own name, under which the database knows it
+//! adopted                         there if all that was in it was sent by `weir journal adopt`, until a collector uses it again
 //! <created_ms, 13 digits>-<segment_id, 32 hex>.segment
 //!
 //! segment = header, frame, frame, ..., zeros      (preallocated, so that a full disk shows when a segment is made)
@@ -47,6 +48,7 @@
 //! reading goes on behind it. Once the rest of it is applied it is renamed to `.damaged`, and stays for a person to see.
 
 mod active;
+pub mod adopted;
 pub mod frame;
 pub mod inspect;
 pub mod progress;
@@ -90,6 +92,8 @@ pub enum OpenError {
     Locked(PathBuf),
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
+    #[error("{0} is no journal of weir's: it has neither a segment nor a file named node")]
+    NoJournal(PathBuf),
     #[error("{0} was written by a newer version of weir")]
     TooNew(PathBuf),
     #[error(

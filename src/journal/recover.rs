@@ -5,13 +5,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::frame::{HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::recent::GENERATION_IDS_MAX;
 use super::scan::{read_tolerantly, scan};
-use super::{OpenError, RecentIds, Segment};
-use crate::disk::{DirLock, Disk, DiskFile};
+use super::{JournalState, OpenError, RecentIds, Segment, SegmentFeed, adopted};
+use crate::accounting::Accounting;
+use crate::disk::{DirLock, Disk, DiskFile, is_one_of};
 use crate::entropy::{Entropy, random_id};
 use crate::event_id::tail_bits;
 use crate::row;
@@ -32,8 +34,24 @@ pub struct Opened {
     pub segments: Vec<Recovered>,
     /// Ids of the newest events in them.
     pub recent: RecentIds,
-    /// Held for as long as the directory is used.
-    _lock: Box<dyn DirLock>,
+    /// Held for as long as the directory is used; `None` where nothing can be written.
+    _lock: Option<Box<dyn DirLock>>,
+}
+
+impl Opened {
+    /// Gives each segment to the lane that has least to do, and tells what it holds.
+    pub fn hand_out(&mut self, feeds: &[Arc<SegmentFeed>], state: &JournalState, accounting: &Accounting) {
+        for recovered in self.segments.drain(..) {
+            state.added(recovered.file_bytes);
+            state.damaged(recovered.damaged_bytes);
+            for (source, accepted) in &recovered.accepted {
+                accounting.accepted(recovered.segment.id, source, *accepted);
+            }
+            if let Some(feed) = feeds.iter().min_by_key(|feed| feed.backlog_bytes()) {
+                feed.push(recovered.segment);
+            }
+        }
+    }
 }
 
 /// One segment found.
@@ -49,19 +67,65 @@ pub struct Recovered {
 /// Takes the directory and reads what is in it.
 pub fn open(disk: &dyn Disk, entropy: &dyn Entropy, dir: &Path) -> Result<Opened, OpenError> {
     make_dir(disk, dir)?;
-    let lock_path = dir.join("LOCK");
-    let lock = disk.lock(&lock_path).map_err(OpenError::io(&lock_path))?;
-    let lock = lock.ok_or_else(|| OpenError::Locked(dir.to_owned()))?;
-    let node = node_name(disk, entropy, dir)?;
+    let lock = lock(disk, dir)?;
+    let node = match kept_name(disk, dir)? {
+        Some(name) => name,
+        None => make_name(disk, entropy, dir)?,
+    };
+    let found = read_all(disk, dir)?;
+    for path in &found.empty {
+        // Made, but nothing in it was ever promised.
+        disk.remove(path).map_err(OpenError::io(path))?;
+    }
+    adopted::end(disk, dir).map_err(OpenError::io(dir))?;
+    disk.sync_dir(dir).map_err(OpenError::io(dir))?;
+    Ok(Opened { dir: dir.to_owned(), node, segments: found.segments, recent: found.recent, _lock: Some(lock) })
+}
 
-    let mut segments = Vec::new();
+/// Takes the journal of a collector that is gone, and reads what is in it. Whatever the lock says, its owner may be alive on
+/// another machine, and go on writing: so nothing in it is changed or removed.
+pub fn open_foreign(disk: &dyn Disk, entropy: &dyn Entropy, dir: &Path) -> Result<Opened, OpenError> {
+    if !disk.is_dir(dir) {
+        return Err(OpenError::io(dir)(io::ErrorKind::NotFound.into()));
+    }
+    let kept = kept_name(disk, dir)?;
+    let is_journal = kept.is_some() || disk.list(dir).map_err(OpenError::io(dir))?.iter().any(is_segment);
+    if !is_journal {
+        return Err(OpenError::NoJournal(dir.to_owned()));
+    }
+    let lock = match lock(disk, dir) {
+        // Nobody on this machine writes there either.
+        Err(OpenError::Io { source, .. }) if is_one_of(&source, &[Errno::ROFS]) => None,
+        lock => Some(lock?),
+    };
+    let node = match kept {
+        Some(name) => name,
+        None => random_id(entropy).map_err(OpenError::io(dir))?.simple().to_string(),
+    };
+    let found = read_all(disk, dir)?;
+    Ok(Opened { dir: dir.to_owned(), node, segments: found.segments, recent: found.recent, _lock: lock })
+}
+
+fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DirLock>, OpenError> {
+    let path = dir.join("LOCK");
+    let lock = disk.lock(&path).map_err(OpenError::io(&path))?;
+    lock.ok_or_else(|| OpenError::Locked(dir.to_owned()))
+}
+
+/// What is in a directory.
+struct Found {
+    segments: Vec<Recovered>,
+    /// Segments in which nothing was ever promised.
+    empty: Vec<PathBuf>,
+    recent: RecentIds,
+}
+
+fn read_all(disk: &dyn Disk, dir: &Path) -> Result<Found, OpenError> {
+    let mut found = Found { segments: Vec::new(), empty: Vec::new(), recent: RecentIds::default() };
     let mut newest = Vec::new();
     let mut scratch = Vec::new();
     // Newest first: of a large journal only the last ids are worth looking for.
-    for path in disk.list(dir).map_err(OpenError::io(dir))?.into_iter().rev() {
-        if path.extension().is_none_or(|extension| extension != SEGMENT_EXTENSION) {
-            continue;
-        }
+    for path in disk.list(dir).map_err(OpenError::io(dir))?.into_iter().filter(is_segment).rev() {
         let file = disk.open(&path).map_err(OpenError::io(&path))?;
         let has_enough = newest.len() >= 2 * GENERATION_IDS_MAX;
         let mut own = Vec::new();
@@ -72,19 +136,21 @@ pub fn open(disk: &dyn Disk, entropy: &dyn Entropy, dir: &Path) -> Result<Opened
         };
         if let Some(recovered) = read_segment(&path, file, &mut scratch, remember)? {
             newest.extend(own.into_iter().rev());
-            segments.push(recovered);
+            found.segments.push(recovered);
         } else {
-            // Made, but nothing in it was ever promised.
-            disk.remove(&path).map_err(OpenError::io(&path))?;
+            found.empty.push(path);
         }
     }
-    disk.sync_dir(dir).map_err(OpenError::io(dir))?;
-    segments.reverse();
-    let mut recent = RecentIds::default();
+    found.segments.reverse();
     for tail in newest.into_iter().rev() {
-        recent.insert(tail);
+        found.recent.insert(tail);
     }
-    Ok(Opened { dir: dir.to_owned(), node, segments, recent, _lock: lock })
+    Ok(found)
+}
+
+#[expect(clippy::ptr_arg, reason = "a filter of paths")]
+fn is_segment(path: &PathBuf) -> bool {
+    path.extension().is_some_and(|extension| extension == SEGMENT_EXTENSION)
 }
 
 /// Fails if `dir` holds segments: nobody would read them where events are no longer kept on a disk.
@@ -92,7 +158,6 @@ pub fn ensure_empty(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     if !disk.is_dir(dir) {
         return Ok(());
     }
-    let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == SEGMENT_EXTENSION);
     if disk.list(dir).map_err(OpenError::io(dir))?.iter().any(is_segment) {
         return Err(OpenError::Left(dir.to_owned()));
     }
@@ -113,12 +178,14 @@ fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     disk.sync_dir(parent).map_err(OpenError::io(parent))
 }
 
-/// The name in the file `node`, made if there is none, or only what a crash left of one.
-fn node_name(disk: &dyn Disk, entropy: &dyn Entropy, dir: &Path) -> Result<String, OpenError> {
+/// The name in the file `node`; `None` if there is none, or only what a crash left of one.
+fn kept_name(disk: &dyn Disk, dir: &Path) -> Result<Option<String>, OpenError> {
     let path = dir.join("node");
-    if let Some(name) = read_name(disk, &path).map_err(OpenError::io(&path))? {
-        return Ok(name);
-    }
+    read_name(disk, &path).map_err(OpenError::io(&path))
+}
+
+fn make_name(disk: &dyn Disk, entropy: &dyn Entropy, dir: &Path) -> Result<String, OpenError> {
+    let path = dir.join("node");
     let write = || {
         let name = random_id(entropy)?.simple().to_string();
         match disk.remove(&path) {

@@ -103,6 +103,11 @@ impl Segment {
         !self.damaged().is_empty()
     }
 
+    /// Promised bytes that are known to be unreadable.
+    pub fn damaged_bytes(&self) -> u64 {
+        self.damaged().iter().map(|range| range.end - range.start).sum()
+    }
+
     /// Notes how far the ledger is. Only what it was not seen at before counts as just committed: a new connection to the
     /// same database changes nothing, a commit that was found there afterwards does.
     pub fn applied(&self, offset: u64) {

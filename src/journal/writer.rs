@@ -123,16 +123,7 @@ impl Writer {
         parts: WriterParts,
     ) -> (Self, Handle, Arc<JournalState>) {
         let state = Arc::new(JournalState::new(config.bytes_max, config.segment_bytes));
-        for recovered in opened.segments.drain(..) {
-            state.added(recovered.file_bytes);
-            state.damaged(recovered.damaged_bytes);
-            for (source, accepted) in &recovered.accepted {
-                parts.accounting.accepted(recovered.segment.id, source, *accepted);
-            }
-            if let Some(feed) = feeds.iter().min_by_key(|feed| feed.backlog_bytes()) {
-                feed.push(recovered.segment);
-            }
-        }
+        opened.hand_out(feeds, &state, &parts.accounting);
         let (sender, commands) = crossbeam_channel::bounded(config.queue_length);
         let segments = ActiveSegments::new(
             parts.disk,

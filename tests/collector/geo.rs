@@ -32,7 +32,18 @@ struct Nested {
 }
 
 fn write<T: Serialize>(path: &Path, value: T) {
+    write_built(path, value, 0);
+}
+
+/// A database that was built at `built`.
+pub fn write_of(path: &Path, built: jiff::Timestamp) {
+    let value = Flat { country_code: "CH", state1: "Zurich", city: "Zürich" };
+    write_built(path, value, built.as_second().cast_unsigned());
+}
+
+fn write_built<T: Serialize>(path: &Path, value: T, built_s: u64) {
     let mut database = Database::default();
+    database.metadata.build_epoch = built_s;
     database.metadata.ip_version = IpVersion::V4;
     database.metadata.binary_format_major_version = 2;
     let data = database.insert_value(value).expect("a value");

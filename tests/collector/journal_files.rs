@@ -19,13 +19,13 @@ async fn waiting() -> (TestDatabase, weir::Config, weir::sources::KeyPair, tempf
     (database, config, keys, journal)
 }
 
-fn files(journal: &Path, extension: &str) -> Vec<PathBuf> {
+pub fn files(journal: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(journal).expect("a directory").map(|entry| entry.expect("readable").path());
     entries.filter(|path| path.extension().is_some_and(|own| own == extension)).collect()
 }
 
 /// Where each frame starts.
-fn frames(segment: &[u8]) -> Vec<usize> {
+pub fn frames(segment: &[u8]) -> Vec<usize> {
     let mut starts = vec![SEGMENT_HEADER_BYTES];
     while let Some(header) = segment.get(starts[starts.len() - 1]..).and_then(FrameHeader::decode) {
         starts.push(starts[starts.len() - 1] + header.frame_bytes());

@@ -138,7 +138,7 @@ impl Process {
             interval: Duration::from_millis(100),
             bytes_max: FLUSH_BYTES_MAX,
             timeout: Duration::from_secs(30),
-            retain: if durability == Durability::Journal { RETAIN } else { Duration::ZERO },
+            retain: Some(if durability == Durability::Journal { RETAIN } else { Duration::ZERO }),
             release_early: false,
             outage: Outage::default(),
             prepared: CancellationToken::new(),

@@ -34,11 +34,20 @@ pub struct Habits {
     pub filler_bytes_max: u64,
     /// Between requests.
     pub pause: Duration,
+    /// Whether each request goes to the next collector, as a balancer's does.
+    pub in_turn: bool,
 }
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { clients: 4, batch_max: 20, named_percent: 80, filler_bytes_max: 300, pause: Duration::from_millis(3) }
+        Self {
+            clients: 4,
+            batch_max: 20,
+            named_percent: 80,
+            filler_bytes_max: 300,
+            pause: Duration::from_millis(3),
+            in_turn: false,
+        }
     }
 }
 
@@ -131,6 +140,9 @@ impl Client {
             let request = self.request(&events);
             let taken = tokio::time::timeout(TAKEN_WITHIN, self.send_until_taken(&request, &events)).await;
             taken.unwrap_or_else(|_| panic!("nobody takes {}", events[0].name));
+            if self.habits.in_turn {
+                self.turn();
+            }
             tokio::time::sleep(self.habits.pause).await;
         }
         self.record
@@ -188,10 +200,15 @@ impl Client {
                     }
                 }
             }
-            self.collectors.rotate_left(1);
-            self.connection = None;
+            self.turn();
             tokio::time::sleep(RETRY_PAUSE).await;
         }
+    }
+
+    /// To the next collector.
+    fn turn(&mut self) {
+        self.collectors.rotate_left(1);
+        self.connection = None;
     }
 
     async fn send(&mut self, request: &str) -> Outcome {

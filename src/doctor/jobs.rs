@@ -1,0 +1,64 @@
+//! What runs beside the events: rollups, other data, and the count of people's usage.
+
+use deadpool_postgres::ClientWrapper;
+use tokio_postgres::Error;
+
+use super::finding::{Finding, Level};
+use crate::analyst::AnalystError;
+use crate::analyst::usage::missing;
+use crate::rollup::{RollupError, catalog};
+
+const SYNC: &str = include_str!("sql/sync.sql");
+/// As the alert does.
+const LAG_MAX_S: f64 = 3_600.0;
+
+pub async fn rollups(client: &ClientWrapper) -> Result<Vec<Finding>, RollupError> {
+    let known = catalog::read(&**client).await?;
+    let mut findings = Vec::new();
+    for rollup in &known {
+        let name = &rollup.name;
+        if rollup.failures > 0 {
+            let error = rollup.error.as_deref().unwrap_or_default();
+            let found = format!("{name} failed {} times in a row: {error}", rollup.failures);
+            let why = "its table shows the events as of its last success";
+            let cure = "weir rollup check; mend the file or what it reads; it is tried again by itself";
+            findings.push(Finding::new(Level::Warning, "rollups", found, why, cure));
+        } else if rollup.lag_s > LAG_MAX_S {
+            let found = format!("{name} is {:.0} minutes behind, {} buckets wait", rollup.lag_s / 60.0, rollup.dirty);
+            let why =
+                "it is computed by a running collector with rollup.concurrency above 0, and perhaps takes too long";
+            let cure = format!("weir rollup list; weir rollup run {name}");
+            findings.push(Finding::new(Level::Warning, "rollups", found, why, cure));
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok("rollups", format!("{} rollups, none failing or behind", known.len())));
+    }
+    Ok(findings)
+}
+
+pub async fn sync(client: &ClientWrapper) -> Result<Vec<Finding>, Error> {
+    let mut findings = Vec::new();
+    for row in client.query_typed(SYNC, &[]).await? {
+        let source: &str = row.try_get("source")?;
+        let error: Option<&str> = row.try_get("error")?;
+        let found = format!("{source} fails: {}", error.unwrap_or("its process was lost"));
+        let cure = format!("weir sync list; weir sync log {source}");
+        findings.push(Finding::new(Level::Warning, "sync", found, "its tables are as of its last success", cure));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok("sync", "no source of other data fails"));
+    }
+    Ok(findings)
+}
+
+/// People's usage is told by an extension.
+pub async fn usage(client: &ClientWrapper) -> Result<Vec<Finding>, AnalystError> {
+    Ok(vec![match missing(client).await? {
+        None => Finding::ok("usage", "people's statements are counted"),
+        Some(missing) => {
+            let (found, cure) = missing.split_once(": ").unwrap_or((&missing, ""));
+            Finding::new(Level::Note, "usage", found, "analytics.usage shows no statements", format!("{cure};"))
+        }
+    }])
+}

@@ -1,0 +1,1 @@
+select source, unexplained from weir.accounting where unexplained <> 0 order by source limit 100

@@ -1,0 +1,16 @@
+-- What the server is and how it is set, as it holds for weir's role in this database.
+select current_setting('server_version') as version,
+       current_setting('server_version_num')::int as version_number,
+       pg_is_in_recovery() as is_standby,
+       current_setting('fsync') as fsync,
+       current_setting('full_page_writes') as full_page_writes,
+       current_setting('synchronous_commit') as synchronous_commit,
+       current_setting('autovacuum') as autovacuum,
+       current_setting('data_checksums') as data_checksums,
+       pg_size_bytes(current_setting('max_wal_size')) as max_wal_bytes,
+       pg_size_bytes(current_setting('shared_buffers')) as shared_buffers_bytes,
+       pg_encoding_to_char((select encoding from pg_database where datname = current_database())) as encoding,
+       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int as connections_max,
+       (select count(*)::int from pg_stat_activity where backend_type = 'client backend') as connections,
+       (select rolconnlimit from pg_roles where rolname = current_user) as role_connections_max,
+       (select datconnlimit from pg_database where datname = current_database()) as database_connections_max

@@ -1,0 +1,1 @@
+select to_regclass('analytics.events_default') is not null as is_there
