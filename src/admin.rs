@@ -75,6 +75,7 @@ impl Operator {
             ("weir_queue_length", "Requests waiting for the journal.", self.queue.queue_length() as f64),
             ("weir_memory_reserved_bytes", "Bytes that requests in flight hold.", self.memory.reserved_bytes() as f64),
             ("weir_journal_bytes", "Bytes that journal segments occupy.", self.journal.bytes() as f64),
+            ("weir_journal_bytes_max", "What they may occupy: journal.bytes_max.", self.journal.bytes_max() as f64),
             ("weir_journal_segments", "Journal segments.", self.journal.segments() as f64),
             (
                 "weir_journal_damaged_bytes",

@@ -53,6 +53,11 @@ impl JournalState {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// What they may occupy.
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
     pub fn segments(&self) -> u64 {
         self.segments.load(Ordering::Relaxed)
     }
