@@ -168,6 +168,8 @@ pub struct Outcome {
     /// The journal's name.
     pub node: String,
     pub segments: Vec<Told>,
+    /// Nothing was to be sent.
+    is_dry: bool,
     /// Why the directory could not be marked.
     pub unmarked: Option<String>,
 }
@@ -180,7 +182,12 @@ impl Outcome {
     /// Whether everything that was ever promised in there is in the database.
     pub fn is_whole(&self) -> bool {
         let is_lost = |told: &Told| told.damaged_bytes > 0 || matches!(told.fate, Fate::Forked | Fate::Unreadable);
-        !self.segments.iter().any(is_lost)
+        !self.segments.iter().any(is_lost) && (self.is_dry || !self.waits())
+    }
+
+    /// Whether something is still only in the files: after a failover, say, that forgot commits.
+    fn waits(&self) -> bool {
+        self.segments.iter().any(|told| told.fate == Fate::Waiting)
     }
 }
 
@@ -229,8 +236,8 @@ pub async fn adopt(
     let ids: Vec<Uuid> = begun.iter().map(|begun| begun.segment.id).collect();
     let after = if has_schema { standing::standing(&database, &ids).await? } else { HashMap::new() };
     let segments = begun.into_iter().map(|begun| begun.told(&after, &state)).collect();
-    let mut outcome = Outcome { node, segments, unmarked: None };
-    if !options.dry_run {
+    let mut outcome = Outcome { node, segments, is_dry: options.dry_run, unmarked: None };
+    if !options.dry_run && !outcome.waits() {
         outcome.unmarked = mark(world, dir, &outcome).err().map(|error| error.to_string());
     }
     database.close();

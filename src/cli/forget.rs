@@ -11,7 +11,7 @@ use crate::database::Database;
 use crate::lake::Wanted;
 use crate::retention::archive;
 use crate::retention::forget::{Forgotten, Request, count, forget};
-use crate::retention::lake::days_alone;
+use crate::retention::lake::{days_alone, days_behind};
 
 pub async fn run(database: &Database, config: &Config, request: &Request, is_dry: bool) -> anyhow::Result<()> {
     if is_dry {
@@ -41,8 +41,16 @@ pub async fn run(database: &Database, config: &Config, request: &Request, is_dry
         write!(out, "the lake: ")?;
         lake::tell(&mut out, summary)?;
     }
-    let alone = days_alone(&*database.client().await?).await?;
-    tell_what_is_elsewhere(&mut out, config, alone, &forgotten)?;
+    let client = database.client().await?;
+    let alone = days_alone(&client).await?;
+    let behind = if config.lake.is_set() { 0 } else { days_behind(&client).await? };
+    tell_what_is_elsewhere(&mut out, config, (alone, behind), &forgotten)?;
+    if request.source.is_some() {
+        writeln!(
+            out,
+            "- results that people keep in the console: what a query was about, nobody can tell from its rows"
+        )?;
+    }
     out.flush()?;
     if let Some(Err(error)) = lake {
         return Err(
@@ -63,7 +71,7 @@ fn tell(out: &mut impl Write, rows: &BTreeMap<String, i64>, what: &str) -> io::R
 fn tell_what_is_elsewhere(
     out: &mut impl Write,
     config: &Config,
-    days_alone: i64,
+    (days_alone, days_behind): (i64, i64),
     forgotten: &Forgotten,
 ) -> anyhow::Result<()> {
     writeln!(out, "\nNot reached by this:")?;
@@ -80,6 +88,12 @@ fn tell_what_is_elsewhere(
     writeln!(out, "- journals keep what they have delivered for journal.retain_s, 15 minutes by default")?;
     if days_alone > 0 {
         writeln!(out, "- {days_alone} days that are in the lake alone: docs/lake.md says how to rewrite one")?;
+    }
+    if days_behind > 0 {
+        writeln!(
+            out,
+            "- {days_behind} days of a lake that is not set here still have the person: run `weir lake export` with lake.url"
+        )?;
     }
     if let Some(dir) = config.retention.archive_dir.as_deref() {
         let files = archive::files(dir)?;

@@ -21,14 +21,16 @@ const LOT_BYTES_MAX: usize = 2 * 1024 * 1024;
 const LOTS_WAITING_MAX: usize = 4;
 /// A database that says nothing for so long is away.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// As that, where most rows of a large table may be somebody else's, and none of them is sent.
+const SCAN_SILENCE_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// The table could not be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     #[error("reading {table}: {source}")]
     Read { table: String, source: tokio_postgres::Error },
-    #[error("reading {table}: no answer within {} s", SILENCE_MAX.as_secs())]
-    Silent { table: String },
+    #[error("reading {table}: no answer within {seconds} s")]
+    Silent { table: String, seconds: u64 },
 }
 
 impl CopyError {
@@ -61,6 +63,7 @@ pub struct Rows {
     table: String,
     statement: String,
     types: Vec<Type>,
+    silence_max: Duration,
     lots: mpsc::Sender<Lot>,
 }
 
@@ -91,7 +94,8 @@ pub async fn prepare(
         format!("copy (select {} from only {table}{condition}) to stdout (format binary)", expressions.join(", "));
     let (lots, handed_over) = mpsc::channel(LOTS_WAITING_MAX);
     let types = columns.iter().map(Column::wire_type).collect();
-    Ok((Rows { table, statement, types, lots }, columns, handed_over))
+    let silence_max = if reading.of_source.is_some() { SCAN_SILENCE_MAX } else { SILENCE_MAX };
+    Ok((Rows { table, statement, types, silence_max, lots }, columns, handed_over))
 }
 
 impl Rows {
@@ -111,8 +115,8 @@ impl Rows {
         let mut lot = Vec::with_capacity(LOT_ROWS_MAX);
         let (mut sent, mut bytes) = (0, 0);
         loop {
-            let next = tokio::time::timeout(SILENCE_MAX, rows.next()).await;
-            let silent = |_| CopyError::Silent { table: self.table.clone() };
+            let next = tokio::time::timeout(self.silence_max, rows.next()).await;
+            let silent = |_| CopyError::Silent { table: self.table.clone(), seconds: self.silence_max.as_secs() };
             let row = next.map_err(silent)?.transpose().map_err(unread)?;
             let is_last = row.is_none();
             bytes += row.as_ref().map_or(0, |row| text_bytes(row, &self.types));

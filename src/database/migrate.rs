@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use deadpool_postgres::ClientWrapper;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 use super::{Database, DatabaseError, advisory};
@@ -18,6 +19,11 @@ pub(crate) const MIGRATION_LOCK: i64 = 0x7765_6972;
 const MIGRATIONS_TABLE: &str = "weir.migrations";
 /// Another collector's migration may take this long before this one gives up.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
+
+/// A migration waits five seconds for a lock, so that nobody queues behind it for longer. A rollup under way ends within its
+/// statement timeout; a dump may take longer, and is then named in the error.
+const ATTEMPTS_MAX: u32 = 30;
+const PAUSE: Duration = Duration::from_secs(5);
 
 mod embedded {
     refinery::embed_migrations!("schema/migrations");
@@ -63,13 +69,34 @@ pub async fn run(database: &Database) -> Result<(), DatabaseError> {
     runner.set_migration_table_name(MIGRATIONS_TABLE);
     // During a rolling upgrade an older program meets migrations that it does not know, and can work with.
     let runner = runner.set_abort_missing(false);
-    let report =
-        runner.run_async(&mut **client).await.map_err(|error| DatabaseError::Migration(super::chain(&error)))?;
+    let mut attempt = 1;
+    let report = loop {
+        match runner.run_async(&mut **client).await {
+            Ok(report) => break report,
+            // Each migration is a transaction of its own, and those before it stay.
+            Err(error) if attempt < ATTEMPTS_MAX && is_busy(&error) => {
+                let error = super::chain(&error);
+                tracing::warn!(error, attempt, "a table that a migration changes is in use: it is tried again");
+            }
+            Err(error) => return Err(DatabaseError::Migration(super::chain(&error))),
+        }
+        attempt += 1;
+        tokio::time::sleep(PAUSE).await;
+    };
     for migration in report.applied_migrations() {
         tracing::info!(%migration, "migrated");
     }
     lock.commit().await?;
     Ok(())
+}
+
+/// Whether somebody else had what the migration needs: a dump, or a rollup that is being computed.
+fn is_busy(error: &refinery::Error) -> bool {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.any(|cause| {
+        let code = cause.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
+        code.is_some_and(|code| [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED].contains(code))
+    })
 }
 
 /// Refuses a database that programs of this age cannot work with any more.

@@ -31,6 +31,9 @@ use crate::run::World;
 /// One check: a database that is slower is a finding itself.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// What is given up on here must end there, too; and behind a pooler a session's settings would be somebody else's.
+const LOOK: &str = "begin read only; set local statement_timeout = '15s'; set local lock_timeout = '2s'";
+
 /// Why something could not be looked at.
 #[derive(Debug)]
 struct Failed(String);
@@ -107,10 +110,10 @@ async fn of_database(config: &Config, journal: &Path, world: &World) -> Vec<Find
     };
     let mut findings = vec![Finding::ok(check, "the database answers")];
     let client: &ClientWrapper = &client;
-    findings.extend(told("postgres.settings", server::settings(client, config)).await);
-    findings.extend(told("clock", server::clock(client, world.clock.as_ref())).await);
-    findings.extend(told("postgres.slots", server::slots(client)).await);
-    findings.extend(told("usage", jobs::usage(client)).await);
+    findings.extend(told(client, "postgres.settings", server::settings(client, config)).await);
+    findings.extend(told(client, "clock", server::clock(client, world.clock.as_ref())).await);
+    findings.extend(told(client, "postgres.slots", server::slots(client)).await);
+    findings.extend(told(client, "usage", jobs::usage(client)).await);
     match schema::is_there(client).await {
         Ok(true) => {}
         Ok(false) => {
@@ -123,22 +126,32 @@ async fn of_database(config: &Config, journal: &Path, world: &World) -> Vec<Find
         }
     }
     let today = world.clock.now().to_zoned(TimeZone::UTC).date();
-    findings.extend(told("schema", schema::version(client)).await);
-    findings.extend(told("grants", schema::grants(client)).await);
-    findings.extend(told("partitions", events::partitions(client, config, today)).await);
-    findings.extend(told("accounting", events::accounting(client)).await);
-    findings.extend(told("quarantine", events::quarantine(client)).await);
-    findings.extend(told("keys", senders::sources(client)).await);
-    findings.extend(told("proxies", senders::proxies(client, &config.receive)).await);
-    findings.extend(told("rollups", jobs::rollups(client)).await);
-    findings.extend(told("sync", jobs::sync(client)).await);
-    findings.extend(told("journal.forks", journal::forks(world.disk.as_ref(), journal, &database)).await);
+    findings.extend(told(client, "schema", schema::version(client)).await);
+    findings.extend(told(client, "grants", schema::grants(client)).await);
+    findings.extend(told(client, "partitions", events::partitions(client, config, today)).await);
+    findings.extend(told(client, "accounting", events::accounting(client)).await);
+    findings.extend(told(client, "quarantine", events::quarantine(client)).await);
+    findings.extend(told(client, "keys", senders::sources(client)).await);
+    findings.extend(told(client, "proxies", senders::proxies(client, &config.receive)).await);
+    findings.extend(told(client, "rollups", jobs::rollups(client)).await);
+    findings.extend(told(client, "sync", jobs::sync(client)).await);
+    findings.extend(told(client, "journal.forks", journal::forks(world.disk.as_ref(), journal, &database)).await);
     database.close();
     findings
 }
 
-async fn told<E: Display>(check: &'static str, looked: impl Future<Output = Result<Vec<Finding>, E>>) -> Vec<Finding> {
-    match timeout(CHECK_TIMEOUT, looked).await {
+async fn told<E: Display>(
+    client: &ClientWrapper,
+    check: &'static str,
+    looked: impl Future<Output = Result<Vec<Finding>, E>>,
+) -> Vec<Finding> {
+    let look = async {
+        client.batch_execute(LOOK).await.map_err(|error| error.to_string())?;
+        let findings = looked.await.map_err(|error| error.to_string());
+        client.batch_execute("rollback").await.map_err(|error| error.to_string())?;
+        findings
+    };
+    match timeout(CHECK_TIMEOUT, look).await {
         Ok(Ok(findings)) => findings,
         Ok(Err(error)) => vec![not_looked_at(check, &error)],
         Err(_) => vec![not_looked_at(check, &format!("no answer within {} s", CHECK_TIMEOUT.as_secs()))],

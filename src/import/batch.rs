@@ -11,8 +11,8 @@ use crate::flush::hours::Hours;
 use crate::flush::store::Position;
 
 /// Each day's partition and its indexes are locked by the transaction that writes to it, and PostgreSQL has room for some six
-/// thousand locks by default. One block more may have 500 days.
-const DAYS_MAX: usize = 200;
+/// thousand locks by default, for all who are connected. One block more may have 200 days.
+const DAYS_MAX: usize = 50;
 /// Refusals of one transaction, of which each may have a record with it.
 const REFUSED_MAX: usize = 10_000;
 /// How much is gathered at once: it stays in the processor's cache until it is sent.

@@ -11,7 +11,7 @@ use super::identity::Ordinals;
 use crate::flush::store::Position;
 
 /// A block's records: few enough that their days, each a partition, fit PostgreSQL's table of locks, whatever their order.
-pub const BLOCK_RECORDS_MAX: usize = 500;
+pub const BLOCK_RECORDS_MAX: usize = 200;
 /// A block's text, but for one record more.
 pub const BLOCK_BYTES_MAX: usize = 512 * 1024;
 /// One record. Events are far shorter ([`crate::decode::EVENT_BYTES_MAX`]), but some exports say much that is not kept.
@@ -71,6 +71,8 @@ pub struct Splitter {
     position: Position,
     line: u64,
     ordinals: Option<Ordinals>,
+    /// Why reading ended, once the records before it were handed out.
+    failed: Option<io::Error>,
 }
 
 /// Where the next record is, from the first byte that is not done with.
@@ -98,6 +100,7 @@ impl Splitter {
             position: Position::default(),
             line: 1,
             ordinals: None,
+            failed: None,
         }
     }
 
@@ -155,6 +158,9 @@ impl Splitter {
     }
 
     fn block_of(&mut self, records_max: usize, stop_at: Option<u64>) -> io::Result<Block> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         let mut block = Block::default();
         while block.records.len() + block.too_long.len() < records_max
             && block.text.len() < BLOCK_BYTES_MAX
@@ -177,12 +183,22 @@ impl Splitter {
                 }
                 Found::Nothing { next } => self.consume(next),
                 Found::More if self.is_end => break,
+                // Where such an item ends nobody knows, and all that follows may be on the same line.
+                Found::More if rest.len() > RECORD_BYTES_MAX && self.shape == Shape::Array => {
+                    self.failed = Some(endless(self.position.offset));
+                }
                 Found::More if rest.len() > RECORD_BYTES_MAX => {
                     block.too_long.push(self.line);
-                    self.skip_line()?;
+                    self.failed = self.skip_line().err();
                 }
-                Found::More => self.fill()?,
+                Found::More => self.failed = self.fill().err(),
             }
+            if self.failed.is_some() {
+                break;
+            }
+        }
+        if let Some(error) = self.failed.take_if(|_| block.read() == 0) {
+            return Err(error);
         }
         block.end = self.position;
         Ok(block)
@@ -228,6 +244,12 @@ impl Splitter {
         self.is_end = read? == 0;
         Ok(())
     }
+}
+
+fn endless(offset: u64) -> io::Error {
+    let mib = RECORD_BYTES_MAX / (1024 * 1024);
+    let reason = format!("the array's item at byte {offset} does not end within {mib} MiB: mend or remove it");
+    io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
 fn count_lines(bytes: &[u8]) -> u64 {
@@ -409,6 +431,33 @@ mod tests {
         assert_eq!((block.too_long.as_slice(), block.records.len()), (&[1][..], BLOCK_RECORDS_MAX - 1));
         assert_eq!(block.record(block.records[0]), b"2,b");
         assert_eq!(block.records[0].line, 2);
+    }
+
+    #[test]
+    fn an_item_that_does_not_end_ends_the_file_and_hides_nothing_behind_it() {
+        let text = format!(r#"[{{"a":1}},{{"b":"{}"}},{{"c":3}}]"#, "x".repeat(2 * RECORD_BYTES_MAX));
+        let mut splitter = splitter(&text, Shape::Array, 1 << 18);
+        let block = splitter.block().expect("what is before it");
+        assert_eq!((block.records.len(), block.too_long.len()), (1, 0));
+        let error = splitter.block().expect_err("nobody knows where the next one begins");
+        assert!(error.to_string().contains("item at byte 8 "), "{error}");
+    }
+
+    #[test]
+    fn what_was_read_before_an_error_is_handed_out_first() {
+        struct Broken(Trickle);
+        impl Read for Broken {
+            fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+                match self.0.read(into)? {
+                    0 => Err(io::Error::other("the disk is gone")),
+                    bytes => Ok(bytes),
+                }
+            }
+        }
+        let mut splitter = Splitter::new(Box::new(Broken(Trickle(b"a\nb\nc".to_vec(), 0, 3))));
+        let block = splitter.block().expect("two lines");
+        assert_eq!((block.records.len(), block.end.offset), (2, 4));
+        assert!(splitter.block().is_err());
     }
 
     proptest! {

@@ -40,8 +40,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(5);
 /// Refusals of one import that the database keeps; all are counted.
 const REFUSALS_KEPT: u64 = 10_000;
-/// Partitions of one transaction: each takes locks on its table, its indexes and its parent.
-const DAYS_AT_ONCE: usize = 50;
+/// Partitions of one transaction: while it lasts, nobody else reads or writes the default partition.
+const DAYS_AT_ONCE: usize = 10;
 /// A share of known rows above which the next batch is taken to have as many.
 const MOSTLY_KNOWN: u64 = 10;
 

@@ -52,17 +52,23 @@ pub fn write(disk: &dyn Disk, dir: &Path, adopted: &Adopted) -> io::Result<()> {
     disk.sync_dir(dir)
 }
 
-/// A collector uses the directory again: from now on it may hold what nobody has sent.
-pub(super) fn end(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    if let Some(Adopted { at, by, .. }) = read(disk, dir)? {
-        tracing::warn!(
+/// A collector uses the directory again: from now on it may hold what nobody has sent. Whoever adopted it may have been
+/// somebody else, as root: a file that cannot be read or removed stops no collector.
+pub(super) fn end(disk: &dyn Disk, dir: &Path) {
+    match read(disk, dir) {
+        Ok(Some(Adopted { at, by, .. })) => tracing::warn!(
             at,
             by,
             "this journal was adopted: what it held is in the database, and nothing of it is sent twice"
-        );
+        ),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, "this journal was adopted, and who did that cannot be read"),
     }
-    remove(disk, &dir.join(STAGING))?;
-    remove(disk, &dir.join(FILE))
+    for path in [dir.join(STAGING), dir.join(FILE)] {
+        if let Err(error) = remove(disk, &path) {
+            tracing::warn!(%error, path = %path.display(), "cannot be removed: it tells of what is over");
+        }
+    }
 }
 
 fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
@@ -95,9 +101,9 @@ mod tests {
             write(&disk, dir, &adopted(events)).expect("written");
             assert_eq!(read(&disk, dir).expect("readable"), Some(adopted(events)));
         }
-        end(&disk, dir).expect("removed");
+        end(&disk, dir);
         assert_eq!(read(&disk, dir).expect("readable"), None);
-        end(&disk, dir).expect("nothing to remove");
+        end(&disk, dir);
         disk.create(&dir.join(FILE)).expect("made").write_all_at(b"?", 0).expect("written");
         assert_eq!(read(&disk, dir).expect("readable"), None, "nobody wrote that");
     }

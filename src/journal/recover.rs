@@ -77,7 +77,7 @@ pub fn open(disk: &dyn Disk, entropy: &dyn Entropy, dir: &Path) -> Result<Opened
         // Made, but nothing in it was ever promised.
         disk.remove(path).map_err(OpenError::io(path))?;
     }
-    adopted::end(disk, dir).map_err(OpenError::io(dir))?;
+    adopted::end(disk, dir);
     disk.sync_dir(dir).map_err(OpenError::io(dir))?;
     Ok(Opened { dir: dir.to_owned(), node, segments: found.segments, recent: found.recent, _lock: Some(lock) })
 }

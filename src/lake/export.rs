@@ -111,7 +111,9 @@ impl Exporter {
             match self.export_day(client, elected, day, &mut summary).await {
                 Ok(()) => in_a_row = 0,
                 // It cost the lock, or the connection: there is nothing to go on with.
-                Err(error @ LakeError::Database(_)) => return Err(error),
+                Err(error @ LakeError::Database(_)) if client.is_closed() || still_elected(elected).await.is_err() => {
+                    return Err(error);
+                }
                 Err(error) => {
                     tracing::warn!(%day, %error, "a day could not be exported to the lake: it is tried again");
                     (failed, in_a_row) = (failed + 1, in_a_row + 1);

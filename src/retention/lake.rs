@@ -14,6 +14,8 @@ const DETACHED: &str =
 const DROPPED: &str = "update weir.lake_days set dropped_at = now() where detached = $1";
 const ROWS: &str = include_str!("sql/lake_rows.sql");
 const AGAIN: &str = "update weir.lake_days set is_stale = true where detached = $1";
+const ALONE: &str = "select count(distinct d.day) as days from weir.lake_days d join weir.lake_files f using (day, part) where d.dropped_at is not null";
+const BEHIND: &str = include_str!("sql/lake_behind.sql");
 const CHANGED: &str = "insert into weir.lake_marks (day) select distinct day from weir.lake_days where day = $1::text::date and dropped_at is null";
 
 impl Run<'_> {
@@ -77,6 +79,10 @@ pub(super) async fn note_changed(transaction: &Transaction<'_>, day: Date) -> Re
 
 /// How many days are in the lake alone, of those in which a person may have been.
 pub async fn days_alone(client: &ClientWrapper) -> Result<i64, RetentionError> {
-    let sql = "select count(distinct day) as days from weir.lake_days where dropped_at is not null and exported_at is not null";
-    Ok(client.query_typed_one(sql, &[]).await?.try_get("days")?)
+    Ok(client.query_typed_one(ALONE, &[]).await?.try_get("days")?)
+}
+
+/// How many days the lake has otherwise than the database.
+pub async fn days_behind(client: &ClientWrapper) -> Result<i64, RetentionError> {
+    Ok(client.query_typed_one(BEHIND, &[]).await?.try_get("days")?)
 }

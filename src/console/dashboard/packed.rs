@@ -1,9 +1,11 @@
 //! What one filter leaves, from `filtered_daily`: rows that weir has packed (`src/rollup/pack/mod.rs`), added up here.
 
 use std::collections::HashMap;
+use std::pin::pin;
 
 use deadpool_postgres::Transaction;
-use tokio_postgres::types::Type;
+use futures_util::TryStreamExt;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::answer::Line;
 use super::filter::DIMENSIONS;
@@ -16,6 +18,12 @@ use crate::rollup::pack::{self, Group, Sums, key};
 pub const NEEDS: &str = "filtered_daily";
 const SQL: &str = include_str!("sql/packed.sql");
 const HOUR_S: i64 = 3_600;
+/// What one answer may be made of: packed rows, and texts of its lists. Where there is more, PostgreSQL counts visits, within its
+/// own limits.
+const PACKED_BYTES_MAX: usize = 64 * 1024 * 1024;
+const TEXTS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Beside its text.
+const ENTRY_BYTES: usize = 96;
 
 /// What is made of sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,21 +56,17 @@ pub async fn lines(
     let key = key(filter);
     let of_filter = filter.and_then(|(list, _)| pack::group_of(list)).map(read::column);
     let (key, column) = (key.as_slice(), read::column(packed.group));
-    let rows = transaction
-        .query_typed(
-            SQL,
-            &[
-                (since, Type::TEXT),
-                (until, Type::TEXT),
-                (source, Type::TEXT),
-                (&key, Type::BYTEA),
-                (&column, Type::TEXT),
-                (&of_filter, Type::TEXT),
-            ],
-        )
-        .await?;
+    let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+        (since, Type::TEXT),
+        (until, Type::TEXT),
+        (source, Type::TEXT),
+        (&key, Type::BYTEA),
+        (&column, Type::TEXT),
+        (&of_filter, Type::TEXT),
+    ];
+    let mut stream = pin!(transaction.query_typed_raw(SQL, parameters).await?);
     let row = |row: &tokio_postgres::Row| {
-        Ok(read::Packed {
+        Ok::<_, tokio_postgres::Error>(read::Packed {
             day_s: row.try_get(0)?,
             source: row.try_get(1)?,
             part: row.try_get(2)?,
@@ -71,7 +75,15 @@ pub async fn lines(
             of_filter: row.try_get(5)?,
         })
     };
-    let rows: Vec<read::Packed> = rows.iter().map(row).collect::<Result<_, tokio_postgres::Error>>()?;
+    let (mut rows, mut bytes): (Vec<read::Packed>, _) = (Vec::new(), 0);
+    while let Some(found) = stream.try_next().await? {
+        let packed = row(&found)?;
+        bytes += [&packed.group, &packed.of_filter].into_iter().flatten().map(Vec::len).sum::<usize>();
+        if bytes > PACKED_BYTES_MAX {
+            return Ok(None);
+        }
+        rows.push(packed);
+    }
     let lists: Vec<String> =
         question.texts.last().cloned().flatten().unwrap_or_default().split(',').map(ToOwned::to_owned).collect();
     let limit = question.limit.unsigned_abs() as usize;
@@ -140,13 +152,21 @@ fn called(list: &'static str) -> &'static str {
 
 fn of_lists(rows: &Rows<'_>, group: Group, lists: &[String], limit: usize) -> Result<Vec<Line>, ReadError> {
     let mut by_list: HashMap<&'static str, HashMap<String, Sums>> = HashMap::new();
+    let mut bytes = 0;
     rows.read(group, &mut |taken: Taken<'_>| {
         let values = by_list.entry(taken.list).or_default();
         match values.get_mut(taken.text) {
             Some(sums) => sums.add(&taken.sums),
-            None => drop(values.insert(taken.text.to_owned(), taken.sums)),
+            None if bytes > TEXTS_BYTES_MAX => {}
+            None => {
+                bytes += taken.text.len() + ENTRY_BYTES;
+                values.insert(taken.text.to_owned(), taken.sums);
+            }
         }
     })?;
+    if bytes > TEXTS_BYTES_MAX {
+        return Err(ReadError::LeftOut);
+    }
     let mut lines = Vec::new();
     for (list, values) in by_list {
         let list = called(list);

@@ -11,7 +11,6 @@ use rustls::{ClientConfig, RootCertStore};
 
 /// A store that does not answer is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// One part at 100 kB a second.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -33,7 +32,6 @@ impl HttpConnector for Connector {
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(SILENCE_MAX)
             .timeout(REQUEST_TIMEOUT)
             // A signed request means one address.
             .redirect(Policy::none())

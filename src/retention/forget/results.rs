@@ -1,7 +1,8 @@
 //! Results that people keep in the console: the rows that hold an id of a forgotten person go, and the result says so.
 //!
 //! A result is a text for every value, of whatever query: nothing in it says what is an id. So a row is the person's if one of
-//! its values is an id, or holds one as JSON has it, in quotes; where a column is of numbers, only if its name ends with `id`.
+//! its values is an id, or holds one as JSON has it, in quotes, or as an array or a row does; where a column is of numbers, only if
+//! its name ends with `id`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -150,7 +151,12 @@ impl<'a> Matcher<'a> {
         values.iter().enumerate().any(|(place, value)| {
             let may_be = self.may_be.get(place).copied().unwrap_or(true);
             value.as_deref().is_some_and(|text| {
-                may_be && (self.ids.has(text) || self.quoted.iter().any(|quoted| text.contains(quoted.as_str())))
+                let is_meant = |text: &str| self.ids.has(text);
+                // PostgreSQL's arrays and rows have plain values without quotes.
+                let is_in_list =
+                    || text.starts_with(['{', '(']) && text.split(['{', '}', '(', ')', ',', '"']).any(is_meant);
+                let is_quoted = || self.quoted.iter().any(|quoted| text.contains(quoted.as_str()));
+                may_be && (is_meant(text) || is_quoted() || is_in_list())
             })
         })
     }
@@ -173,6 +179,9 @@ mod tests {
             ([Some("/"), Some("42"), Some("7"), Some("{}")], false),
             ([Some("/"), Some("1"), Some("42"), Some("{}")], true),
             ([Some("42"), None, None, None], true),
+            ([Some("{7,42}"), None, None, None], true),
+            ([Some("(42,3)"), None, None, None], true),
+            ([Some("{7,421}"), None, None, None], false),
             ([Some("/42"), None, None, Some("{\"n\": 42}")], false),
             ([None, None, None, Some("{\"user\": \"42\"}")], true),
             ([None, None, None, Some(r#"["a\"b"]"#)], true),
