@@ -3,7 +3,7 @@
 use weir::sync::postgres::setup;
 
 use super::pair::Pair;
-use super::support::{TestDatabase, connect, eventually};
+use super::support::{PATIENCE, TestDatabase, connect, eventually};
 
 const TWO: &str = "create table users (id int primary key, name text);
     create table orders (id int primary key, total int);
@@ -19,9 +19,19 @@ async fn until_read(pair: &Pair, id: i32) {
 /// The second one begins after the first one, and so after now.
 async fn two_looks(pair: &Pair) {
     for _ in 0..2 {
-        let checked = pair.here.rows("select checked_at from sync.replications").await;
+        let checked = pair.here.rows("select coalesce(checked_at, '-infinity') from sync.replications").await;
         let sql = format!("select count(*) from sync.replications where checked_at > '{}'", checked[0]);
-        pair.here.until(&sql, 1).await;
+        let started = std::time::Instant::now();
+        while pair.here.number(&sql).await != 1 {
+            if started.elapsed() > PATIENCE {
+                let who = "select pid, usename, datname, backend_type, state, wait_event_type, wait_event, backend_xid, backend_xmin, left(query, 200)
+                    from pg_stat_activity where pid <> pg_backend_pid() and datname is not null";
+                let admin = pair.server.admin().await;
+                let there = admin.simple_query(who).await.expect("asked");
+                panic!("nobody looked; there: {there:#?}\nhere: {:#?}", pair.here.rows(who).await);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
     }
 }
 
@@ -169,7 +179,7 @@ async fn the_application_is_guarded_while_a_copy_takes_long() {
     setup::resync_table(&engine.source, &engine.local, "public.users").await.expect("asked for");
     let waits = "select count(*) from pg_locks where locktype = 'advisory' and not granted and objid = 77";
     pair.here.until(waits, 1).await;
-    let checked = pair.here.rows("select checked_at from sync.replications").await;
+    let checked = pair.here.rows("select coalesce(checked_at, '-infinity') from sync.replications").await;
     pair.do_there("alter table orders drop constraint orders_pkey").await;
     eventually("the application can update it", async || {
         pair.app.client.batch_execute("update orders set total = 5 where id = 1").await.is_ok()
