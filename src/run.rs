@@ -53,8 +53,6 @@ use crate::sync::task::Taps;
 
 /// After the requests: what is left in the journal may take this long to reach the database. The rest stays there.
 const FLUSH_DRAIN: Duration = Duration::from_secs(10);
-/// A transaction whose statements all ended in time may still take this long on its way.
-const FLUSH_GRACE: Duration = Duration::from_secs(5);
 /// Keys, salts, partitions and reports take turns.
 const HOUSEKEEPING_CONNECTIONS: usize = 1;
 /// Beside those that compute: one holds the lock of whoever looks after rollups, one dispatches.
@@ -223,7 +221,7 @@ impl Core {
             durability,
             interval: Duration::from_millis(config.flush.interval_ms),
             bytes_max: config.flush.bytes_max,
-            timeout: Duration::from_secs(config.database.statement_timeout_s) + FLUSH_GRACE,
+            timeout: Shared::timeout(&config.database),
             // What lies in memory is gone with the process anyway: it must not be held for a failover.
             retain: Some(Duration::from_secs(if is_on_disk { config.journal.retain_s } else { 0 })),
             release_early: config.journal.release_early,

@@ -41,8 +41,6 @@ use standing::Standing;
 const OTHER_CONNECTIONS: usize = 1;
 /// How often the reports are written, and progress is looked at.
 const TICK: Duration = Duration::from_millis(500);
-/// A transaction whose statements all ended in time may still take this long on its way.
-const FLUSH_GRACE: Duration = Duration::from_secs(5);
 
 /// How it is done.
 #[derive(Debug, Clone, Copy)]
@@ -309,7 +307,7 @@ impl<'a> Sending<'a> {
             durability: Durability::Journal,
             interval: Duration::ZERO,
             bytes_max: config.flush.bytes_max,
-            timeout: Duration::from_secs(config.database.statement_timeout_s) + FLUSH_GRACE,
+            timeout: Shared::timeout(&config.database),
             retain: None,
             release_early: false,
             outage: Outage::default(),

@@ -30,9 +30,8 @@ pub fn translate<'a>(body: &'a str, texts: &'a Texts) -> Result<Translation<'a>,
     Ok(translation)
 }
 
-fn event<'a>(native: &mut Native<'a>, mut event: Object<'a>, texts: &'a Texts) -> Result<(), Refusal> {
-    let long = event.take_text("name");
-    let name = event.take_text("n").or(long).ok_or(Refusal::NoNameNorUrl)?;
+/// What an event of this name is; an export has the same names.
+pub(crate) fn named<'a>(native: &mut Native<'a>, name: Cow<'a, str>) {
     match name.as_ref() {
         "pageview" => native.text("type", "page"),
         // How long and how far a page was read; no visit of its own.
@@ -45,6 +44,12 @@ fn event<'a>(native: &mut Native<'a>, mut event: Object<'a>, texts: &'a Texts) -
             native.text("name", name);
         }
     }
+}
+
+fn event<'a>(native: &mut Native<'a>, mut event: Object<'a>, texts: &'a Texts) -> Result<(), Refusal> {
+    let long = event.take_text("name");
+    let name = event.take_text("n").or(long).ok_or(Refusal::NoNameNorUrl)?;
+    named(native, name);
     native.member("url", event.take_first(&["u", "url"]));
     native.member("referrer", event.take_first(&["r", "referrer"]));
     for (short, long) in PROPERTIES {

@@ -10,10 +10,14 @@ use super::ledger::{LedgerRow, Report};
 use super::outage::Outage;
 use crate::accounting::Accounting;
 use crate::clock::Clock;
+use crate::config;
 use crate::disk::Disk;
 use crate::entropy::Entropy;
 use crate::journal::{Durability, JournalState, Segment};
 use crate::metrics::FlushMetrics;
+
+/// A transaction whose statements all ended in time may still take this long on its way.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What all lanes share.
 pub struct Shared {
@@ -43,6 +47,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// What one transaction may take.
+    pub fn timeout(settings: &config::Database) -> Duration {
+        Duration::from_secs(settings.statement_timeout_s) + GRACE
+    }
+
     pub(super) fn report(&self) -> Report<'_> {
         Report::new(&self.accounting, self.durability)
     }

@@ -20,7 +20,7 @@ use super::flat::{Address, known_of};
 use super::time;
 use crate::decode::object::{Json, Object, Texts, Value};
 use crate::decode::translate::Native;
-use crate::decode::{Refusal, posthog as capture, segment as spec};
+use crate::decode::{Refusal, plausible as tracked, posthog as capture, segment as spec};
 
 /// A client's clock is believed where the collector would believe it: then both know the event by the same time, and what was
 /// sent to both is one.
@@ -82,17 +82,7 @@ pub fn posthog<'a>(native: &mut Native<'a>, json: Json<'a>, texts: &'a Texts) ->
 
 pub fn plausible<'a>(native: &mut Native<'a>, mut row: Object<'a>, texts: &'a Texts) -> Result<(), Refusal> {
     let name = row.take_text("name").ok_or(Refusal::NoNameNorUrl)?;
-    match name.as_ref() {
-        "pageview" => native.text("type", "page"),
-        "engagement" => {
-            native.text("type", "engagement");
-            native.text("name", name);
-        }
-        _ => {
-            native.text("type", "track");
-            native.text("name", name);
-        }
-    }
+    tracked::named(native, name);
     timed(native, &mut row, "timestamp", texts);
     native.member("visitor_id", row.take("user_id"));
     native.member("session_id", row.take("session_id"));

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::recover::{read_if_there, remove_if_there};
 use crate::disk::Disk;
 
 const FILE: &str = "adopted";
@@ -32,19 +33,14 @@ pub struct Adopted {
 
 /// What the file in `dir` says; `None` if there is none, or none that can be read.
 pub fn read(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Adopted>> {
-    let file = match disk.open(&dir.join(FILE)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
-    let mut bytes = vec![0; file.size()?.min(BYTES_MAX) as usize];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(serde_json::from_slice(&bytes).ok())
+    let bytes = read_if_there(disk, &dir.join(FILE), BYTES_MAX)?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
 /// Writes the file, whole or not at all.
 pub fn write(disk: &dyn Disk, dir: &Path, adopted: &Adopted) -> io::Result<()> {
     let staging = dir.join(STAGING);
-    remove(disk, &staging)?;
+    remove_if_there(disk, &staging)?;
     let file = disk.create(&staging)?;
     file.write_all_at(&serde_json::to_vec_pretty(adopted).map_err(io::Error::other)?, 0)?;
     file.sync_data()?;
@@ -65,16 +61,9 @@ pub(super) fn end(disk: &dyn Disk, dir: &Path) {
         Err(error) => tracing::warn!(%error, "this journal was adopted, and who did that cannot be read"),
     }
     for path in [dir.join(STAGING), dir.join(FILE)] {
-        if let Err(error) = remove(disk, &path) {
+        if let Err(error) = remove_if_there(disk, &path) {
             tracing::warn!(%error, path = %path.display(), "cannot be removed: it tells of what is over");
         }
-    }
-}
-
-fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    match disk.remove(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

@@ -188,10 +188,7 @@ fn make_name(disk: &dyn Disk, entropy: &dyn Entropy, dir: &Path) -> Result<Strin
     let path = dir.join("node");
     let write = || {
         let name = random_id(entropy)?.simple().to_string();
-        match disk.remove(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_if_there(disk, &path)?;
         let file = disk.create(&path)?;
         file.write_all_at(name.as_bytes(), 0)?;
         file.sync_data()?;
@@ -202,14 +199,27 @@ fn make_name(disk: &dyn Disk, entropy: &dyn Entropy, dir: &Path) -> Result<Strin
 }
 
 fn read_name(disk: &dyn Disk, path: &Path) -> io::Result<Option<String>> {
+    let Some(bytes) = read_if_there(disk, path, NODE_BYTES_MAX)? else { return Ok(None) };
+    let name = String::from_utf8(bytes).unwrap_or_default();
+    Ok(Uuid::parse_str(name.trim()).ok().map(|name| name.simple().to_string()))
+}
+
+/// What a small file holds, up to so many bytes.
+pub(super) fn read_if_there(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match disk.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    let mut bytes = vec![0; file.size()?.min(NODE_BYTES_MAX) as usize];
+    let mut bytes = vec![0; file.size()?.min(bytes_max) as usize];
     file.read_exact_at(&mut bytes, 0)?;
-    let name = String::from_utf8(bytes).unwrap_or_default();
-    Ok(Uuid::parse_str(name.trim()).ok().map(|name| name.simple().to_string()))
+    Ok(Some(bytes))
+}
+
+pub(super) fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match disk.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Reads a segment whole, into `bytes`: it is as long as `journal.segment_bytes`, at most one is in memory at a time.

@@ -17,7 +17,7 @@ use super::{LAKE_LOCK, LakeError, key};
 use crate::accounting::Accounting;
 use crate::clock::Clock;
 use crate::columnar::copy::Reading;
-use crate::database::{Database, DatabaseError, advisory};
+use crate::database::{Database, advisory};
 use crate::metrics::LakeMetrics;
 use crate::retention::listing::{self, Leaf};
 use crate::rollup::budget::BUSY_EVENTS;
@@ -197,10 +197,7 @@ impl Exporter {
     /// Enters days that are over, and notes which are gone.
     async fn enter(&self, client: &mut ClientWrapper, now: Timestamp) -> Result<(), LakeError> {
         let known = book::days(client, self.settings.late_after_hours).await?;
-        let leaves = listing::leaves(client, false).await.map_err(|error| match error {
-            crate::retention::RetentionError::Database(error) => LakeError::Database(error),
-            other => LakeError::Database(DatabaseError::Migration(other.to_string())),
-        })?;
+        let leaves = listing::leaves(client, false).await?;
         let mut parts = Vec::new();
         for leaf in &leaves {
             let Some(day) = leaf.day.filter(|day| self.is_over(*day, now)) else { continue };

@@ -4,8 +4,8 @@ use deadpool_postgres::ClientWrapper;
 use jiff::civil::Date;
 use serde::Serialize;
 
-use super::RetentionError;
 use super::policy::Policy;
+use crate::database::DatabaseError;
 
 const LEAVES: &str = include_str!("sql/leaves.sql");
 
@@ -92,7 +92,7 @@ impl Status {
 }
 
 /// All of them by day; `is_exact`: with their rows counted instead of estimated, which reads them.
-pub async fn leaves(client: &ClientWrapper, is_exact: bool) -> Result<Vec<Leaf>, RetentionError> {
+pub async fn leaves(client: &ClientWrapper, is_exact: bool) -> Result<Vec<Leaf>, DatabaseError> {
     let mut leaves = Vec::new();
     for row in client.query_typed(LEAVES, &[]).await? {
         let day: Option<&str> = row.try_get("day")?;
