@@ -83,6 +83,11 @@ impl Barrier {
         self.read.iter().all(|xid| snapshot.sees(*xid))
     }
 
+    /// Whether a transaction that was read was not over when that was last asked.
+    pub fn has_unseen(&self) -> bool {
+        !self.read.is_empty()
+    }
+
     /// Another snapshot is taken once the stream has passed a place.
     pub fn again(&mut self, relid: u32, at: Lsn) {
         self.waits.insert(relid, Wait::Stream(at));
@@ -97,7 +102,7 @@ impl Known {
     /// Whether [`settle`] would do anything.
     pub fn is_unsettled(&self) -> bool {
         let is_settled = |relid| matches!(self.barrier.waits.get(&relid), Some(Wait::Stream(_)));
-        !self.to_copy().all(is_settled) || !self.barrier.read.is_empty()
+        !self.to_copy().all(is_settled) || self.barrier.has_unseen()
     }
 
     /// Forgets tables that are not to be copied any more.

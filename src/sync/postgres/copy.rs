@@ -41,10 +41,14 @@ pub async fn copy(engine: &Engine, known: &mut Known, relid: u32) -> Result<(), 
     let row = source.query_typed_one(sql, &[]).await.map_err(there)?;
     let snapshot = read_snapshot(row.try_get(0).map_err(there)?)?;
     if !known.barrier.is_seen_by(&snapshot) {
-        // A commit waits for its standby: the stream goes on, and comes back.
-        known.barrier.again(relid, engine.publisher.position().await?);
+        // A commit waits for its standby. Most do so for moments, and nothing is read until they are seen.
         tokio::time::sleep(UNSEEN_WAIT).await;
-        return settle(&engine.publisher, known).await;
+        settle(&engine.publisher, known).await?;
+        if known.barrier.has_unseen() {
+            // The stream goes on, and comes back.
+            known.barrier.again(relid, engine.publisher.position().await?);
+        }
+        return Ok(());
     }
     let over = read_lsn(row.try_get(1).map_err(there)?)?;
     engine.look(known).await?;

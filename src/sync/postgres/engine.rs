@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Transaction;
+use futures_util::FutureExt;
 use jiff::Timestamp;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::align::align;
@@ -146,8 +147,15 @@ impl Engine {
             let (end, applied) = (end.to_string(), known.stored.to_string());
             return Err(ReplicationError::SetBack { name: name.clone(), end, applied });
         }
-        self.look(&mut known).await?;
+        // At once, and then whatever alternates: copies that are put off, and the stream between them.
+        let mut looks = interval(Duration::from_secs(self.source.settings.poll_s));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut lag_s = 0.0;
         while !stop.is_cancelled() {
+            if looks.tick().now_or_never().is_some() {
+                self.look(&mut known).await?;
+                self.report(&known, lag_s).await?;
+            }
             if known.is_unsettled() {
                 settle(&self.publisher, &mut known).await?;
             }
@@ -160,7 +168,7 @@ impl Engine {
                         () = stop.cancelled() => return Ok(()),
                     }
                 }
-                None => self.stream(&mut known, stop, has_applied).await?,
+                None => lag_s = self.stream(&mut known, &mut looks, stop, has_applied).await?,
             }
         }
         Ok(())
@@ -239,15 +247,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Applies what comes until a table is to be copied, or `stop`.
+    /// Applies what comes until a table is to be copied, or `stop`. Returns how old the newest of it was.
     async fn stream(
         &self,
         known: &mut Known,
+        looks: &mut Interval,
         stop: &CancellationToken,
         has_applied: &mut bool,
-    ) -> Result<(), ReplicationError> {
+    ) -> Result<f64, ReplicationError> {
         let mut stream = Stream::start(&self.publisher.url, &known.slot, &known.slot, known.stored).await?;
-        let result = self.read(known, &mut stream, stop, has_applied).await;
+        let result = self.read(known, &mut stream, looks, stop, has_applied).await;
         stream.close().await;
         result
     }
@@ -256,11 +265,10 @@ impl Engine {
         &self,
         known: &mut Known,
         stream: &mut Stream,
+        looks: &mut Interval,
         stop: &CancellationToken,
         has_applied: &mut bool,
-    ) -> Result<(), ReplicationError> {
-        let mut looks = interval(Duration::from_secs(self.source.settings.poll_s));
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ) -> Result<f64, ReplicationError> {
         let mut confirms = interval(CONFIRM);
         confirms.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut settles = interval(SETTLE);
@@ -294,10 +302,10 @@ impl Engine {
                     }
                     self.report(known, lag_s).await?;
                 }
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => break,
             }
         }
-        Ok(())
+        Ok(lag_s)
     }
 
     /// Applies a transaction that has begun, and those that have arrived after it. Returns how old the newest of them is.
