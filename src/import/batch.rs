@@ -15,6 +15,8 @@ use crate::flush::store::Position;
 const DAYS_MAX: usize = 50;
 /// Refusals of one transaction, of which each may have a record with it.
 const REFUSED_MAX: usize = 10_000;
+/// The first transaction is smaller than others may be by this, so that PostgreSQL begins to work while the next is made.
+const FIRST_PART: usize = 16;
 /// How much is gathered at once: it stays in the processor's cache until it is sent.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -42,12 +44,14 @@ pub struct Gathering {
     bytes: usize,
     /// One transaction's rows.
     bytes_max: usize,
+    /// This one's: each is twice the one before, until they are as large as they may be.
+    bytes_due: usize,
 }
 
 impl Gathering {
     pub fn from(position: Position, bytes_max: usize) -> Self {
         let batch = Batch { from: position, end: position, ..Batch::default() };
-        Self { blocks: Vec::new(), batch, bytes: 0, bytes_max }
+        Self { blocks: Vec::new(), batch, bytes: 0, bytes_max, bytes_due: bytes_max / FIRST_PART }
     }
 
     pub fn add(&mut self, mut block: Parsed) {
@@ -62,12 +66,13 @@ impl Gathering {
     }
 
     pub fn is_full(&self) -> bool {
-        self.bytes >= self.bytes_max || self.batch.days.len() >= DAYS_MAX || self.batch.refused.len() >= REFUSED_MAX
+        self.bytes >= self.bytes_due || self.batch.days.len() >= DAYS_MAX || self.batch.refused.len() >= REFUSED_MAX
     }
 
     /// What was gathered; the next begins where it ends.
     pub fn take(&mut self, is_last: bool) -> Batch {
-        let next = Self::from(self.batch.end, self.bytes_max);
+        let mut next = Self::from(self.batch.end, self.bytes_max);
+        next.bytes_due = self.bytes_due.saturating_mul(2).min(self.bytes_max);
         let Self { blocks, mut batch, .. } = std::mem::replace(self, next);
         batch.is_last = is_last;
         batch.pieces = sorted(&blocks);
@@ -136,11 +141,15 @@ mod tests {
 
     #[test]
     fn a_transaction_has_a_bound_of_bytes_and_of_days() {
-        let mut gathering = Gathering::from(Position::default(), 1_000);
-        gathering.add(block(&[1], "a", 1));
-        assert!(!gathering.is_full());
-        gathering.add(block(&[2], &"x".repeat(1_000), 1));
-        assert!(gathering.is_full());
+        let mut gathering = Gathering::from(Position::default(), 1_000 * FIRST_PART);
+        // The first is small, the others are larger and larger.
+        for bytes in [1, 2, 4, 8, 16, 16].map(|times| times * 1_000) {
+            gathering.add(block(&[1], &"x".repeat(bytes - 1_000), 1));
+            assert!(!gathering.is_full(), "{bytes}");
+            gathering.add(block(&[2], &"x".repeat(1_000), 1));
+            assert!(gathering.is_full(), "{bytes}");
+            gathering.take(false);
+        }
         let mut gathering = Gathering::from(Position::default(), usize::MAX);
         for day in 0..DAYS_MAX {
             assert!(!gathering.is_full());
