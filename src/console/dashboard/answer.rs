@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::packed;
+use super::packed::{self, Found};
 use super::question::{Question, TEXTS};
 use crate::console::Console;
 use crate::database::DatabaseError;
@@ -116,10 +116,11 @@ async fn read(console: &Console, question: &Question) -> Answer {
     let Ok(Ok(_turn)) = turn else { return Err(PanelError::Busy) };
     let began = Instant::now();
     let lines = lines(console, question).await;
-    let (rows, ms) = (lines.as_ref().map_or(0, Vec::len), began.elapsed().as_millis() as u64);
+    let rows = lines.as_ref().ok().and_then(|lines| lines.as_ref().ok()).map_or(0, Vec::len);
+    let ms = began.elapsed().as_millis() as u64;
     tracing::debug!(question = question.name, ms, rows, "the dashboard asked");
     match lines {
-        Ok(lines) => Ok(Arc::new(lines)),
+        Ok(lines) => lines.map(Arc::new),
         Err(error) if error.sqlstate() == Some(&SqlState::QUERY_CANCELED) => Err(PanelError::Slow),
         Err(error) => {
             tracing::warn!(%error, "a panel of the dashboard could not be read");
@@ -129,7 +130,7 @@ async fn read(console: &Console, question: &Question) -> Answer {
     }
 }
 
-async fn lines(console: &Console, question: &Question) -> Result<Vec<Line>, DatabaseError> {
+async fn lines(console: &Console, question: &Question) -> Result<Result<Vec<Line>, PanelError>, DatabaseError> {
     let mut client = console.database.client().await?;
     let transaction = client.build_transaction().read_only(true).start().await?;
     // To compile such a statement takes longer than to run it.
@@ -139,10 +140,12 @@ async fn lines(console: &Console, question: &Question) -> Result<Vec<Line>, Data
     );
     transaction.batch_execute(&settings).await?;
     let mut values: Vec<(&(dyn ToSql + Sync), Type)> = Vec::with_capacity(TEXTS + 2);
-    if let Some(packed) = question.packed
-        && let Some(lines) = packed::lines(&transaction, question, packed).await?
-    {
-        return Ok(lines);
+    if let Some(packed) = question.packed {
+        match packed::lines(&transaction, question, packed).await? {
+            Found::Lines(lines) => return Ok(Ok(lines)),
+            Found::Slow => return Ok(Err(PanelError::Slow)),
+            Found::NotPacked => {}
+        }
     }
     values.extend(question.texts.iter().map(|text| (text as &(dyn ToSql + Sync), Type::TEXT)));
     values.push((&question.limit, Type::INT8));
@@ -160,5 +163,5 @@ async fn lines(console: &Console, question: &Question) -> Result<Vec<Line>, Data
             duration_ms: row.try_get(6)?,
         })
     };
-    Ok(rows.iter().map(line).collect::<Result<_, tokio_postgres::Error>>()?)
+    Ok(Ok(rows.iter().map(line).collect::<Result<_, tokio_postgres::Error>>()?))
 }

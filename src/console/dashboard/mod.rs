@@ -16,6 +16,7 @@
 //! [`links`] lets somebody in who has not signed in, to one source and with some filters, which are the link's and not the
 //! viewer's ([`view::View::fixed`]).
 
+mod adding;
 pub mod answer;
 mod countries;
 mod figures;

@@ -1,29 +1,31 @@
-//! What one filter leaves, from `filtered_daily`: rows that weir has packed (`src/rollup/pack/mod.rs`), added up here.
+//! What filters leave, from `filtered_daily`: rows that weir has packed (`src/rollup/pack/mod.rs`), added up here.
+//!
+//! Of one filter each day has a row of its own, almost always. Where it has not, and of several filters, the visits themselves are
+//! counted, which are packed too.
 
-use std::collections::HashMap;
 use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::Transaction;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::answer::Line;
+use super::adding::Adding;
+use super::answer::{Line, STATEMENT_TIMEOUT_S};
 use super::filter::DIMENSIONS;
 use super::question::Question;
 use crate::database::DatabaseError;
-use crate::rollup::pack::read::{self, ReadError, Rows, Taken};
-use crate::rollup::pack::{self, Group, Sums, key};
+use crate::rollup::pack::read::{self, ReadError, Rows, Visits};
+use crate::rollup::pack::{self, Group, key};
 
 /// The rollup.
 pub const NEEDS: &str = "filtered_daily";
-const SQL: &str = include_str!("sql/packed.sql");
-const HOUR_S: i64 = 3_600;
-/// What one answer may be made of: packed rows, and texts of its lists. Where there is more, PostgreSQL counts visits, within its
-/// own limits.
+const OF_ONE: &str = include_str!("sql/packed.sql");
+const OF_VISITS: &str = include_str!("sql/packed_visits.sql");
+/// What one answer may be made of at once. Where there is more, visits are counted.
 const PACKED_BYTES_MAX: usize = 64 * 1024 * 1024;
-const TEXTS_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Beside its text.
-const ENTRY_BYTES: usize = 96;
+/// Parts of days that are counted at the same time: each takes some tens of megabytes, and events want a processor, too.
+const PARTS_AT_ONCE: usize = 2;
 
 /// What is made of sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,16 +47,60 @@ pub struct Packed {
     pub shape: Shape,
 }
 
-/// The answer; `None`: not all of it is packed.
-pub async fn lines(
+/// What came of looking.
+pub enum Found {
+    Lines(Vec<Line>),
+    /// Not all of it is packed.
+    NotPacked,
+    /// It takes too long.
+    Slow,
+}
+
+type Filter = (&'static str, String);
+
+/// The answer.
+pub async fn lines(transaction: &Transaction<'_>, question: &Question, packed: Packed) -> Result<Found, DatabaseError> {
+    let filters = filters(question);
+    let found = match filters.as_slice() {
+        [] => of_one(transaction, question, packed, None).await?,
+        [filter] => of_one(transaction, question, packed, Some(filter.clone())).await?,
+        _ => Err(ReadError::LeftOut),
+    };
+    let (found, is_slow) = match found {
+        Err(ReadError::LeftOut) => of_visits(transaction, question, packed, filters).await?,
+        found => (found, false),
+    };
+    let lists: Vec<String> =
+        question.texts.last().cloned().flatten().unwrap_or_default().split(',').map(ToOwned::to_owned).collect();
+    let limit = question.limit.unsigned_abs() as usize;
+    match found.and_then(|added| added.lines(&lists, limit)) {
+        _ if is_slow => Ok(Found::Slow),
+        Ok(lines) => Ok(Found::Lines(lines)),
+        Err(error @ ReadError::Broken) => {
+            tracing::error!(%error, "filtered_daily cannot be read: visits are counted instead");
+            Ok(Found::NotPacked)
+        }
+        Err(ReadError::LeftOut) => Ok(Found::NotPacked),
+    }
+}
+
+/// Each is its dimension's name, which is the list's, and its value.
+fn filters(question: &Question) -> Vec<Filter> {
+    let values = question.texts.iter().skip(3);
+    DIMENSIONS.iter().zip(values).filter_map(|((_, name, _), value)| Some((*name, value.clone()?))).collect()
+}
+
+/// From the rows of one value, or of all visits.
+async fn of_one(
     transaction: &Transaction<'_>,
     question: &Question,
     packed: Packed,
-) -> Result<Option<Vec<Line>>, DatabaseError> {
+    filter: Option<Filter>,
+) -> Result<Result<Adding, ReadError>, DatabaseError> {
     let [since, until, source, ..] = &question.texts;
-    let filter = filter(question);
-    let key = key(filter);
-    let of_filter = filter.and_then(|(list, _)| pack::group_of(list)).map(read::column);
+    let borrowed = filter.as_ref().map(|(list, value)| (*list, value.as_str()));
+    let key = key(borrowed);
+    let of_filter = borrowed.and_then(|(list, _)| pack::group_of(list)).map(read::column);
     let (key, column) = (key.as_slice(), read::column(packed.group));
     let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
         (since, Type::TEXT),
@@ -64,7 +110,7 @@ pub async fn lines(
         (&column, Type::TEXT),
         (&of_filter, Type::TEXT),
     ];
-    let mut stream = pin!(transaction.query_typed_raw(SQL, parameters).await?);
+    let mut stream = pin!(transaction.query_typed_raw(OF_ONE, parameters).await?);
     let row = |row: &tokio_postgres::Row| {
         Ok::<_, tokio_postgres::Error>(read::Packed {
             day_s: row.try_get(0)?,
@@ -80,106 +126,101 @@ pub async fn lines(
         let packed = row(&found)?;
         bytes += [&packed.group, &packed.of_filter].into_iter().flatten().map(Vec::len).sum::<usize>();
         if bytes > PACKED_BYTES_MAX {
-            return Ok(None);
+            return Ok(Err(ReadError::LeftOut));
         }
         rows.push(packed);
     }
-    let lists: Vec<String> =
-        question.texts.last().cloned().flatten().unwrap_or_default().split(',').map(ToOwned::to_owned).collect();
-    let limit = question.limit.unsigned_abs() as usize;
-    let filter = filter.map(|(list, value)| (list, value.to_owned()));
     // A year of them takes some tens of milliseconds.
     let added = tokio::task::spawn_blocking(move || {
+        let mut adding = Adding::new(packed.group, packed.shape);
         let rows = Rows { rows: &rows, filter: filter.as_ref().map(|(list, value)| (*list, value.as_str())) };
-        match packed.shape {
-            Shape::Lists => of_lists(&rows, packed.group, &lists, limit),
-            shape => over_time(&rows, shape),
-        }
+        rows.read(packed.group, &mut |taken| adding.add(&taken))?;
+        Ok(adding)
     });
-    match added.await {
-        Ok(Ok(lines)) => Ok(Some(lines)),
-        Ok(Err(error @ ReadError::Broken)) => {
-            tracing::error!(%error, "filtered_daily cannot be read: visits are counted instead");
-            Ok(None)
+    // A panic has told on stderr.
+    Ok(added.await.unwrap_or(Err(ReadError::Broken)))
+}
+
+/// From the visits themselves; and whether that takes too long.
+async fn of_visits(
+    transaction: &Transaction<'_>,
+    question: &Question,
+    packed: Packed,
+    filters: Vec<Filter>,
+) -> Result<(Result<Adding, ReadError>, bool), DatabaseError> {
+    let deadline = Instant::now() + Duration::from_secs(STATEMENT_TIMEOUT_S);
+    let [since, until, source, ..] = &question.texts;
+    let groups: Vec<&str> = filters
+        .iter()
+        .filter_map(|(list, _)| pack::group_of(list))
+        .chain([packed.group, Group::Figures])
+        .map(read::column)
+        .collect();
+    let parameters: [(&(dyn ToSql + Sync), Type); 4] =
+        [(since, Type::TEXT), (until, Type::TEXT), (source, Type::TEXT), (&groups, Type::TEXT_ARRAY)];
+    let rows = transaction.query_typed_raw(OF_VISITS, parameters).await?;
+    let filters = std::sync::Arc::new(filters);
+    let count = |part: Result<Visits, ReadOrLost>| {
+        let filters = std::sync::Arc::clone(&filters);
+        async move {
+            let part = part?;
+            let counting = tokio::task::spawn_blocking(move || {
+                let mut adding = Adding::new(packed.group, packed.shape);
+                part.read(&filters, packed.group, &mut |taken| adding.add(&taken))?;
+                Ok(adding)
+            });
+            Ok(counting.await.unwrap_or(Err(ReadError::Broken))?)
         }
-        // A panic has told on stderr.
-        Ok(Err(ReadError::LeftOut)) | Err(_) => Ok(None),
+    };
+    let mut counted = pin!(parts(rows).map(count).buffered(PARTS_AT_ONCE));
+    let mut adding = Adding::new(packed.group, packed.shape);
+    while let Some(part) = counted.next().await {
+        match part {
+            Ok(part) => adding.add_all(part),
+            Err(ReadOrLost::Read(error)) => return Ok((Err(error), false)),
+            Err(ReadOrLost::Lost(error)) => return Err(error.into()),
+        }
+        if adding.is_full() {
+            return Ok((Err(ReadError::LeftOut), false));
+        }
+        if Instant::now() > deadline {
+            return Ok((Ok(adding), true));
+        }
+    }
+    Ok((Ok(adding), false))
+}
+
+/// Why there is no part.
+enum ReadOrLost {
+    Read(ReadError),
+    Lost(tokio_postgres::Error),
+}
+
+impl From<ReadError> for ReadOrLost {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
     }
 }
 
-/// The first filter: its dimension's name, which is the list's, and its value.
-fn filter(question: &Question) -> Option<(&'static str, &str)> {
-    let values = question.texts.iter().skip(3);
-    DIMENSIONS.iter().zip(values).find_map(|((_, name, _), value)| Some((*name, value.as_deref()?)))
-}
-
-fn line(list: &str, value: String, sums: &Sums) -> Line {
-    Line {
-        list: list.to_owned(),
-        value,
-        visitors: sums.visitors.cast_signed(),
-        count: sums.visits.cast_signed(),
-        page_views: sums.page_views.cast_signed(),
-        bounces: sums.bounces.cast_signed(),
-        duration_ms: sums.duration_ms.cast_signed(),
+impl From<tokio_postgres::Error> for ReadOrLost {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Lost(error)
     }
 }
 
-fn over_time(rows: &Rows<'_>, shape: Shape) -> Result<Vec<Line>, ReadError> {
-    let mut by_second: HashMap<i64, Sums> = HashMap::new();
-    rows.read(Group::Figures, &mut |taken: Taken<'_>| {
-        let second = match (shape, taken.list) {
-            (Shape::Days, "all") => taken.day_s,
-            (Shape::Until(minute), "minute") if taken.number < minute => taken.day_s,
-            (Shape::Hours, "hour") => taken.day_s + i64::from(taken.number) * HOUR_S,
-            _ => return,
+/// The row of a part's values, and then that of its visits.
+fn parts(rows: tokio_postgres::RowStream) -> impl futures_util::Stream<Item = Result<Visits, ReadOrLost>> {
+    futures_util::stream::try_unfold(Box::pin(rows), async |mut rows| {
+        let Some(values) = rows.try_next().await? else { return Ok(None) };
+        let visits = rows.try_next().await?.ok_or(ReadError::Broken)?;
+        let (are_values, are_visits): (bool, bool) = (values.try_get(1)?, !visits.try_get(1)?);
+        let day_s: i64 = values.try_get(0)?;
+        if !are_values || !are_visits || day_s != visits.try_get::<_, i64>(0)? {
+            return Err(ReadError::Broken.into());
+        }
+        let groups = |row: &tokio_postgres::Row| {
+            Ok::<_, tokio_postgres::Error>([row.try_get(2)?, row.try_get(3)?, row.try_get(4)?, row.try_get(5)?])
         };
-        by_second.entry(second).or_default().add(&taken.sums);
-    })?;
-    let mut lines: Vec<(i64, Sums)> = by_second.into_iter().collect();
-    lines.sort_unstable_by_key(|(second, _)| *second);
-    Ok(lines.iter().map(|(second, sums)| line("series", second.to_string(), sums)).collect())
-}
-
-/// As the statements call it.
-fn called(list: &'static str) -> &'static str {
-    match list {
-        "page" => "pages",
-        "event" => "events",
-        list => list,
-    }
-}
-
-fn of_lists(rows: &Rows<'_>, group: Group, lists: &[String], limit: usize) -> Result<Vec<Line>, ReadError> {
-    let mut by_list: HashMap<&'static str, HashMap<String, Sums>> = HashMap::new();
-    let mut bytes = 0;
-    rows.read(group, &mut |taken: Taken<'_>| {
-        let values = by_list.entry(taken.list).or_default();
-        match values.get_mut(taken.text) {
-            Some(sums) => sums.add(&taken.sums),
-            None if bytes > TEXTS_BYTES_MAX => {}
-            None => {
-                bytes += taken.text.len() + ENTRY_BYTES;
-                values.insert(taken.text.to_owned(), taken.sums);
-            }
-        }
-    })?;
-    if bytes > TEXTS_BYTES_MAX {
-        return Err(ReadError::LeftOut);
-    }
-    let mut lines = Vec::new();
-    for (list, values) in by_list {
-        let list = called(list);
-        if group != Group::Events && !lists.iter().any(|asked| asked == list) {
-            continue;
-        }
-        let mut values: Vec<(String, Sums)> = values.into_iter().collect();
-        let place = |sums: &Sums| if group == Group::Events { (sums.visits, 0) } else { (sums.visitors, sums.visits) };
-        values.sort_unstable_by(|(value, sums), (other, of_other)| {
-            place(of_other).cmp(&place(sums)).then_with(|| value.cmp(other))
-        });
-        values.truncate(limit);
-        lines.extend(values.into_iter().map(|(value, sums)| line(list, value, &sums)));
-    }
-    Ok(lines)
+        Ok(Some((Visits { day_s, values: groups(&values)?, visits: groups(&visits)? }, rows)))
+    })
 }

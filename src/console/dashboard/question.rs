@@ -55,10 +55,9 @@ impl Question {
         Self { limit, ..self }
     }
 
-    /// With one filter at most, it is packed already.
-    fn packed(self, view: &View, group: Group, shape: Shape) -> Self {
-        let packed = (view.filters.iter().count() < 2).then_some(Packed { group, shape });
-        Self { packed, ..self }
+    /// It is packed already.
+    fn packed(self, group: Group, shape: Shape) -> Self {
+        Self { packed: Some(Packed { group, shape }), ..self }
     }
 }
 
@@ -83,7 +82,7 @@ pub fn by_day(view: &View, days: Days, until: Option<Time>) -> Question {
     });
     let until = until.map(|until| format!("{} {}+00", days.last, until.strftime("%H:%M:00")));
     let question = Question::new("by_day", view, days, sql!("visits", "series_visits"), &["sessions"]).about("day");
-    Question { until, ..question }.packed(view, Group::Figures, shape)
+    Question { until, ..question }.packed(Group::Figures, shape)
 }
 
 /// The figures of each hour.
@@ -91,11 +90,9 @@ pub fn by_hour(view: &View, days: Days) -> Question {
     if view.filters.is_empty() {
         return Question::new("by_hour", view, days, sql!("series_hourly"), &["visits_daily"]);
     }
-    Question::new("by_hour", view, days, sql!("visits", "series_visits"), &["sessions"]).about("hour").packed(
-        view,
-        Group::Figures,
-        Shape::Hours,
-    )
+    Question::new("by_hour", view, days, sql!("visits", "series_visits"), &["sessions"])
+        .about("hour")
+        .packed(Group::Figures, Shape::Hours)
 }
 
 /// Where visits came from, places and devices: the `lists` of these, with commas.
@@ -103,11 +100,8 @@ pub fn audience(view: &View, lists: &str, limit: i64) -> Question {
     let question = if view.filters.is_empty() {
         Question::new("audience", view, view.days(), sql!("audience_daily"), &["visits_daily"])
     } else {
-        Question::new("audience", view, view.days(), sql!("visits", "audience_visits"), &["sessions"]).packed(
-            view,
-            Group::Audience,
-            Shape::Lists,
-        )
+        Question::new("audience", view, view.days(), sql!("visits", "audience_visits"), &["sessions"])
+            .packed(Group::Audience, Shape::Lists)
     };
     question.about(lists).at_most(limit)
 }
@@ -117,11 +111,8 @@ pub fn pages(view: &View, lists: &str, limit: i64) -> Question {
     let question = if view.filters.is_empty() {
         Question::new("pages", view, view.days(), sql!("pages_daily"), &["pages_daily"])
     } else {
-        Question::new("pages", view, view.days(), sql!("visits", "pages_visits"), &["sessions"]).packed(
-            view,
-            Group::Pages,
-            Shape::Lists,
-        )
+        Question::new("pages", view, view.days(), sql!("visits", "pages_visits"), &["sessions"])
+            .packed(Group::Pages, Shape::Lists)
     };
     question.about(lists).at_most(limit)
 }
@@ -131,11 +122,8 @@ pub fn events(view: &View, limit: i64) -> Question {
     let question = if view.filters.is_empty() {
         Question::new("events", view, view.days(), sql!("events_daily"), &["events_daily"])
     } else {
-        Question::new("events", view, view.days(), sql!("visits", "events_visits"), &["sessions"]).packed(
-            view,
-            Group::Events,
-            Shape::Lists,
-        )
+        Question::new("events", view, view.days(), sql!("visits", "events_visits"), &["sessions"])
+            .packed(Group::Events, Shape::Lists)
     };
     question.at_most(limit)
 }

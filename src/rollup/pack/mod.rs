@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! bucket, source, part       a day's visits on a source, cut into parts where they are many: each visitor is in one part
-//! key      bytea             16 bytes of SHA-256 of a list's name, 0, and a value; of no list: of all visits; empty: the part's values
+//! key      bytea             16 bytes of SHA-256 of a list's name, 0, and a value; of no list: of all visits; empty: the part's values;
+//!                            one byte, 1: the visits themselves
 //! is_whole boolean           of the part's values: whether each value of every list has a row
 //! figures, audience, pages, events    bytea, null where nothing is in them: a group of lists
 //! ```
@@ -16,6 +17,7 @@
 //! of a key         of each list: how many values; how far each value's number is from the one before; then the visitors of each,
 //!                  the visits, page views, bounces, milliseconds
 //! of the values    of each list: how many; then of each the number of its bytes; then their bytes
+//! of the visits    see visits.rs
 //! ```
 //!
 //! A value's number is its place among the part's values; of `hour` and `minute` it is the hour and the minute of the day.
@@ -25,11 +27,13 @@
 //!
 //! A visit of many pages has as many rows with as many pages each. So rows are written by weight, those with the most visits first,
 //! until they take [`BYTES_PER_EVENT_MAX`] for each event of the part, or [`BYTES_MIN`]. Whoever finds no row of a value that the part
-//! has, has to count the visits.
+//! has, or asks for visits with several values, counts the visits themselves, which takes longer.
 
 mod codec;
+mod count;
 mod part;
 pub mod read;
+mod visits;
 pub mod write;
 
 #[cfg(test)]
@@ -42,7 +46,9 @@ pub const BYTES_PER_EVENT_MAX: u64 = 40;
 /// A part may always have so much, or of a few visits hardly anything would be there.
 pub const BYTES_MIN: u64 = 64 << 10;
 /// Changes with the format: then all of them are computed anew.
-pub const FORMAT: &str = "1";
+pub const FORMAT: &str = "2";
+/// The key of the visits themselves.
+pub const VISITS: [u8; 1] = [1];
 
 /// What is shown together, and so is a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

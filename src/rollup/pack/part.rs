@@ -1,17 +1,15 @@
 //! Some visits of one day and source, by number; and what those with one value come to.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
-use super::codec::{Counted, put_counted, put_values, seal};
-use super::{ALL, AUDIENCE, ENTRY, EVENT, EXIT, GROUPS, Group, HOUR, LISTS, MINUTE, PAGE, Sums, key};
+use super::codec::{put_counted, put_values, seal};
+use super::count::{Counters, Entry, Kept};
+use super::{AUDIENCE, ENTRY, EVENT, EXIT, GROUPS, Group, LISTS, PAGE, Sums, VISITS, key, visits};
 
 /// Of a part: so that it takes some tens of megabytes.
 const VISITS_MAX: usize = 100_000;
 const ENTRIES_MAX: usize = 2_000_000;
 const VALUE_BYTES_MAX: usize = 16 << 20;
-/// Before every visitor's number.
-const NOBODY: u32 = u32::MAX;
 
 /// One visit, as the SELECT gives it.
 #[derive(Debug, Default)]
@@ -30,37 +28,11 @@ pub struct Visit<'r> {
     pub event_names: Vec<Option<&'r str>>,
 }
 
-/// A visit by numbers.
-struct Kept {
-    visitor: u32,
-    minute: u32,
-    sums: Sums,
-    entries: Range<usize>,
-}
-
-/// That a visit has the value of the list, so often.
-#[derive(Clone, Copy)]
-struct Entry {
-    list: u8,
-    count: u16,
-    value: u32,
-}
-
-/// A value's sums while they are made, and the visitor who was counted last.
-#[derive(Clone, Copy)]
-struct Counter {
-    sums: Sums,
-    visitor: u32,
-}
-
-const ZERO: Counter =
-    Counter { sums: Sums { visitors: 0, visits: 0, page_views: 0, bounces: 0, duration_ms: 0 }, visitor: NOBODY };
-
 /// A row of the table. Groups are in the order of [`GROUPS`].
 pub struct Packed {
     pub key: Vec<u8>,
     pub is_whole: Option<bool>,
-    pub groups: [Option<Vec<u8>>; GROUPS.len()],
+    pub groups: visits::Groups,
 }
 
 impl Packed {
@@ -76,9 +48,6 @@ impl Packed {
 struct Values {
     numbers: HashMap<String, u32>,
     texts: Vec<String>,
-    counters: Vec<Counter>,
-    /// Values whose counter is not zero.
-    counted: Vec<u32>,
 }
 
 impl Values {
@@ -92,34 +61,6 @@ impl Values {
         self.texts.push(value.to_owned());
         number
     }
-
-    fn count(&mut self, value: u32, sums: &Sums, visitor: u32) {
-        if self.counters.len() <= value as usize {
-            self.counters.resize(value as usize + 1, ZERO);
-        }
-        let Some(counter) = self.counters.get_mut(value as usize) else { return };
-        if counter.sums.visits == 0 {
-            self.counted.push(value);
-        }
-        counter.sums.add(sums);
-        if counter.visitor != visitor {
-            counter.visitor = visitor;
-            counter.sums.visitors += 1;
-        }
-    }
-
-    /// What was counted, and is zero again.
-    fn take(&mut self) -> Counted {
-        self.counted.sort_unstable();
-        let counters = &mut self.counters;
-        self.counted
-            .drain(..)
-            .filter_map(|value| {
-                let counter = counters.get_mut(value as usize)?;
-                Some((value, std::mem::replace(counter, ZERO).sums))
-            })
-            .collect()
-    }
 }
 
 /// See the module.
@@ -128,6 +69,7 @@ pub struct Part {
     lists: [Values; LISTS.len()],
     visits: Vec<Kept>,
     entries: Vec<Entry>,
+    counters: Counters,
     /// The one who came last.
     visitor_id: String,
     visitors: u32,
@@ -209,14 +151,18 @@ impl Part {
         self.entries.truncate(kept);
     }
 
-    /// Hands the rows to `write`, the heaviest first, until it has had `bytes_max`; and at last that of the values.
+    /// Hands the rows to `write`: the visits as a whole, and themselves; the heaviest first, until it has had `bytes_max`; and at last
+    /// that of the values.
     pub fn pack<E>(mut self, bytes_max: u64, mut write: impl FnMut(Packed) -> Result<(), E>) -> Result<(), E> {
         let having = self.having();
         let everyone: Vec<u32> = (0..self.visits.len() as u32).collect();
         let first = self.pack_some(key(None).to_vec(), &everyone);
+        let themselves =
+            Packed { key: VISITS.to_vec(), is_whole: None, groups: visits::pack(&self.visits, &self.entries) };
         let mut values = self.pack_values();
-        let mut bytes = first.bytes() + values.bytes();
+        let mut bytes = first.bytes() + themselves.bytes() + values.bytes();
         write(first)?;
+        write(themselves)?;
         for (list, value, visits) in having.by_weight() {
             if bytes >= bytes_max {
                 values.is_whole = Some(false);
@@ -270,33 +216,10 @@ impl Part {
 
     /// What these visits come to.
     fn pack_some(&mut self, key: Vec<u8>, visits: &[u32]) -> Packed {
-        let mut before = NOBODY;
         for visit in visits.iter().filter_map(|number| self.visits.get(*number as usize)) {
-            let Kept { visitor, minute, sums, entries } = visit;
-            let mut count = |list: usize, value: u32, sums: &Sums, visitor: u32| {
-                if let Some(values) = self.lists.get_mut(list) {
-                    values.count(value, sums, visitor);
-                }
-            };
-            count(ALL, 0, sums, *visitor);
-            count(HOUR, minute / 60, sums, *visitor);
-            // Whoever has been here before is nobody new: the counter's visitor, if it is zero.
-            let first = Sums { visitors: u64::from(*visitor != before), ..*sums };
-            count(MINUTE, *minute, &first, NOBODY);
-            before = *visitor;
-            for entry in self.entries.get(entries.clone()).unwrap_or_default() {
-                let often = u64::from(entry.count);
-                let none = Sums { visits: 1, ..Sums::default() };
-                match usize::from(entry.list) {
-                    PAGE => count(PAGE, entry.value, &Sums { page_views: often, ..none }, *visitor),
-                    ENTRY => count(ENTRY, entry.value, &Sums { bounces: sums.bounces, ..none }, NOBODY),
-                    EXIT => count(EXIT, entry.value, &none, NOBODY),
-                    EVENT => count(EVENT, entry.value, &Sums { visits: often, ..none }, *visitor),
-                    list => count(list, entry.value, sums, *visitor),
-                }
-            }
+            self.counters.add(visit, self.entries.get(visit.entries.clone()).unwrap_or_default());
         }
-        let mut counted: Vec<Counted> = self.lists.iter_mut().map(Values::take).collect();
+        let counted = self.counters.take();
         let groups = GROUPS.map(|(group, _)| {
             let of_group = || LISTS.iter().zip(&counted).filter(move |((_, of), _)| *of == group).map(|(_, list)| list);
             let is_there = of_group().any(|list| !list.is_empty());
@@ -306,7 +229,6 @@ impl Part {
                 seal(&raw)
             })
         });
-        counted.clear();
         Packed { key, is_whole: None, groups }
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::codec::{open, take_counted, take_values};
+use super::codec::{Counted, open, take_counted, take_values};
+use super::visits::{self, Groups};
 use super::{GROUPS, Group, LISTS, Sums, group_of};
 
 /// One row, as far as it was asked for.
@@ -73,38 +74,82 @@ impl Rows<'_> {
     /// Whether the part has visits with the value, of which there is no row.
     fn is_left_out(&self, values: &Packed) -> Option<bool> {
         let Some((filter, value)) = self.filter else { return Some(true) };
-        let group = group_of(filter)?;
-        let raw = open(values.of_filter.as_deref()?)?;
-        let mut raw = raw.as_slice();
-        for (list, _) in LISTS.iter().filter(|(_, of)| *of == group) {
-            let texts = take_values(&mut raw)?;
-            if *list == filter {
-                return Some(texts.contains(&value));
-            }
-        }
-        None
+        Some(number(values.of_filter.as_deref()?, filter, value)?.is_some())
     }
+}
+
+/// The number of a list's value among the sealed values of its group, if it is there.
+fn number(sealed: &[u8], list: &str, value: &str) -> Option<Option<u32>> {
+    let group = group_of(list)?;
+    let raw = open(sealed)?;
+    let mut raw = raw.as_slice();
+    for (known, _) in LISTS.iter().filter(|(_, of)| *of == group) {
+        let texts = take_values(&mut raw)?;
+        if *known == list {
+            return Some(texts.iter().position(|text| *text == value).map(|number| number as u32));
+        }
+    }
+    None
 }
 
 fn read_one(values: &Packed, row: &Packed, group: Group, take: Take<'_>) -> Option<()> {
     let Some(sealed) = &row.group else { return Some(()) };
     let raw = open(sealed)?;
-    let texts = values.group.as_deref().map(open);
-    let texts = match texts {
-        Some(texts) => texts?,
+    let mut raw = raw.as_slice();
+    let lists = LISTS.iter().enumerate().filter(|(_, (_, of))| *of == group);
+    let counted: Vec<(usize, Counted)> =
+        lists.map(|(list, _)| Some((list, take_counted(&mut raw)?))).collect::<Option<_>>()?;
+    hand_out(row.day_s, &counted, values.group.as_deref(), take)
+}
+
+/// Lists of one group, whose texts are sealed in `values`.
+fn hand_out(day_s: i64, counted: &[(usize, Counted)], values: Option<&[u8]>, take: Take<'_>) -> Option<()> {
+    let texts = match values {
+        Some(sealed) => open(sealed)?,
         None => Vec::new(),
     };
-    let (mut raw, mut texts) = (raw.as_slice(), texts.as_slice());
-    for (list, _) in LISTS.iter().filter(|(_, of)| *of == group) {
-        let counted = take_counted(&mut raw)?;
+    let mut texts = texts.as_slice();
+    for (list, counted) in counted {
+        let (list, group) = *LISTS.get(*list)?;
         let texts = if group == Group::Figures { None } else { Some(take_values(&mut texts)?) };
         for (number, sums) in counted {
             let text = match &texts {
-                Some(texts) => texts.get(number as usize)?,
+                Some(texts) => texts.get(*number as usize)?,
                 None => "",
             };
-            take(Taken { day_s: row.day_s, list, number, text, sums });
+            take(Taken { day_s, list, number: *number, text, sums: *sums });
         }
     }
     Some(())
+}
+
+/// A part's values and its visits, as far as they were asked for: by [`Group::Figures`], by the group that is shown, and by those of
+/// the lists that are filtered by.
+#[derive(Default)]
+pub struct Visits {
+    pub day_s: i64,
+    pub values: Groups,
+    pub visits: Groups,
+}
+
+impl Visits {
+    /// Hands what the visits that have all of these values, each of a list, come to in `group` to `take`.
+    pub fn read(&self, filters: &[(&'static str, String)], group: Group, take: Take<'_>) -> Result<(), ReadError> {
+        self.count(filters, group, take).ok_or(ReadError::Broken)
+    }
+
+    fn count(&self, filters: &[(&'static str, String)], group: Group, take: Take<'_>) -> Option<()> {
+        let mut wanted = Vec::new();
+        for (list, value) in filters {
+            let Some(number) = number(self.values(group_of(list)?)?, list, value)? else { return Some(()) };
+            wanted.push((LISTS.iter().position(|(known, _)| known == list)?, number));
+        }
+        let counted = visits::count(&self.visits, &wanted, group)?;
+        hand_out(self.day_s, &counted, self.values(group), take)
+    }
+
+    fn values(&self, group: Group) -> Option<&[u8]> {
+        let place = GROUPS.iter().position(|(known, _)| *known == group)?;
+        self.values.get(place)?.as_deref()
+    }
 }

@@ -229,35 +229,44 @@ async fn a_panel_that_fails_says_so_and_the_others_are_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_filter_is_read_from_what_is_packed_and_what_was_left_out_from_the_visits() {
+async fn filters_are_read_from_what_is_packed_and_what_is_not_from_the_visits() {
     let (database, collector, _journal, all) = two_sources().await;
     let alice = Person::new(&database, collector.admin, "alice", false).await;
     let page = async |filters: &str| alice.page(&format!("/dashboard?period=30d{filters}")).await.text();
     let values = |page: &str| -> Vec<String> { figures(page).into_iter().map(|(value, _)| value).collect() };
-    let expected = |name: &str, value: &str| {
-        let is_meant = |visit: &&Visit| visit.values(name).iter().any(|found| found == value);
+    let expected = |wanted: &[(&str, &str)]| {
+        let has = |visit: &Visit, name: &str, value: &str| visit.values(name).iter().any(|found| found == value);
+        let is_meant = |visit: &&Visit| wanted.iter().all(|(name, value)| has(visit, name, value));
         expected_figures(&all.iter().filter(is_meant).collect::<Vec<_>>())
     };
     let sql = async |sql: &str| database.client.batch_execute(sql).await.expect("changed");
 
     // Without visits there is nothing but what is packed.
     sql("alter table analytics.sessions rename to sessions_kept").await;
-    assert_eq!(values(&page("&f.country=DE").await), expected("country", "DE"));
-    assert!(page("&f.country=DE&f.browser=Chrome").await.contains("This could not be read."), "two filters");
-    sql("alter table analytics.sessions_kept rename to sessions").await;
+    assert_eq!(values(&page("&f.country=DE").await), expected(&[("country", "DE")]));
+    let both = "&f.country=DE&f.browser=Chrome&f.page=/blog";
+    let of_both = expected(&[("country", "DE"), ("browser", "Chrome"), ("page", "/blog")]);
+    assert_eq!(values(&page(both).await), of_both);
+    // Which is another answer than each alone.
+    assert_ne!(of_both, expected(&[("country", "DE"), ("browser", "Chrome")]));
+    assert_ne!(of_both, expected(&[("page", "/blog")]));
 
-    // The key of a page, as the module says that it is made; of one day it is left out.
+    // The key of a page, as the module says that it is made; of one day it is left out, and the visits themselves are counted.
     sql("update analytics.filtered_daily set is_whole = false where key = ''").await;
     let left_out = "delete from analytics.filtered_daily
                      where key = substring(sha256('page' || '\\x00'::bytea || '/blog') for 16)
                        and bucket = (select max(bucket) - interval '3 days' from analytics.filtered_daily)";
     assert!(database.client.execute(left_out, &[]).await.expect("deleted") > 0);
-    assert_eq!(values(&page("&f.page=/blog").await), expected("page", "/blog"));
-    // What nobody ever had is not left out; and nonsense is not believed.
-    sql("alter table analytics.sessions rename to sessions_kept").await;
+    assert_eq!(values(&page("&f.page=/blog").await), expected(&[("page", "/blog")]));
+    // What nobody ever had is not left out.
     assert!(page("&f.page=/nowhere").await.contains("No visit is left by these filters."));
+    assert!(page("&f.page=/nowhere&f.country=DE").await.contains("No visit is left by these filters."));
+    // Nonsense is not believed, and neither is a part without its visits.
     sql("alter table analytics.sessions_kept rename to sessions; update analytics.filtered_daily set figures = '\\x0102' where figures is not null").await;
-    assert_eq!(values(&page("&f.os=Linux").await), expected("os", "Linux"));
+    assert_eq!(values(&page("&f.os=Linux").await), expected(&[("os", "Linux")]));
+    sql("delete from analytics.filtered_daily where key = '\\x01'").await;
+    let two = [("os", "Linux"), ("country", "DE")];
+    assert_eq!(values(&page("&f.os=Linux&f.country=DE").await), expected(&two));
     collector.stop().await;
 }
 

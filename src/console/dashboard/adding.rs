@@ -1,0 +1,120 @@
+//! Sums of packed rows are added up to the lines of a panel.
+
+use std::collections::HashMap;
+
+use super::answer::Line;
+use super::packed::Shape;
+use crate::rollup::pack::read::{ReadError, Taken};
+use crate::rollup::pack::{Group, Sums};
+
+const HOUR_S: i64 = 3_600;
+/// Texts of the lists of one answer. Where there are more, PostgreSQL counts visits, within its own limits.
+const TEXTS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Beside its text.
+const ENTRY_BYTES: usize = 96;
+
+/// What was added so far.
+pub struct Adding {
+    group: Group,
+    shape: Shape,
+    by_second: HashMap<i64, Sums>,
+    by_list: HashMap<&'static str, HashMap<String, Sums>>,
+    bytes: usize,
+}
+
+impl Adding {
+    pub fn new(group: Group, shape: Shape) -> Self {
+        Self { group, shape, by_second: HashMap::new(), by_list: HashMap::new(), bytes: 0 }
+    }
+
+    pub fn add(&mut self, taken: &Taken<'_>) {
+        let second = match (self.shape, taken.list) {
+            (Shape::Lists, list) => {
+                let values = self.by_list.entry(list).or_default();
+                match values.get_mut(taken.text) {
+                    Some(sums) => sums.add(&taken.sums),
+                    None if self.bytes > TEXTS_BYTES_MAX => {}
+                    None => {
+                        self.bytes += taken.text.len() + ENTRY_BYTES;
+                        values.insert(taken.text.to_owned(), taken.sums);
+                    }
+                }
+                return;
+            }
+            (Shape::Days, "all") => taken.day_s,
+            (Shape::Until(minute), "minute") if taken.number < minute => taken.day_s,
+            (Shape::Hours, "hour") => taken.day_s + i64::from(taken.number) * HOUR_S,
+            _ => return,
+        };
+        self.by_second.entry(second).or_default().add(&taken.sums);
+    }
+
+    /// What others have added, of other parts.
+    pub fn add_all(&mut self, other: Self) {
+        for (second, sums) in other.by_second {
+            self.by_second.entry(second).or_default().add(&sums);
+        }
+        for (list, others) in other.by_list {
+            let values = self.by_list.entry(list).or_default();
+            for (text, sums) in others {
+                if let Some(known) = values.get_mut(&text) {
+                    known.add(&sums);
+                } else {
+                    self.bytes += text.len() + ENTRY_BYTES;
+                    values.insert(text, sums);
+                }
+            }
+        }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.bytes > TEXTS_BYTES_MAX
+    }
+
+    /// The lines of time; or of those of `lists` the first ones.
+    pub fn lines(self, lists: &[String], limit: usize) -> Result<Vec<Line>, ReadError> {
+        if self.is_full() {
+            return Err(ReadError::LeftOut);
+        }
+        let mut seconds: Vec<(i64, Sums)> = self.by_second.into_iter().collect();
+        seconds.sort_unstable_by_key(|(second, _)| *second);
+        let mut lines: Vec<Line> =
+            seconds.iter().map(|(second, sums)| line("series", second.to_string(), sums)).collect();
+        for (list, values) in self.by_list {
+            let list = called(list);
+            if self.group != Group::Events && !lists.iter().any(|asked| asked == list) {
+                continue;
+            }
+            let mut values: Vec<(String, Sums)> = values.into_iter().collect();
+            let is_event = self.group == Group::Events;
+            let place = |sums: &Sums| if is_event { (sums.visits, 0) } else { (sums.visitors, sums.visits) };
+            values.sort_unstable_by(|(value, sums), (other, of_other)| {
+                place(of_other).cmp(&place(sums)).then_with(|| value.cmp(other))
+            });
+            values.truncate(limit);
+            lines.extend(values.into_iter().map(|(value, sums)| line(list, value, &sums)));
+        }
+        Ok(lines)
+    }
+}
+
+/// As the statements call it.
+fn called(list: &'static str) -> &'static str {
+    match list {
+        "page" => "pages",
+        "event" => "events",
+        list => list,
+    }
+}
+
+fn line(list: &str, value: String, sums: &Sums) -> Line {
+    Line {
+        list: list.to_owned(),
+        value,
+        visitors: sums.visitors.cast_signed(),
+        count: sums.visits.cast_signed(),
+        page_views: sums.page_views.cast_signed(),
+        bounces: sums.bounces.cast_signed(),
+        duration_ms: sums.duration_ms.cast_signed(),
+    }
+}

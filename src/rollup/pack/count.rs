@@ -1,0 +1,123 @@
+//! What some visits come to, by list and value.
+
+use std::ops::Range;
+
+use super::codec::Counted;
+use super::{ALL, ENTRY, EVENT, EXIT, HOUR, LISTS, MINUTE, PAGE, Sums};
+
+/// Before every visitor's number.
+const NOBODY: u32 = u32::MAX;
+
+/// A visit by numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub visitor: u32,
+    pub minute: u32,
+    /// Of one visit; and no visitor yet.
+    pub sums: Sums,
+    /// Which of all entries are its.
+    pub entries: Range<usize>,
+}
+
+/// That a visit has the value of the list, so often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    pub list: u8,
+    pub count: u16,
+    pub value: u32,
+}
+
+/// A value's sums while they are made, and the visitor who was counted last.
+#[derive(Clone, Copy)]
+struct Counter {
+    sums: Sums,
+    visitor: u32,
+}
+
+const ZERO: Counter =
+    Counter { sums: Sums { visitors: 0, visits: 0, page_views: 0, bounces: 0, duration_ms: 0 }, visitor: NOBODY };
+
+#[derive(Default)]
+struct List {
+    counters: Vec<Counter>,
+    /// Values whose counter is not zero.
+    counted: Vec<u32>,
+}
+
+impl List {
+    fn count(&mut self, value: u32, sums: &Sums, visitor: u32) {
+        if self.counters.len() <= value as usize {
+            self.counters.resize(value as usize + 1, ZERO);
+        }
+        let Some(counter) = self.counters.get_mut(value as usize) else { return };
+        if counter.sums.visits == 0 {
+            self.counted.push(value);
+        }
+        counter.sums.add(sums);
+        if counter.visitor != visitor {
+            counter.visitor = visitor;
+            counter.sums.visitors += 1;
+        }
+    }
+
+    fn take(&mut self) -> Counted {
+        self.counted.sort_unstable();
+        let counters = &mut self.counters;
+        self.counted
+            .drain(..)
+            .filter_map(|value| {
+                let counter = counters.get_mut(value as usize)?;
+                Some((value, std::mem::replace(counter, ZERO).sums))
+            })
+            .collect()
+    }
+}
+
+/// Visits are counted one after the other, those of one visitor together.
+pub struct Counters {
+    lists: [List; LISTS.len()],
+    /// Whose the visit before was.
+    before: u32,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { lists: Default::default(), before: NOBODY }
+    }
+}
+
+impl Counters {
+    pub fn add(&mut self, visit: &Kept, entries: &[Entry]) {
+        let Kept { visitor, minute, sums, .. } = visit;
+        let visitor = *visitor;
+        self.count(ALL, 0, sums, visitor);
+        self.count(HOUR, minute / 60, sums, visitor);
+        // Whoever has been here before is nobody new: the counter's visitor, if it is zero.
+        let first = Sums { visitors: u64::from(visitor != self.before), ..*sums };
+        self.count(MINUTE, *minute, &first, NOBODY);
+        self.before = visitor;
+        for entry in entries {
+            let often = u64::from(entry.count);
+            let none = Sums { visits: 1, ..Sums::default() };
+            match usize::from(entry.list) {
+                PAGE => self.count(PAGE, entry.value, &Sums { page_views: often, ..none }, visitor),
+                ENTRY => self.count(ENTRY, entry.value, &Sums { bounces: sums.bounces, ..none }, NOBODY),
+                EXIT => self.count(EXIT, entry.value, &none, NOBODY),
+                EVENT => self.count(EVENT, entry.value, &Sums { visits: often, ..none }, visitor),
+                list => self.count(list, entry.value, sums, visitor),
+            }
+        }
+    }
+
+    fn count(&mut self, list: usize, value: u32, sums: &Sums, visitor: u32) {
+        if let Some(list) = self.lists.get_mut(list) {
+            list.count(value, sums, visitor);
+        }
+    }
+
+    /// What was counted, by list; and all is zero again.
+    pub fn take(&mut self) -> Vec<Counted> {
+        self.before = NOBODY;
+        self.lists.iter_mut().map(List::take).collect()
+    }
+}
