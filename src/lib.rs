@@ -26,6 +26,7 @@ pub mod buffer;
 
 pub mod accounting;
 pub mod journal;
+pub mod priority;
 pub mod promises;
 
 pub mod adopt;

@@ -1,17 +1,16 @@
 //! Threads for what people do, which make way for events.
 //!
-//! A login costs four thousand rounds of SHA-256 here, and a result is packed row by row: on the threads that take events,
-//! these would wait meanwhile. Linux gives threads priorities of their own; elsewhere only the threads are apart.
+//! A login costs four thousand rounds of SHA-256 here, a result is packed row by row, and a dashboard with filters counts millions of
+//! visits: on the threads that take events, these would wait meanwhile.
 
 use std::io;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::priority::make_way;
+
 /// Two people's work at a time; more would not be faster beside the database.
 const THREADS: usize = 2;
-/// Of 19: a tenth of what a thread that takes events gets, when both want to run.
-#[cfg(target_os = "linux")]
-const NICENESS: i32 = 10;
 
 /// See the module. Ends with this, and what runs there.
 pub struct Aside(Option<Runtime>, Handle);
@@ -41,12 +40,3 @@ impl Drop for Aside {
         }
     }
 }
-
-#[cfg(target_os = "linux")]
-fn make_way() {
-    // For Linux "this process" is this thread. Where it may not, it works as before.
-    let _ = rustix::process::setpriority_process(None, NICENESS);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn make_way() {}

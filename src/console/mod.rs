@@ -95,7 +95,8 @@ pub struct Console {
     files: Arc<Semaphore>,
     /// Roles that PostgreSQL was seen to ask for a password.
     pub asked: Asked,
-    _aside: Aside,
+    /// For what takes processors.
+    aside: Aside,
 }
 
 /// What is guarded in the console is whole after every statement, also where a thread panicked.
@@ -130,7 +131,7 @@ impl Console {
                 bounds,
                 aside.handle().clone(),
             )),
-            _aside: aside,
+            aside,
             database,
             logins,
             sessions: Sessions::new(Duration::from_secs(settings.session_hours * 3_600)),

@@ -25,14 +25,12 @@ use crate::enrich::{Enricher, RequestFacts, is_importable};
 use crate::event::Event;
 use crate::flush::hours::Hours;
 use crate::flush::store::Position;
+use crate::priority::make_way;
 use crate::retention::policy::Policy;
 use crate::sources::{KeyKind, WriteKey};
 
 /// Columns of a table; PostgreSQL's own have no more.
 const FIELDS_MAX: usize = 1_600;
-/// What is left of a processor that another wants is little, and not nothing.
-#[cfg(target_os = "linux")]
-const NICENESS: i32 = 10;
 
 /// A record that cannot become a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +84,8 @@ pub fn start(threads: usize, runtime: &Handle) -> Result<Sender<Job>, ImportErro
     for _ in 0..threads {
         let (waiting, runtime): (Receiver<Job>, Handle) = (waiting.clone(), runtime.clone());
         let work = move || {
-            give_way();
+            // PostgreSQL's one process is what an import waits for, and it may be on this machine.
+            make_way();
             for Job { block, parser, reply } in waiting {
                 // Whoever asked may have failed meanwhile.
                 let _ = reply.send(parser.parse(&block, &runtime));
@@ -97,17 +96,6 @@ pub fn start(threads: usize, runtime: &Handle) -> Result<Sender<Job>, ImportErro
     }
     Ok(jobs)
 }
-
-/// PostgreSQL's one process is what an import waits for, and it may be on this machine: it goes first. On Linux this is of the
-/// calling thread alone.
-#[cfg(target_os = "linux")]
-fn give_way() {
-    // It is only slower without.
-    let _ = rustix::process::setpriority_process(None, NICENESS);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn give_way() {}
 
 /// The key that imports are as good as: what they say of addresses, agents and times long gone is believed.
 pub fn key_of(source: &str) -> WriteKey {

@@ -102,9 +102,9 @@ impl Answers {
 /// What `question` comes to.
 pub async fn ask(console: &Arc<Console>, question: Question) -> Answer {
     let cell = console.answers.cell(&question);
-    let console = Arc::clone(console);
+    let (console, runtime) = (Arc::clone(console), console.aside.handle().clone());
     // By itself: whoever goes away leaves the answer to the others, and no statement on a connection that is given back.
-    let asking = tokio::spawn(async move {
+    let asking = runtime.spawn(async move {
         let (_, answer) = cell.get_or_init(async || (Instant::now(), read(&console, &question).await)).await;
         answer.clone()
     });

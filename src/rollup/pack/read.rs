@@ -64,7 +64,7 @@ impl Rows<'_> {
             match of_key.get(&(values.day_s, values.source.as_str(), values.part)) {
                 Some(row) => read_one(values, row, group, take).ok_or(ReadError::Broken)?,
                 None if values.is_whole == Some(true) => {}
-                None if self.is_left_out(values).ok_or(ReadError::Broken)? => return Err(ReadError::LeftOut),
+                None if self.is_left_out(values)? => return Err(ReadError::LeftOut),
                 None => {}
             }
         }
@@ -72,24 +72,25 @@ impl Rows<'_> {
     }
 
     /// Whether the part has visits with the value, of which there is no row.
-    fn is_left_out(&self, values: &Packed) -> Option<bool> {
-        let Some((filter, value)) = self.filter else { return Some(true) };
-        Some(number(values.of_filter.as_deref()?, filter, value)?.is_some())
+    fn is_left_out(&self, values: &Packed) -> Result<bool, ReadError> {
+        let Some((filter, value)) = self.filter else { return Ok(true) };
+        let sealed = values.of_filter.as_deref().ok_or(ReadError::Broken)?;
+        Ok(number(sealed, filter, value)?.is_some())
     }
 }
 
 /// The number of a list's value among the sealed values of its group, if it is there.
-fn number(sealed: &[u8], list: &str, value: &str) -> Option<Option<u32>> {
-    let group = group_of(list)?;
-    let raw = open(sealed)?;
+fn number(sealed: &[u8], list: &str, value: &str) -> Result<Option<u32>, ReadError> {
+    let group = group_of(list).ok_or(ReadError::Broken)?;
+    let raw = open(sealed).ok_or(ReadError::Broken)?;
     let mut raw = raw.as_slice();
     for (known, _) in LISTS.iter().filter(|(_, of)| *of == group) {
-        let texts = take_values(&mut raw)?;
+        let texts = take_values(&mut raw).ok_or(ReadError::Broken)?;
         if *known == list {
-            return Some(texts.iter().position(|text| *text == value).map(|number| number as u32));
+            return Ok(texts.iter().position(|text| *text == value).map(|number| number as u32));
         }
     }
-    None
+    Err(ReadError::Broken)
 }
 
 fn read_one(values: &Packed, row: &Packed, group: Group, take: Take<'_>) -> Option<()> {
@@ -135,17 +136,15 @@ pub struct Visits {
 impl Visits {
     /// Hands what the visits that have all of these values, each of a list, come to in `group` to `take`.
     pub fn read(&self, filters: &[(&'static str, String)], group: Group, take: Take<'_>) -> Result<(), ReadError> {
-        self.count(filters, group, take).ok_or(ReadError::Broken)
-    }
-
-    fn count(&self, filters: &[(&'static str, String)], group: Group, take: Take<'_>) -> Option<()> {
         let mut wanted = Vec::new();
         for (list, value) in filters {
-            let Some(number) = number(self.values(group_of(list)?)?, list, value)? else { return Some(()) };
-            wanted.push((LISTS.iter().position(|(known, _)| known == list)?, number));
+            let values = group_of(list).and_then(|group| self.values(group)).ok_or(ReadError::Broken)?;
+            // A part that lacks a value has no such visits.
+            let Some(number) = number(values, list, value)? else { return Ok(()) };
+            wanted.push((LISTS.iter().position(|(known, _)| known == list).ok_or(ReadError::Broken)?, number));
         }
-        let counted = visits::count(&self.visits, &wanted, group)?;
-        hand_out(self.day_s, &counted, self.values(group), take)
+        let counted = visits::count(&self.visits, &wanted, group).ok_or(ReadError::Broken)?;
+        hand_out(self.day_s, &counted, self.values(group), take).ok_or(ReadError::Broken)
     }
 
     fn values(&self, group: Group) -> Option<&[u8]> {

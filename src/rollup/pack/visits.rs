@@ -28,7 +28,9 @@ pub fn pack(visits: &[Kept], entries: &[Entry]) -> Groups {
                 MINUTE => visits.iter().for_each(|visit| put(&mut bytes, visit.minute.into())),
                 PAGE | EVENT => {
                     let its = |visit| of(visit).iter().filter(|entry| usize::from(entry.list) == list);
-                    visits.iter().for_each(|visit| put(&mut bytes, its(visit).count() as u64));
+                    for visit in visits {
+                        put(&mut bytes, its(visit).count() as u64);
+                    }
                     visits.iter().flat_map(its).for_each(|entry| put(&mut bytes, entry.value.into()));
                     visits.iter().flat_map(its).for_each(|entry| put(&mut bytes, entry.count.into()));
                 }
@@ -54,7 +56,9 @@ fn put_sums(bytes: &mut Vec<u8>, visits: &[Kept]) {
     }
     let columns: [fn(&Sums) -> u64; 3] = [|sums| sums.page_views, |sums| sums.bounces, |sums| sums.duration_ms];
     for column in columns {
-        visits.iter().for_each(|visit| put(bytes, column(&visit.sums)));
+        for visit in visits {
+            put(bytes, column(&visit.sums));
+        }
     }
 }
 
@@ -131,10 +135,13 @@ impl Opened {
     }
 }
 
-/// So many numbers. Each takes a byte at least.
+/// So many numbers.
 fn numbers(bytes: &mut &[u8], count: usize) -> Option<Vec<u32>> {
-    if count > bytes.len() {
-        return None;
+    // Each takes a byte at least; and most lists have only such.
+    let (small, rest) = bytes.split_at_checked(count)?;
+    if small.is_ascii() {
+        *bytes = rest;
+        return Some(small.iter().map(|byte| u32::from(*byte)).collect());
     }
     (0..count).map(|_| u32::try_from(take(bytes)?).ok()).collect()
 }
@@ -162,6 +169,11 @@ pub fn count(packed: &Groups, wanted: &[(usize, u32)], group: Group) -> Option<V
     opened.visits = found.len();
     let filters: Vec<(Column, u32)> =
         wanted.iter().map(|(list, value)| Some((opened.column(*list)?, *value))).collect::<Option<_>>()?;
+    let is_kept = |visit: usize| filters.iter().all(|(column, value)| column.has(visit, *value));
+    if !(0..opened.visits).any(is_kept) {
+        let of_group = LISTS.iter().enumerate().filter(|(_, (_, of))| *of == group);
+        return Some(of_group.map(|(list, _)| (list, Counted::new())).collect());
+    }
     let columns: Vec<(u8, Column)> = LISTS
         .iter()
         .enumerate()
@@ -178,11 +190,13 @@ pub fn count(packed: &Groups, wanted: &[(usize, u32)], group: Group) -> Option<V
     for (number, (((minute, step), page_views), bounces)) in figures.enumerate() {
         let duration_ms = take(&mut all)?;
         visitor = visitor.checked_add(step)?;
-        if !filters.iter().all(|(column, value)| column.has(number, *value)) {
+        if !is_kept(number) {
             continue;
         }
         entries.clear();
-        columns.iter().for_each(|(list, column)| column.note(number, *list, &mut entries));
+        for (list, column) in &columns {
+            column.note(number, *list, &mut entries);
+        }
         let sums = Sums { visitors: 0, visits: 1, page_views: page_views.into(), bounces: bounces.into(), duration_ms };
         counters.add(&Kept { visitor, minute, sums, entries: 0..entries.len() }, &entries);
     }
