@@ -35,6 +35,7 @@
 pub mod book;
 pub mod compare;
 pub mod export;
+pub mod in_use;
 pub mod settings;
 pub mod store;
 pub mod task;

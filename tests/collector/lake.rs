@@ -332,6 +332,42 @@ fn text(output: &Output) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lake_that_the_settings_do_not_name_is_waited_for_until_it_is_stopped() {
+    let (database, collector, _journal) = days(|_| {}).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let url = url(dir.path());
+    let elsewhere = upkeep(&collector.config, keep("2 days", &[]));
+    assert!(!elsewhere.has_lake);
+    // A store that cannot be written yet is one, too.
+    let blocked = dir.path().join(format!("date={}", day(3)));
+    fs::write(&blocked, "").expect("written");
+    assert!(!weir(&database, &url, &["lake", "export"]).await.status.success());
+    let dropped = run(&elsewhere).await;
+    assert_eq!(dropped.iter().map(|step| (step.action, step.rows)).collect::<Vec<_>>(), [(Action::Dropped, 5)]);
+    assert_eq!(run(&elsewhere).await, [], "the lake lacks the other day");
+    // What was detached waits as well.
+    let expired = format!(
+        "alter table analytics.events detach partition analytics.events_{0}; alter table analytics.events_{0} set schema weir; alter table weir.events_{0} rename to expired_{0}_0123456789abcdef; update weir.lake_days set detached = 'weir.expired_{0}_0123456789abcdef' where detached is null and day = '{1}'",
+        day(3).strftime("%Y%m%d"),
+        day(3)
+    );
+    change(&database, &expired).await;
+    assert_eq!(run(&elsewhere).await, []);
+    let status = text(&weir(&database, "", &["lake", "status"]).await);
+    assert!(status.contains(&format!(": {url}; somebody with lake.url was at work")), "{status}");
+
+    let refused = weir(&database, &url, &["lake", "stop"]).await;
+    assert!(!refused.status.success() && text(&refused).contains("lake.url is set here"), "{}", text(&refused));
+    assert_eq!(run(&elsewhere).await, []);
+    let stopped = text(&weir(&database, "", &["lake", "stop"]).await);
+    assert!(stopped.contains("is no longer in use") && stopped.contains("note: somebody"), "{stopped}");
+    assert_eq!(run(&elsewhere).await.len(), 1);
+    let stopped = text(&weir(&database, "", &["lake", "stop"]).await);
+    assert!(stopped.contains("no lake is in use"), "{stopped}");
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_person_who_is_forgotten_is_gone_from_the_lake() {
     let (database, collector, _journal) = days(|_| {}).await;
     let dir = tempfile::tempdir().expect("a directory");
