@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use super::ImportError;
 use super::batch::Batch;
-use crate::clock::Day;
 use crate::database::{Database, advisory};
 use crate::entropy::{Entropy, jitter, random_id};
 use crate::flush::FlushError;
@@ -40,8 +39,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(5);
 /// Refusals of one import that the database keeps; all are counted.
 const REFUSALS_KEPT: u64 = 10_000;
-/// Partitions of one transaction: while it lasts, nobody else reads or writes the default partition.
-const DAYS_AT_ONCE: usize = 10;
 /// A share of known rows above which the next batch is taken to have as many.
 const MOSTLY_KNOWN: u64 = 10;
 
@@ -203,10 +200,7 @@ impl Writer {
             session
         };
         if let Some(batch) = batch {
-            let days: Vec<Day> = batch.days.iter().copied().collect();
-            for days in days.chunks(DAYS_AT_ONCE) {
-                session.prepare_days(days.iter().copied().collect()).await?;
-            }
+            session.prepare_days(batch.days.clone()).await?;
             let counts = match self.transact(&mut session, batch, self.is_mostly_known).await {
                 Err(FlushError::Data(error)) if !self.is_mostly_known => {
                     tracing::debug!(%error, "sorting out a batch");
