@@ -27,6 +27,7 @@ pub mod buffer;
 pub mod accounting;
 pub mod journal;
 pub mod promises;
+pub mod unexplained;
 
 pub mod adopt;
 pub mod columnar;

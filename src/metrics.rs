@@ -314,6 +314,12 @@ impl Metrics {
         }
     }
 
+    /// What `weir.accounting` does not explain of a source.
+    pub fn unexplained(&self, source: &str, events: i64) {
+        let help = "Events that weir.accounting does not explain, above 0: accepted, and nowhere. At the collector that looks after rollups.";
+        self.set_labelled("weir_unexplained_events", help, "source", source, events as f64);
+    }
+
     /// A run of a rollup has ended: how long it took and what it wrote, or that it failed.
     pub fn rollup_ran(&self, name: &str, done: Option<(Duration, u64)>) {
         let register = Register(&self.recorder);
