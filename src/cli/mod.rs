@@ -383,7 +383,10 @@ impl Cli {
             }
             Command::Lake(command) => lake::lake(database(&config, &self.data_dir)?, config.lake, command).await,
             Command::Journal(JournalCommand::Inspect { dir }) => {
-                journal::show(&dir.unwrap_or_else(|| start::journal_dir(&config, &self.data_dir)))
+                let dir = dir.unwrap_or_else(|| start::journal_dir(&config, &self.data_dir));
+                let url = database_url(&config, &self.data_dir).ok();
+                let database = url.map(|url| crate::config::Database { url, ..config.database.clone() });
+                journal::show(&dir, database.as_ref()).await
             }
             Command::Journal(JournalCommand::Verify { dir }) => {
                 journal::verify(&dir.unwrap_or_else(|| start::journal_dir(&config, &self.data_dir)))
