@@ -49,6 +49,7 @@ pub struct Earlier {
     pub position: Position,
     pub read: u64,
     pub refused: u64,
+    pub outside: u64,
 }
 
 /// Waits until nobody else imports the file, and keeps others waiting while it lives. Its connection goes with it.
@@ -79,6 +80,7 @@ pub async fn find(database: &Database, fingerprint: &[u8]) -> Result<Option<Earl
         position,
         read: row.try_get::<_, i64>("read")?.cast_unsigned(),
         refused: row.try_get::<_, i64>("refused")?.cast_unsigned(),
+        outside: row.try_get::<_, i64>("outside")?.cast_unsigned(),
     }))
 }
 
@@ -103,7 +105,7 @@ pub async fn register(
             ],
         )
         .await?;
-    Ok(Earlier { import_id, position: Position::default(), read: 0, refused: 0 })
+    Ok(Earlier { import_id, position: Position::default(), read: 0, refused: 0, outside: 0 })
 }
 
 /// One import that is under way.
@@ -174,6 +176,7 @@ impl Writer {
         if let Some(batch) = batch {
             self.import.read += batch.read;
             self.import.refused += batch.refused.len() as u64;
+            self.import.outside += batch.outside;
         }
         let now = self.counts.settled;
         let written = Written {
@@ -284,6 +287,7 @@ impl Writer {
                     (&lines, Type::INT8_ARRAY),
                     (&reasons, Type::TEXT_ARRAY),
                     (&self.import.refused.cast_signed(), Type::INT8),
+                    (&(self.import.outside + batch.outside).cast_signed(), Type::INT8),
                 ],
             )
             .await?;

@@ -98,7 +98,7 @@ impl Place {
 
     /// Nothing is lost or invented, neither by import nor by source.
     async fn assert_accounted(&self) {
-        let sql = "select count(*) from weir.import_accounting where unexplained <> 0 or read <> stored + duplicate + quarantined + refused";
+        let sql = "select count(*) from weir.import_accounting where unexplained <> 0 or read <> stored + duplicate + quarantined + refused + outside";
         assert_eq!(self.database.number(sql).await, 0);
         let sql = "select unexplained, pending, stored = (select count(*) from analytics.events) from weir.accounting";
         assert_eq!(self.rows(sql).await, ["0|0|t"]);
@@ -235,6 +235,33 @@ async fn however_often_and_in_whatever_pieces_each_record_is_there_once() {
         place.file("whole.ndjson", text.replace("\"id\":\"2999\"", "\"id\":\"x999\"") + &lines(3_000..3_500, 28));
     assert_eq!(place.import(&[path(&changed)]).await.counts(), [3_500, 0, 1, 3_499, 0, 0]);
     place.assert_accounted().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happened_when_weir_had_begun_is_left_out_and_counted() {
+    let place = Place::new().await;
+    // Of each of ten days one; one without a time, which is refused whatever is wanted.
+    let text = lines(0..10, 10) + "{\"name\":\"never\"}\n";
+    let file = place.file("all.ndjson", &text);
+    let outside = |ran: &Ran| ran.json["outside"].as_u64();
+    let until = async |until: &'static str, more: &[&str]| {
+        place.import(&[&["--until", until, path(&file)], more].concat()).await
+    };
+    let dry = until("2023-03-04", &["--dry-run"]).await;
+    assert_eq!((dry.json["can_be_stored"].as_u64(), outside(&dry)), (Some(3), Some(7)), "{}", dry.json);
+    let ran = until("2023-03-04", &[]).await;
+    assert_eq!((ran.code, ran.counts(), outside(&ran)), (Some(SOME_REFUSED), [11, 0, 3, 0, 1, 0], Some(7)));
+    assert_eq!(until("2023-03-04", &[]).await.counts(), [11, 11, 0, 0, 0, 0], "the same file, once");
+    // The fifth is at :04, and the moment itself is outside; another moment is another import.
+    let ran = until("2023-03-05T10:00:04Z", &[]).await;
+    assert_eq!((ran.counts(), outside(&ran)), ([11, 0, 1, 3, 1, 0], Some(6)));
+    let ran = until("2023-03-05T10:00:04.001Z", &[]).await;
+    assert_eq!((ran.counts(), outside(&ran)), ([11, 0, 1, 4, 1, 0], Some(5)));
+    let whole = place.import(&[path(&file)]).await;
+    assert_eq!((whole.counts(), outside(&whole)), ([11, 0, 5, 5, 1, 0], Some(0)));
+    place.assert_accounted().await;
+    let wrong = until("2023-03-05T10:00:04", &[]).await;
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("with a time zone"), "{}", wrong.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]
