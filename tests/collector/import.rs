@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::split_mix::SplitMix64;
-use crate::support::{TestDatabase, first_source, within};
+use crate::support::server::{End, Server};
+use crate::support::{TestDatabase, eventually, first_source, within};
 
 /// Whose records are refused.
 const SOME_REFUSED: i32 = 3;
@@ -342,6 +344,53 @@ async fn killed_at_any_moment_it_goes_on_where_it_was() {
     assert_eq!(place.rows(imports).await, [format!("1|{RECORDS}|{}|0|{}", RECORDS * 9 / 10, RECORDS / 10)]);
     place.assert_accounted().await;
     eprintln!("{kills} kills, {between} of them in the midst of the file");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_crashes_takes_rows_and_position_back_together() {
+    const RECORDS: usize = 30_000;
+    const IN_MEMORY: &str = "wal_buffers = 64MB\nshared_buffers = 256MB\nbgwriter_lru_maxpages = 0\n";
+    // Nobody writes down commits that are not waited for: they are in memory alone, where the crash finds them.
+    let mut server = Server::start_with(IN_MEMORY).await;
+    server.signal("walwriter", Signal::STOP).await;
+    let mut place =
+        Place { database: server.make_database(None).await, dir: tempfile::tempdir().expect("a directory") };
+    first_source(&place.database.url).await;
+    let file = place.file("events.ndjson", lines(0..RECORDS, 28));
+    // A quarter of a megabyte a transaction.
+    let mut command = place.command(&[path(&file)]);
+    command.stdin(Stdio::null()).env("WEIR_FLUSH__BYTES_MAX", "65536");
+    let child = command.spawn().expect("it starts");
+    let mut seen = 0;
+    eventually("it is in the midst of the file", async || {
+        seen = place.stored().await;
+        seen > 5_000
+    })
+    .await;
+    server.signal("walwriter", Signal::KILL).await;
+    server.end(End::Immediate);
+    server.start().await;
+    place.database = server.database().await;
+    let kept = place.stored().await;
+    assert!(kept < seen && seen < RECORDS as i64, "{kept} of {seen} are there after the crash");
+    let output = within("it notices", child.wait_with_output()).await.expect("it ran");
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(output.status.code(), Some(1), "{json}");
+    assert!(
+        json["files"][0]["error"].as_str().is_some_and(|error| error.contains("the same command goes on")),
+        "{json}"
+    );
+    let unexplained = "select count(*) from weir.import_accounting where unexplained <> 0";
+    assert_eq!(place.database.number(unexplained).await, 0);
+
+    let left = place.stored().await as u64;
+    let again = place.import(&[path(&file)]).await;
+    assert_eq!((again.code, again.counts()), (Some(0), [RECORDS as u64, left, RECORDS as u64 - left, 0, 0, 0]));
+    let ids = "select count(distinct properties->>'n') from analytics.events";
+    assert_eq!((place.stored().await, place.database.number(ids).await), (RECORDS as i64, RECORDS as i64));
+    let imports = "select count(*), sum(read), sum(stored), sum(duplicate), sum(refused) from weir.import_accounting";
+    assert_eq!(place.rows(imports).await, [format!("1|{RECORDS}|{RECORDS}|0|0")]);
+    place.assert_accounted().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
