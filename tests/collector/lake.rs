@@ -209,6 +209,31 @@ async fn between_two_objects_nobody_sees_a_row_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_day_is_read_once_for_each_four_sources() {
+    let (database, collector, _journal) = days(|_| {}).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let lake = exporter(&collector.config, &url(dir.path()));
+    for source in ["a", "b", "c", "d"] {
+        change(&database, &more(source, 3, 3, source)).await;
+    }
+    // By PostgreSQL's statistics, which a connection leaves when it ends at the latest.
+    let scans = |ago: i64| {
+        format!("select seq_scan from pg_stat_user_tables where relname = 'events_{}'", day(ago).strftime("%Y%m%d"))
+    };
+    let before = [database.number(&scans(3)).await, database.number(&scans(4)).await];
+    let summary = export(&lake, Wanted::Due).await;
+    assert_eq!((summary.files, summary.rows), (7, 47));
+    lake.database.close();
+    database.until(&scans(3), before[0] + 2).await;
+    database.until(&scans(4), before[1] + 1).await;
+    let Some(rows) = in_lake(dir.path()).await else { return };
+    assert_eq!(rows, in_postgres(&database).await);
+    let expected = ["4 web 5", "3 a 3", "3 app 20", "3 b 3", "3 c 3", "3 d 3", "3 web 10"];
+    assert_eq!(counted(dir.path()).await.expect("asked before"), expected);
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_committed_meanwhile_is_exported_later() {
     let (database, collector, _journal) = days(|_| {}).await;
     let dir = tempfile::tempdir().expect("a directory");
