@@ -100,9 +100,10 @@ async fn stop(database: &Database, settings: &Lake) -> anyhow::Result<()> {
     );
     match in_use::stop(&*database.client().await?).await? {
         None => println!("no lake is in use: retention waits for none"),
-        Some(InUse { url, silent_s, .. }) => {
+        Some(used) => {
+            let (name, silent_s) = (used.name(), used.silent_s);
             println!(
-                "the lake {url} is no longer in use: retention waits for it no more, and what is in it stays there"
+                "the lake {name} is no longer in use: retention waits for it no more, and what is in it stays there"
             );
             if silent_s < RECENT_S {
                 println!(
@@ -139,8 +140,9 @@ async fn status(database: Database, settings: Lake, is_checked: bool, is_json: b
         let waiting = days.iter().filter(|known| known.is_here() && known.waiting_s.is_some()).count();
         writeln!(out, "{} days and parts, {waiting} of them not whole", days.len())?;
         match used {
-            Some(InUse { url, since, silent_s }) => {
-                writeln!(out, "in use since {since}: {url}; somebody with lake.url was at work {silent_s:.0} s ago")?;
+            Some(used) => {
+                let (name, InUse { since, silent_s, .. }) = (used.name(), &used);
+                writeln!(out, "in use since {since}: {name}; somebody with lake.url was at work {silent_s:.0} s ago")?;
             }
             None => writeln!(out, "no lake is in use: retention waits for none")?,
         }

@@ -59,7 +59,7 @@ pub async fn lake(client: &ClientWrapper, settings: &Lake) -> Result<Vec<Finding
     let Some(used) = in_use::read(client).await? else {
         return Ok(vec![Finding::ok("lake", "no lake is in use")]);
     };
-    let (url, silent_s) = (used.url, used.silent_s);
+    let (url, silent_s) = (used.name(), used.silent_s);
     let why = format!(
         "days that are over stay until the lake has them; somebody with lake.url was at work {silent_s:.0} s ago"
     );
@@ -68,7 +68,7 @@ pub async fn lake(client: &ClientWrapper, settings: &Lake) -> Result<Vec<Finding
         let cure =
             "lake.url in weir.toml, as the other collectors have it; or weir lake stop, if there is no lake any more";
         Finding::new(Level::Warning, "lake", found, why, cure)
-    } else if !url.is_empty() && settings.url != url {
+    } else if !used.url.is_empty() && settings.url != url {
         let found = format!("lake.url is {} here, and {url} elsewhere", settings.url);
         Finding::new(Level::Warning, "lake", found, why, "lake.url in weir.toml: the same for all collectors")
     } else {

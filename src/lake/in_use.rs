@@ -24,6 +24,11 @@ pub struct InUse {
 }
 
 impl InUse {
+    /// For people.
+    pub fn name(&self) -> &str {
+        if self.url.is_empty() { "one from before weir noted its URL" } else { &self.url }
+    }
+
     fn of(row: &Row) -> Result<Self, tokio_postgres::Error> {
         Ok(Self { url: row.try_get("url")?, since: row.try_get("since")?, silent_s: row.try_get("silent_s")? })
     }

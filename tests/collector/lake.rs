@@ -381,6 +381,8 @@ async fn a_lake_that_the_settings_do_not_name_is_waited_for_until_it_is_stopped(
     let status = text(&weir(&database, "", &["lake", "status"]).await);
     assert!(status.contains(&format!(": {url}; somebody with lake.url was at work")), "{status}");
 
+    let told = text(&weir(&database, "", &["doctor"]).await);
+    assert!(told.contains(&format!("a lake is in use ({url}), and lake.url is not set here")), "{told}");
     let refused = weir(&database, &url, &["lake", "stop"]).await;
     assert!(!refused.status.success() && text(&refused).contains("lake.url is set here"), "{}", text(&refused));
     assert_eq!(run(&elsewhere).await, []);
@@ -389,6 +391,13 @@ async fn a_lake_that_the_settings_do_not_name_is_waited_for_until_it_is_stopped(
     assert_eq!(run(&elsewhere).await.len(), 1);
     let stopped = text(&weir(&database, "", &["lake", "stop"]).await);
     assert!(stopped.contains("no lake is in use"), "{stopped}");
+
+    // A lake from before that was noted is one.
+    let migration = include_str!("../../schema/migrations/V21__lake_and_imports.sql");
+    let seed = migration.lines().find(|line| line.starts_with("insert into weir.lake (url)")).expect("noted");
+    change(&database, seed).await;
+    let status = text(&weir(&database, "", &["lake", "status"]).await);
+    assert!(status.contains(": one from before weir noted its URL;"), "{status}");
     collector.stop().await;
 }
 
