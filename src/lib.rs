@@ -28,6 +28,7 @@ pub mod accounting;
 pub mod journal;
 pub mod priority;
 pub mod promises;
+pub mod unexplained;
 
 pub mod adopt;
 pub mod columnar;

@@ -4,7 +4,7 @@
 //! others own are read when `/metrics` is asked for.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
@@ -23,6 +23,8 @@ pub struct Metrics {
     requests: Mutex<HashMap<(&'static str, u16), Counter>>,
     requests_refused: Mutex<HashMap<&'static str, Counter>>,
     refused: Mutex<HashMap<&'static str, Counter>>,
+    /// Sources that this collector replicates, each with the states of tables that it has told of.
+    replicated: Mutex<HashMap<String, Vec<&'static str>>>,
     pub request_seconds: Histogram,
     pub received_bytes: Counter,
     pub mended_escapes: Counter,
@@ -195,6 +197,7 @@ impl Metrics {
             requests: Mutex::default(),
             requests_refused: Mutex::default(),
             refused: Mutex::default(),
+            replicated: Mutex::default(),
             request_seconds: register.histogram("weir_request_seconds", "From a request's head to its answer."),
             received_bytes: register.counter("weir_received_bytes_total", "Bytes of request bodies, as sent."),
             mended_escapes: register.counter(
@@ -314,6 +317,12 @@ impl Metrics {
         }
     }
 
+    /// What `weir.accounting` does not explain of a source.
+    pub fn unexplained(&self, source: &str, events: i64) {
+        let help = "Events that weir.accounting does not explain, above 0: accepted, and nowhere. At the collector that looks after rollups.";
+        self.set_labelled("weir_unexplained_events", help, "source", source, events as f64);
+    }
+
     /// A run of a rollup has ended: how long it took and what it wrote, or that it failed.
     pub fn rollup_ran(&self, name: &str, done: Option<(Duration, u64)>) {
         let register = Register(&self.recorder);
@@ -383,11 +392,38 @@ impl Metrics {
         let help = "Errors that stopped a source's replication; it is tried again each time.";
         Register(&self.recorder).counter_with("weir_replication_errors_total", help, label).increment(1);
         self.set_labelled("weir_replication_up", REPLICATION_UP, "source", source, 0.0);
+        self.replicated().entry(source.to_owned()).or_default();
+    }
+
+    /// Another collector replicates, or will: what this one has said of a source holds no longer.
+    pub fn replication_ended(&self, source: &str) {
+        // Where nothing was said, that stays so: no source is down that was never started.
+        let told = self.replicated().remove(source);
+        if let Some(states) = told {
+            let tables: Vec<_> = states.into_iter().map(|state| (state, 0)).collect();
+            self.set_replication(source, 0.0, 0, false, &tables);
+        }
+    }
+
+    fn replicated(&self) -> MutexGuard<'_, HashMap<String, Vec<&'static str>>> {
+        self.replicated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How replication of a source is: its lag, the WAL that the publisher keeps for it, whether its slot still is of use, and
     /// its tables by state.
     pub fn replication_is(
+        &self,
+        source: &str,
+        lag_s: f64,
+        slot_bytes: i64,
+        is_slot_good: bool,
+        tables: &[(&'static str, usize)],
+    ) {
+        self.set_replication(source, lag_s, slot_bytes, is_slot_good, tables);
+        self.replicated().insert(source.to_owned(), tables.iter().map(|(state, _)| *state).collect());
+    }
+
+    fn set_replication(
         &self,
         source: &str,
         lag_s: f64,
@@ -453,3 +489,27 @@ impl Register<'_> {
 
 /// Shared by everything that counts.
 pub type SharedMetrics = Arc<Metrics>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_no_longer_replicates_says_so_of_what_it_has_told() {
+        let metrics = Metrics::new();
+        metrics.replication_is("shop", 2.0, 4_096, true, &[("live", 3)]);
+        metrics.replication_ended("shop");
+        metrics.replication_ended("never started");
+        let told = metrics.render();
+        let values: Vec<&str> = told.lines().filter(|line| line.starts_with("weir_replication")).collect();
+        let expected = [
+            r#"weir_replication_lag_seconds{source="shop"} 0"#,
+            r#"weir_replication_slot_bytes{source="shop"} 0"#,
+            r#"weir_replication_tables{source="shop",state="live"} 0"#,
+            r#"weir_replication_up{source="shop"} 0"#,
+        ];
+        assert!(values.len() == 4 && expected.iter().all(|line| values.contains(line)), "{values:?}");
+        metrics.replication_is("shop", 2.0, 4_096, true, &[("live", 3)]);
+        assert!(metrics.render().contains(r#"weir_replication_up{source="shop"} 1"#));
+    }
+}

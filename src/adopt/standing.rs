@@ -1,14 +1,17 @@
 //! How far the database is with the segments of a journal, by its ledger: read, and nothing changed.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::accounting::Settled;
 use crate::database::{Database, DatabaseError};
+use crate::disk::{Disk, DiskFile};
 use crate::flush::ledger::LedgerRow;
 use crate::flush::store::{Applied, Counts, Position, SourceCounts};
+use crate::journal::frame::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::journal::{JournalState, Segment};
 
 const SCHEMA: &str = include_str!("sql/schema.sql");
@@ -28,6 +31,17 @@ impl Standing {
         let applied = Applied { position: self.position, sources: SourceCounts::new() };
         LedgerRow::of(segment, applied, journal).is_ok()
     }
+}
+
+/// A segment of which only the header was read: that is all that a comparison with the ledger begins with.
+pub fn by_header(disk: &dyn Disk, path: PathBuf) -> Option<Segment> {
+    // Released meanwhile, or damaged: `weir journal verify` reads all.
+    let file: Box<dyn DiskFile> = disk.open(&path).ok()?;
+    let mut bytes = [0; SEGMENT_HEADER_BYTES];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    let header = SegmentHeader::decode(&bytes).ok()?;
+    let end = file.size().ok()?;
+    Some(Segment::new(header.segment_id, path, header.row_version, file).recovered(end, Vec::new()))
 }
 
 /// Whether the database has weir's tables.

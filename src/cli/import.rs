@@ -11,6 +11,9 @@ use anyhow::bail;
 use clap::Args;
 use futures_util::StreamExt;
 use futures_util::stream;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -43,6 +46,9 @@ pub struct ImportArgs {
     /// repeated.
     #[arg(long, value_name = "COLUMN=FIELD")]
     map: Vec<String>,
+    /// Leave out what happened at this moment or later, as when weir began: RFC 3339, or a day (UTC).
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Timestamp>,
     /// Only read: count, show the first rows, and say what would be refused.
     #[arg(long)]
     dry_run: bool,
@@ -66,6 +72,15 @@ impl SomeRefused {
     pub const EXIT_CODE: u8 = 3;
 }
 
+/// A moment, or the beginning of a day (UTC).
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let of_day = |day: Date| day.to_zoned(TimeZone::UTC).map(|start| start.timestamp());
+    // Only that: a time without a zone would be taken for its day.
+    text.parse()
+        .or_else(|_| Date::strptime("%Y-%m-%d", text).and_then(of_day))
+        .map_err(|_| "expected RFC 3339 with a time zone, as 2026-11-22T10:00:00Z, or a day, as 2026-11-22".to_owned())
+}
+
 type Done = (Input, Result<Outcome, ImportError>);
 
 pub async fn import(mut config: Config, data_dir: &Path, args: ImportArgs) -> anyhow::Result<()> {
@@ -83,6 +98,7 @@ pub async fn import(mut config: Config, data_dir: &Path, args: ImportArgs) -> an
         source: args.source.clone(),
         format: args.format,
         mapping: Mapping::parse(&args.map)?,
+        until: args.until,
         rejects: args.rejects.clone().filter(|_| !args.dry_run),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
@@ -219,20 +235,23 @@ fn sum(done: &[Done]) -> Outcome {
         sum.duplicate += outcome.duplicate;
         sum.quarantined += outcome.quarantined;
         sum.refused += outcome.refused;
+        sum.outside += outcome.outside;
     }
     sum
 }
 
 fn counts(outcome: &Outcome, is_dry: bool) -> String {
-    let Outcome { read, before, stored, duplicate, quarantined, refused, .. } = outcome;
+    let Outcome { read, before, stored, duplicate, quarantined, refused, outside, .. } = outcome;
     if is_dry {
-        return format!("{read} records: {stored} can become rows, {refused} would be refused");
+        let outside = if *outside > 0 { format!(", {outside} are outside (--until)") } else { String::new() };
+        return format!("{read} records: {stored} can become rows, {refused} would be refused{outside}");
     }
     let mut text = format!("{read} records = {stored} stored");
     for (count, what) in [
         (before, "read by an earlier run"),
         (duplicate, "already there"),
         (refused, "refused"),
+        (outside, "outside (--until)"),
         (quarantined, "in quarantine (`weir quarantine list`)"),
     ] {
         if *count > 0 {
@@ -261,7 +280,7 @@ fn as_json(done: &[Done], is_dry: bool) -> Value {
     let counts = |outcome: &Outcome| {
         json!({
             "read": outcome.read, "read_before": outcome.before, stored: outcome.stored, "already_there": outcome.duplicate,
-            "quarantined": outcome.quarantined, "refused": outcome.refused,
+            "quarantined": outcome.quarantined, "refused": outcome.refused, "outside": outcome.outside,
         })
     };
     let files: Vec<Value> = done

@@ -12,14 +12,17 @@ use serde_json::json;
 use crate::clock::SystemClock;
 use crate::database::Database;
 use crate::lake::book::{self, Known};
+use crate::lake::in_use::InUse;
 use crate::lake::settings::Lake;
 use crate::lake::store::Store;
 use crate::lake::task::environment;
-use crate::lake::{Exporter, Summary, Wanted};
+use crate::lake::{Exporter, Summary, Wanted, in_use};
 use crate::metrics::LakeMetrics;
 
 /// A collector that exports a day is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A collector with a lake says so at least this often, also when its runs fail.
+const RECENT_S: f64 = 20.0 * 60.0;
 
 #[derive(Debug, Subcommand)]
 pub enum LakeCommand {
@@ -38,6 +41,8 @@ pub enum LakeCommand {
         #[arg(long, value_name = "DAY")]
         day: Option<Date>,
     },
+    /// Say that there is no lake any more: retention no longer waits for it.
+    Stop,
 }
 
 pub async fn lake(database: Database, settings: Lake, command: LakeCommand) -> anyhow::Result<()> {
@@ -49,6 +54,7 @@ pub async fn lake(database: Database, settings: Lake, command: LakeCommand) -> a
             tell(&mut io::stdout().lock(), &summary)?;
             Ok(())
         }
+        LakeCommand::Stop => stop(&database, &settings).await,
     }
 }
 
@@ -67,6 +73,9 @@ fn exporter(database: Database, settings: Lake) -> anyhow::Result<Exporter> {
 
 /// Exports what is wanted, or says who is at it.
 pub async fn export(database: Database, settings: Lake, wanted: Wanted) -> anyhow::Result<Summary> {
+    if settings.is_set() {
+        in_use::note(&database, &settings.url).await?;
+    }
     match exporter(database, settings)?.run(wanted).await? {
         Some(summary) => Ok(summary),
         None => bail!("another process exports at this moment: try again later"),
@@ -83,9 +92,36 @@ pub fn tell(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
     )
 }
 
+async fn stop(database: &Database, settings: &Lake) -> anyhow::Result<()> {
+    ensure!(
+        !settings.is_set(),
+        "lake.url is set here ({}): take it out of all collectors' settings, and these, or they take the lake into use again",
+        settings.url
+    );
+    match in_use::stop(&*database.client().await?).await? {
+        None => println!("no lake is in use: retention waits for none"),
+        Some(used) => {
+            let (name, silent_s) = (used.name(), used.silent_s);
+            println!(
+                "the lake {name} is no longer in use: retention waits for it no more, and what is in it stays there"
+            );
+            if silent_s < RECENT_S {
+                println!(
+                    "note: somebody with lake.url was at work {silent_s:.0} s ago; a collector that still has it takes the lake \
+                     into use again"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
 async fn status(database: Database, settings: Lake, is_checked: bool, is_json: bool) -> anyhow::Result<()> {
     let late_hours = settings.late_after_hours;
-    let days = book::days(&*database.client().await?, late_hours).await?;
+    let client = database.client().await?;
+    let (days, used) = (book::days(&client, late_hours).await?, in_use::read(&client).await?);
+    // Comparing needs it.
+    drop(client);
     let mut out = io::stdout().lock();
     if is_json {
         let days: Vec<_> = days.iter().map(as_json).collect();
@@ -103,6 +139,13 @@ async fn status(database: Database, settings: Lake, is_checked: bool, is_json: b
         }
         let waiting = days.iter().filter(|known| known.is_here() && known.waiting_s.is_some()).count();
         writeln!(out, "{} days and parts, {waiting} of them not whole", days.len())?;
+        match used {
+            Some(used) => {
+                let (name, InUse { since, silent_s, .. }) = (used.name(), &used);
+                writeln!(out, "in use since {since}: {name}; somebody with lake.url was at work {silent_s:.0} s ago")?;
+            }
+            None => writeln!(out, "no lake is in use: retention waits for none")?,
+        }
     }
     if is_checked {
         let found = exporter(database, settings)?.compare().await?;

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use tokio_postgres::error::SqlState;
 
 use crate::config::Config;
 use crate::database::Database;
@@ -356,7 +357,7 @@ impl Cli {
         if let Command::Doctor(args) = &self.command {
             return doctor::run(config, &self.data_dir, args).await;
         }
-        self.run_with(config?).await?;
+        self.run_with(config?).await.map_err(explained)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -382,7 +383,10 @@ impl Cli {
             }
             Command::Lake(command) => lake::lake(database(&config, &self.data_dir)?, config.lake, command).await,
             Command::Journal(JournalCommand::Inspect { dir }) => {
-                journal::show(&dir.unwrap_or_else(|| start::journal_dir(&config, &self.data_dir)))
+                let dir = dir.unwrap_or_else(|| start::journal_dir(&config, &self.data_dir));
+                let url = database_url(&config, &self.data_dir).ok();
+                let database = url.map(|url| crate::config::Database { url, ..config.database.clone() });
+                journal::show(&dir, database.as_ref()).await
             }
             Command::Journal(JournalCommand::Verify { dir }) => {
                 journal::verify(&dir.unwrap_or_else(|| start::journal_dir(&config, &self.data_dir)))
@@ -418,6 +422,23 @@ impl Cli {
             }
         }
     }
+}
+
+/// A table of weir's that is not there says nothing to who has just begun, or has upgraded this program alone.
+fn explained(error: anyhow::Error) -> anyhow::Error {
+    let lacks_table = |cause: &(dyn std::error::Error + 'static)| {
+        let refusal = cause.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::as_db_error);
+        refusal.is_some_and(|refusal| {
+            *refusal.code() == SqlState::UNDEFINED_TABLE && refusal.message().contains("\"weir.")
+        })
+    };
+    if error.chain().any(lacks_table) {
+        return error.context(
+            "this database has no tables of this weir's yet, or is not the one that you meant: `weir serve` makes them and \
+             brings them up to date, and so does `weir source add`",
+        );
+    }
+    error
 }
 
 /// The database of the settings, else the one that `weir up` made.

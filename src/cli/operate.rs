@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{QuarantineCommand, SourceCommand, webhook};
 use crate::config;
-use crate::database::Database;
+use crate::database::{Database, migrate};
 use crate::flush::quarantine;
 use crate::receive::script::Scripts;
 use crate::sources;
@@ -15,6 +15,8 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 pub async fn source(database: &Database, receive: &config::Receive, command: SourceCommand) -> anyhow::Result<()> {
     match command {
         SourceCommand::Add { name, origin, alias } => {
+            // Often the first command of all.
+            migrate::run(database).await?;
             let keys = sources::add(database, &name, &origin).await?;
             for alias in &alias {
                 sources::add_alias(database, &name, alias).await?;

@@ -45,8 +45,9 @@ impl CopyError {
 #[derive(Debug, Clone, Copy)]
 pub struct Reading<'a> {
     pub table: &'a str,
-    /// Only the rows of this source, and without the column that says so: the file's place does.
-    pub of_source: Option<&'a str>,
+    /// By source: each row ends with its own, which is no column then, since the file's place says it. Rows of these sources are
+    /// left out.
+    pub by_source_but: Option<&'a [String]>,
     /// Whether a uuid is read as text, for readers that know no other.
     pub uuid_as_text: bool,
 }
@@ -74,7 +75,7 @@ pub async fn prepare(
 ) -> Result<(Rows, Vec<Column>, mpsc::Receiver<Lot>), CopyError> {
     let table = reading.table.to_owned();
     let unread = |source| CopyError::Read { table: table.clone(), source };
-    let without: &[&str] = if reading.of_source.is_some() { &["source"] } else { &[] };
+    let without: &[&str] = if reading.by_source_but.is_some() { &["source"] } else { &[] };
     let rows = client
         .query_typed(
             COLUMNS,
@@ -82,19 +83,27 @@ pub async fn prepare(
         )
         .await
         .map_err(unread)?;
-    let (columns, expressions): (Vec<Column>, Vec<String>) = rows
+    let (columns, mut expressions): (Vec<Column>, Vec<String>) = rows
         .iter()
         .map(|row| Ok((Column::new(row.try_get("name")?, row.try_get("type")?), row.try_get("expression")?)))
         .collect::<Result<Vec<_>, tokio_postgres::Error>>()
         .map_err(unread)?
         .into_iter()
         .unzip();
-    let condition = reading.of_source.map(|source| format!(" where source = {}", literal(source))).unwrap_or_default();
+    let mut types: Vec<Type> = columns.iter().map(Column::wire_type).collect();
+    let mut condition = String::new();
+    if let Some(others) = reading.by_source_but {
+        expressions.push("source".to_owned());
+        types.push(Type::TEXT);
+        let others: Vec<String> = others.iter().map(|source| literal(source)).collect();
+        if !others.is_empty() {
+            condition = format!(" where source not in ({})", others.join(", "));
+        }
+    }
     let statement =
         format!("copy (select {} from only {table}{condition}) to stdout (format binary)", expressions.join(", "));
     let (lots, handed_over) = mpsc::channel(LOTS_WAITING_MAX);
-    let types = columns.iter().map(Column::wire_type).collect();
-    let silence_max = if reading.of_source.is_some() { SCAN_SILENCE_MAX } else { SILENCE_MAX };
+    let silence_max = if condition.is_empty() { SILENCE_MAX } else { SCAN_SILENCE_MAX };
     Ok((Rows { table, statement, types, silence_max, lots }, columns, handed_over))
 }
 

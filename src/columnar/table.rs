@@ -17,7 +17,7 @@ use super::{properties, put};
 
 /// A row group is in memory until it is full: by rows, as readers like them, and by bytes.
 const GROUP_ROWS_MAX: usize = 100_000;
-const GROUP_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const GROUP_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's time begins.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
@@ -50,6 +50,17 @@ impl Column {
             other => Values::Text { values: Vec::new(), is_json: matches!(other, "json" | "jsonb") },
         };
         Self { name: name.to_owned(), values, present: Vec::new() }
+    }
+
+    /// The same one of another file.
+    pub fn anew(&self) -> Self {
+        let values = match self.values {
+            Values::Uuid(_) => Values::Uuid(Vec::new()),
+            Values::Time(_) => Values::Time(Vec::new()),
+            Values::Bool(_) => Values::Bool(Vec::new()),
+            Values::Text { is_json, .. } => Values::Text { values: Vec::new(), is_json },
+        };
+        Self { name: self.name.clone(), values, present: Vec::new() }
     }
 
     /// As what COPY BINARY is read.
@@ -150,7 +161,13 @@ impl<W: Write + Send> Writer<W> {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<()> {
+    /// Of the row group under way, about.
+    pub fn gathered_bytes(&self) -> usize {
+        self.group_bytes
+    }
+
+    /// Ends the row group under way.
+    pub fn flush(&mut self) -> Result<()> {
         if self.group_rows == 0 {
             return Ok(());
         }

@@ -5,7 +5,7 @@ mod memory;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 pub use memory::MemoryDisk;
@@ -67,6 +67,25 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&staging, path)
 }
 
+/// A file that was not there, for its owner alone: events are personal data. What root makes in somebody's directory is theirs,
+/// so that they can open it when root has gone: a collector the lock that an adoption left. Only what was made here, since a file
+/// that lies there already may be a link to any other.
+fn create_new(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    if file.metadata()?.uid() == ROOT {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let owner = fs::metadata(dir)?;
+        if owner.uid() != ROOT
+            && let Err(error) = fchown(&file, Some(owner.uid()), Some(owner.gid()))
+        {
+            tracing::warn!(%error, path = %path.display(), "it stays root's: the owner of its directory cannot open it");
+        }
+    }
+    Ok(file)
+}
+
+const ROOT: u32 = 0;
+
 /// Written at once.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -89,7 +108,10 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DirLock>>> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        let file = match create_new(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => OpenOptions::new().write(true).open(path)?,
+            made => made?,
+        };
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
@@ -98,9 +120,7 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        // Events are personal data: nobody but the owner reads them.
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        Ok(Box::new(file))
+        Ok(Box::new(create_new(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {

@@ -6,6 +6,8 @@ use tokio_postgres::Error;
 use super::finding::{Finding, Level};
 use crate::analyst::AnalystError;
 use crate::analyst::usage::missing;
+use crate::lake::in_use;
+use crate::lake::settings::Lake;
 use crate::rollup::{RollupError, catalog};
 
 const SYNC: &str = include_str!("sql/sync.sql");
@@ -50,6 +52,28 @@ pub async fn sync(client: &ClientWrapper) -> Result<Vec<Finding>, Error> {
         findings.push(Finding::ok("sync", "no source of other data fails"));
     }
     Ok(findings)
+}
+
+/// Days wait for a lake that is in use, whatever the settings here are.
+pub async fn lake(client: &ClientWrapper, settings: &Lake) -> Result<Vec<Finding>, Error> {
+    let Some(used) = in_use::read(client).await? else {
+        return Ok(vec![Finding::ok("lake", "no lake is in use")]);
+    };
+    let (url, silent_s) = (used.name(), used.silent_s);
+    let why = format!(
+        "days that are over stay until the lake has them; somebody with lake.url was at work {silent_s:.0} s ago"
+    );
+    Ok(vec![if !settings.is_set() {
+        let found = format!("a lake is in use ({url}), and lake.url is not set here");
+        let cure =
+            "lake.url in weir.toml, as the other collectors have it; or weir lake stop, if there is no lake any more";
+        Finding::new(Level::Warning, "lake", found, why, cure)
+    } else if !used.url.is_empty() && settings.url != url {
+        let found = format!("lake.url is {} here, and {url} elsewhere", settings.url);
+        Finding::new(Level::Warning, "lake", found, why, "lake.url in weir.toml: the same for all collectors")
+    } else {
+        Finding::ok("lake", format!("{} is in use", settings.url))
+    }])
 }
 
 /// People's usage is told by an extension.

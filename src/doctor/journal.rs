@@ -14,8 +14,7 @@ use super::finding::{Finding, Level};
 use crate::adopt::standing;
 use crate::config;
 use crate::database::Database;
-use crate::disk::{Disk, DiskFile};
-use crate::journal::frame::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::disk::Disk;
 use crate::journal::recover::{DAMAGED_EXTENSION, SEGMENT_EXTENSION};
 use crate::journal::{Durability, JournalState, Segment, adopted};
 
@@ -200,7 +199,7 @@ pub fn leftovers(disk: &dyn Disk, dir: &Path) -> Vec<Finding> {
 /// Segments of which the database knows another copy: their events never arrive.
 pub async fn forks(disk: &dyn Disk, dir: &Path, database: &Database) -> Result<Vec<Finding>, super::Failed> {
     let segments: Vec<Segment> =
-        files(dir, SEGMENT_EXTENSION).into_iter().filter_map(|path| by_header(disk, path)).collect();
+        files(dir, SEGMENT_EXTENSION).into_iter().filter_map(|path| standing::by_header(disk, path)).collect();
     let ids: Vec<Uuid> = segments.iter().map(|segment| segment.id).collect();
     let known = standing::standing(database, &ids).await.map_err(|error| super::Failed(error.to_string()))?;
     let state = Arc::new(JournalState::new(u64::MAX, 0));
@@ -221,17 +220,6 @@ pub async fn forks(disk: &dyn Disk, dir: &Path, database: &Database) -> Result<V
         findings.push(Finding::ok("journal.forks", format!("{} segments, none of a copy", segments.len())));
     }
     Ok(findings)
-}
-
-/// A segment of which only the header was read: that is all that a comparison with the ledger begins with.
-fn by_header(disk: &dyn Disk, path: PathBuf) -> Option<Segment> {
-    // Released meanwhile, or damaged: `weir journal verify` reads all.
-    let file: Box<dyn DiskFile> = disk.open(&path).ok()?;
-    let mut bytes = [0; SEGMENT_HEADER_BYTES];
-    file.read_exact_at(&mut bytes, 0).ok()?;
-    let header = SegmentHeader::decode(&bytes).ok()?;
-    let end = file.size().ok()?;
-    Some(Segment::new(header.segment_id, path, header.row_version, file).recovered(end, Vec::new()))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use deadpool_postgres::ClientWrapper;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 
 use super::FlushError;
 use crate::clock::{Day, day_of};
@@ -22,6 +23,7 @@ use crate::journal::segment::Frames;
 use crate::row;
 
 const LIST: &str = include_str!("sql/partitions_list.sql");
+const IS_ATTACHED: &str = include_str!("sql/partitions_is_attached.sql");
 const STRAYS: &str = include_str!("sql/partitions_strays.sql");
 /// Advisory lock of making partitions and of taking them away: "part" in ASCII.
 pub(crate) const PARTITION_LOCK: i64 = 0x7061_7274;
@@ -99,23 +101,31 @@ impl Partitions {
             *self.lock() = existing;
             return Ok(());
         }
-        let transaction = client.transaction().await?;
-        transaction.batch_execute(&format!("set local lock_timeout = {LOCK_TIMEOUT_MS}")).await?;
-        advisory::wait(&transaction, PARTITION_LOCK).await?;
-        let mut existing = listed(transaction.query_typed(LIST, &[]).await?)?;
         for day in needed.difference(&existing) {
-            transaction.batch_execute(&create(*day)).await?;
-            tracing::info!(partition = name(*day), "partition made");
+            make_one(client, *day).await?;
         }
-        transaction.commit().await?;
-        existing.extend(needed);
-        *self.lock() = existing;
+        *self.lock() = existing.union(&needed).copied().collect();
         Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<Day>> {
         self.days.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A transaction for each: while it lasts, whoever reads all days waits for the default partition, and behind the lock for a
+/// partition there is nobody for longer than that.
+async fn make_one(client: &mut ClientWrapper, day: Day) -> Result<(), FlushError> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(&format!("set local lock_timeout = {LOCK_TIMEOUT_MS}")).await?;
+    advisory::wait(&transaction, PARTITION_LOCK).await?;
+    // Somebody else may have made it meanwhile.
+    let table = format!("analytics.{}", name(day));
+    if !transaction.query_typed_one(IS_ATTACHED, &[(&table, Type::TEXT)]).await?.try_get("is_attached")? {
+        transaction.batch_execute(&create(day)).await?;
+        tracing::info!(partition = name(day), "partition made");
+    }
+    Ok(transaction.commit().await?)
 }
 
 /// A frame that spans fewer days gets them all: they are needed soon anyway.
@@ -145,12 +155,12 @@ fn day_of_name(name: &str) -> Option<Day> {
 
 fn create(day: Day) -> String {
     let (name, from, to) = (name(day), date(day), date(day + 1));
-    // The locks are those that attaching takes, in its order.
+    // The locks are those that attaching takes, in its order; the one that readers notice as late as can be.
     format!(
         "lock table only analytics.events in share update exclusive mode;
-         lock table only analytics.events_default in access exclusive mode;
          create table analytics.{name} (like analytics.events including all);
          create unique index {name}_event_id on analytics.{name} (event_id);
+         lock table only analytics.events_default in access exclusive mode;
          with strayed as (
              delete from only analytics.events_default
               where occurred_at >= '{from} 00:00:00+00' and occurred_at < '{to} 00:00:00+00' returning *

@@ -31,6 +31,8 @@ pub struct Batch {
     pub refused: Vec<Refused>,
     /// Records.
     pub read: u64,
+    /// Of these, those that the caller did not want.
+    pub outside: u64,
     pub from: Position,
     pub end: Position,
     /// The file ends with it.
@@ -58,6 +60,7 @@ impl Gathering {
         self.bytes += block.tuples.len();
         self.batch.rows += block.index.len() as u64;
         self.batch.read += block.read;
+        self.batch.outside += block.outside;
         self.batch.end = block.end;
         self.batch.days.append(&mut block.days);
         self.batch.hours.append(&mut block.hours);

@@ -14,7 +14,7 @@
 //!   a run that was killed goes on where its last commit ends, and a file that is another one now begins anew.
 //!
 //! What cannot become a row is refused with its line and a reason; what PostgreSQL refuses goes to quarantine. So for each
-//! import `read = before + stored + already there + refused + quarantined`, and `weir.accounting` counts its rows as it
+//! import `read = before + stored + already there + refused + quarantined + outside`, and `weir.accounting` counts its rows as it
 //! counts those that were received.
 
 mod batch;

@@ -43,6 +43,14 @@ pub struct Refused {
     pub record: Vec<u8>,
 }
 
+/// Why a record becomes no row.
+enum NoRow {
+    /// The caller did not want it.
+    Outside,
+    /// With what all of this kind have in common.
+    Refused(&'static str, String),
+}
+
 /// What a block became.
 #[derive(Debug, Default)]
 pub struct Parsed {
@@ -53,6 +61,8 @@ pub struct Parsed {
     pub days: BTreeSet<Day>,
     pub refused: Vec<Refused>,
     pub read: u64,
+    /// Records that the caller did not want.
+    pub outside: u64,
     pub end: Position,
 }
 
@@ -65,6 +75,8 @@ pub struct Parser {
     /// Of a table.
     pub header: Vec<String>,
     pub mapping: Mapping,
+    /// What happened then or later is left out.
+    pub until: Option<Timestamp>,
     /// What retention would remove at once is refused.
     pub policy: Policy,
     pub now: Timestamp,
@@ -117,9 +129,12 @@ impl Parser {
         parsed.index.reserve(block.records.len());
         for record in &block.records {
             let text = block.record(*record);
-            if let Err((label, reason)) = self.row(text, *record, &texts, &mut names, &mut fields, runtime, &mut parsed)
-            {
-                parsed.refused.push(Refused { line: record.line, reason, label, record: text.to_vec() });
+            match self.row(text, *record, &texts, &mut names, &mut fields, runtime, &mut parsed) {
+                Ok(()) => {}
+                Err(NoRow::Outside) => parsed.outside += 1,
+                Err(NoRow::Refused(label, reason)) => {
+                    parsed.refused.push(Refused { line: record.line, reason, label, record: text.to_vec() });
+                }
             }
         }
         parsed
@@ -135,11 +150,12 @@ impl Parser {
         fields: &mut Fields,
         runtime: &Handle,
         parsed: &mut Parsed,
-    ) -> Result<(), (&'static str, String)> {
-        let told = |refusal: Refusal| (refusal.label(), refusal.to_string());
+    ) -> Result<(), NoRow> {
+        let told = |refusal: Refusal| NoRow::Refused(refusal.label(), refusal.to_string());
         let content = text;
-        let text = std::str::from_utf8(text)
-            .map_err(|error| ("not_utf8", format!("not UTF-8 (first bad byte at {})", error.valid_up_to())))?;
+        let text = std::str::from_utf8(text).map_err(|error| {
+            NoRow::Refused("not_utf8", format!("not UTF-8 (first bad byte at {})", error.valid_up_to()))
+        })?;
         let mended;
         let text = if matches!(self.shape, Shape::Csv { .. }) {
             text
@@ -182,7 +198,7 @@ impl Parser {
             }
         });
         if let Some(reason) = not_json {
-            return Err(("not_json", reason));
+            return Err(NoRow::Refused("not_json", reason));
         }
         let mut event = translation.single().unwrap_or(Err(Refusal::NoNameNorUrl)).map_err(told)?;
         let at = self.time_of(&event)?;
@@ -193,18 +209,22 @@ impl Parser {
     }
 
     /// When it happened: a guess would put history on today.
-    fn time_of(&self, event: &Event<'_>) -> Result<Timestamp, (&'static str, String)> {
+    fn time_of(&self, event: &Event<'_>) -> Result<Timestamp, NoRow> {
         let Some(time) = event.timestamp else {
-            return Err(("no_time", "there is no timestamp: an import must say when each event happened".to_owned()));
+            let reason = "there is no timestamp: an import must say when each event happened".to_owned();
+            return Err(NoRow::Refused("no_time", reason));
         };
         let Some(at) = time.at.filter(|at| is_importable(*at, self.now)) else {
             let reason = format!("the timestamp {} is more than 20 years ago, or lies in the future", time.raw);
-            return Err(("time_out_of_range", reason));
+            return Err(NoRow::Refused("time_out_of_range", reason));
         };
+        if self.until.is_some_and(|until| at >= until) {
+            return Err(NoRow::Outside);
+        }
         let day = at.to_zoned(TimeZone::UTC).date();
         if !self.policy.keeps(day, &self.key.source, &event.kind) {
             let reason = format!("{day} is no longer kept: [retention] would remove the event at once");
-            return Err(("expired", reason));
+            return Err(NoRow::Refused("expired", reason));
         }
         Ok(at)
     }

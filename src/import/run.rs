@@ -11,6 +11,7 @@ use std::thread;
 
 use crossbeam_channel::Sender;
 use deadpool_postgres::Object;
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -58,6 +59,8 @@ pub struct Options {
     pub source: String,
     pub format: Option<Format>,
     pub mapping: Mapping,
+    /// What happened then or later is left out.
+    pub until: Option<Timestamp>,
     /// Where records that are refused are written, as they stand in their files.
     pub rejects: Option<PathBuf>,
 }
@@ -75,6 +78,8 @@ pub struct Outcome {
     pub duplicate: u64,
     pub quarantined: u64,
     pub refused: u64,
+    /// At or after [`Options::until`].
+    pub outside: u64,
     pub reasons: Reasons,
     /// The first rows, of a dry run.
     pub shown: Vec<Map<String, Value>>,
@@ -236,6 +241,7 @@ impl Importer {
     fn book(&self, outcome: &mut Outcome, batch: &Batch) -> Result<(), ImportError> {
         outcome.read += batch.read;
         outcome.refused += batch.refused.len() as u64;
+        outcome.outside += batch.outside;
         batch.refused.iter().for_each(|refused| outcome.reasons.add(refused));
         self.progress.settled.fetch_add(batch.read, Ordering::Relaxed);
         let mut rejects = self.rejects.lock().unwrap_or_else(PoisonError::into_inner);
@@ -248,13 +254,14 @@ impl Importer {
     /// Opens a file and looks what it is.
     async fn open(&self, input: Input) -> Result<Opened, ImportError> {
         let (wanted, mapping) = (self.options.format, self.options.mapping.clone());
+        let how = how(&self.options);
         let (source, read) = (self.options.source.clone(), Arc::clone(&self.progress.bytes));
         let open = move || {
             let mut splitter = Splitter::new(input.open(read)?);
             let failed = |error| ImportError::Read { at: 0, error };
             let head = splitter.head(HEAD_BYTES).map_err(failed)?;
             let reading = format::detect(head, wanted)?;
-            let fingerprint = fingerprint(&source, reading.format.name(), &mapping.text, head);
+            let fingerprint = fingerprint(&source, reading.format.name(), &how, head);
             splitter.shaped(reading.shape, reading.format.counts_equal());
             let mut header = Vec::new();
             if let Shape::Csv { .. } = reading.shape {
@@ -280,6 +287,7 @@ impl Importer {
             shape: reading.shape,
             header,
             mapping: self.options.mapping.clone(),
+            until: self.options.until,
             policy: Policy::new(&self.retention, now.to_zoned(jiff::tz::TimeZone::UTC).date()),
             now,
         });
@@ -290,6 +298,15 @@ impl Importer {
         let gathering = Gathering::from(from, self.bytes_max);
         spawn("weir-import-batch", move || gather(in_order, gathering, &batches))?;
         Ok(ready)
+    }
+}
+
+/// What makes another import of the same file, beside its source and format: one up to a later moment begins anew, and what it has
+/// in common with an earlier one is known row by row.
+fn how(options: &Options) -> String {
+    match options.until {
+        None => options.mapping.text.clone(),
+        Some(until) => format!("{}\n\nuntil {until}", options.mapping.text),
     }
 }
 

@@ -3,9 +3,12 @@
 //! Where a record ends is told without parsing it. Each block knows the position behind it and the checksum of all bytes up to
 //! there, which is what the ledger keeps.
 
+mod array;
+mod lines;
+
 use std::io::{self, Read};
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::memchr;
 
 use super::identity::Ordinals;
 use crate::flush::store::Position;
@@ -258,113 +261,10 @@ fn count_lines(bytes: &[u8]) -> u64 {
 
 fn find(shape: Shape, rest: &[u8], is_end: bool) -> Found {
     match shape {
-        Shape::Lines => line(memchr(b'\n', rest), rest, is_end, <[u8]>::trim_ascii),
+        Shape::Lines => lines::line(memchr(b'\n', rest), rest, is_end, <[u8]>::trim_ascii),
         // A tab may be a field.
-        Shape::Csv { delimiter } => line(csv_end(rest, delimiter, is_end), rest, is_end, |line| line),
-        Shape::Array => item(rest, is_end),
-    }
-}
-
-/// A record whose line ends at `end`, or with the file.
-fn line(end: Option<usize>, rest: &[u8], is_end: bool, trimmed: fn(&[u8]) -> &[u8]) -> Found {
-    let (end, next) = match end {
-        Some(end) => (end, end + 1),
-        None if is_end && !rest.is_empty() => (rest.len(), rest.len()),
-        None => return Found::More,
-    };
-    let whole = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
-    let content = trimmed(whole);
-    if content.is_empty() {
-        return Found::Nothing { next };
-    }
-    let start = if content.len() == whole.len() { 0 } else { whole.len() - whole.trim_ascii_start().len() };
-    Found::Record { start, end: start + content.len(), next }
-}
-
-/// Where the line break is that ends a CSV record: a quote counts only where a field begins, as for RFC 4180.
-fn csv_end(bytes: &[u8], delimiter: u8, is_end: bool) -> Option<usize> {
-    let (mut at, mut is_start) = (0, true);
-    loop {
-        match bytes.get(at)? {
-            b'"' if is_start => {
-                at += 1;
-                loop {
-                    at += memchr(b'"', &bytes[at..])? + 1;
-                    match bytes.get(at) {
-                        Some(b'"') => at += 1,
-                        None if !is_end => return None,
-                        _ => break,
-                    }
-                }
-                is_start = false;
-            }
-            b'\n' => return Some(at),
-            byte if *byte == delimiter => {
-                is_start = true;
-                at += 1;
-            }
-            _ => {
-                is_start = false;
-                at += memchr2(delimiter, b'\n', &bytes[at..])?;
-            }
-        }
-    }
-}
-
-/// An item of an array: what stands before and behind it is skipped.
-fn item(rest: &[u8], is_end: bool) -> Found {
-    let between =
-        rest.iter().take_while(|byte| byte.is_ascii_whitespace() || matches!(byte, b',' | b'[' | b']')).count();
-    if between == rest.len() {
-        return if rest.is_empty() { Found::More } else { Found::Nothing { next: between } };
-    }
-    let start = between;
-    let (mut at, mut depth) = (start, 0_usize);
-    loop {
-        // Of what is no object, only where it ends is of interest: it is refused.
-        let Some(offset) = rest.get(at..).and_then(|rest| next_mark(rest, depth)) else {
-            let end = rest.len();
-            return if is_end { Found::Record { start, end, next: end } } else { Found::More };
-        };
-        at += offset;
-        match rest[at] {
-            b'"' => match end_of_string(rest, at) {
-                Some(end) => at = end,
-                None if is_end => return Found::Record { start, end: rest.len(), next: rest.len() },
-                None => return Found::More,
-            },
-            b'{' => {
-                depth += 1;
-                at += 1;
-            }
-            b'}' => {
-                depth = depth.saturating_sub(1);
-                at += 1;
-                if depth == 0 {
-                    return Found::Record { start, end: at, next: at };
-                }
-            }
-            // A comma or bracket at depth 0.
-            _ => return Found::Record { start, end: start + rest[start..at].trim_ascii_end().len(), next: at },
-        }
-    }
-}
-
-fn next_mark(rest: &[u8], depth: usize) -> Option<usize> {
-    if depth > 0 {
-        return memchr3(b'"', b'{', b'}', rest);
-    }
-    rest.iter().position(|byte| matches!(byte, b'"' | b'{' | b'}' | b',' | b']'))
-}
-
-fn end_of_string(bytes: &[u8], start: usize) -> Option<usize> {
-    let mut at = start + 1;
-    loop {
-        at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
-        if bytes[at] == b'"' {
-            return Some(at + 1);
-        }
-        at += 2;
+        Shape::Csv { delimiter } => lines::line(lines::csv_end(rest, delimiter, is_end), rest, is_end, |line| line),
+        Shape::Array => array::item(rest, is_end),
     }
 }
 

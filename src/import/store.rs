@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use super::ImportError;
 use super::batch::Batch;
-use crate::clock::Day;
 use crate::database::{Database, advisory};
 use crate::entropy::{Entropy, jitter, random_id};
 use crate::flush::FlushError;
@@ -40,8 +39,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(5);
 /// Refusals of one import that the database keeps; all are counted.
 const REFUSALS_KEPT: u64 = 10_000;
-/// Partitions of one transaction: while it lasts, nobody else reads or writes the default partition.
-const DAYS_AT_ONCE: usize = 10;
 /// A share of known rows above which the next batch is taken to have as many.
 const MOSTLY_KNOWN: u64 = 10;
 
@@ -52,6 +49,7 @@ pub struct Earlier {
     pub position: Position,
     pub read: u64,
     pub refused: u64,
+    pub outside: u64,
 }
 
 /// Waits until nobody else imports the file, and keeps others waiting while it lives. Its connection goes with it.
@@ -82,6 +80,7 @@ pub async fn find(database: &Database, fingerprint: &[u8]) -> Result<Option<Earl
         position,
         read: row.try_get::<_, i64>("read")?.cast_unsigned(),
         refused: row.try_get::<_, i64>("refused")?.cast_unsigned(),
+        outside: row.try_get::<_, i64>("outside")?.cast_unsigned(),
     }))
 }
 
@@ -106,7 +105,7 @@ pub async fn register(
             ],
         )
         .await?;
-    Ok(Earlier { import_id, position: Position::default(), read: 0, refused: 0 })
+    Ok(Earlier { import_id, position: Position::default(), read: 0, refused: 0, outside: 0 })
 }
 
 /// One import that is under way.
@@ -177,6 +176,7 @@ impl Writer {
         if let Some(batch) = batch {
             self.import.read += batch.read;
             self.import.refused += batch.refused.len() as u64;
+            self.import.outside += batch.outside;
         }
         let now = self.counts.settled;
         let written = Written {
@@ -203,10 +203,7 @@ impl Writer {
             session
         };
         if let Some(batch) = batch {
-            let days: Vec<Day> = batch.days.iter().copied().collect();
-            for days in days.chunks(DAYS_AT_ONCE) {
-                session.prepare_days(days.iter().copied().collect()).await?;
-            }
+            session.prepare_days(batch.days.clone()).await?;
             let counts = match self.transact(&mut session, batch, self.is_mostly_known).await {
                 Err(FlushError::Data(error)) if !self.is_mostly_known => {
                     tracing::debug!(%error, "sorting out a batch");
@@ -290,6 +287,7 @@ impl Writer {
                     (&lines, Type::INT8_ARRAY),
                     (&reasons, Type::TEXT_ARRAY),
                     (&self.import.refused.cast_signed(), Type::INT8),
+                    (&(self.import.outside + batch.outside).cast_signed(), Type::INT8),
                 ],
             )
             .await?;

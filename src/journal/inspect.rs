@@ -1,6 +1,7 @@
 //! Looking at a journal directory without taking it: also while a collector uses it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -60,7 +61,11 @@ pub fn inspect(disk: &dyn Disk, dir: &Path, mut visit: impl FnMut(Inspected)) ->
     for path in disk.list(dir).map_err(OpenError::io(dir))? {
         let is_segment = |extension| extension == SEGMENT_EXTENSION || extension == DAMAGED_EXTENSION;
         if path.extension().is_some_and(|extension| extension.to_str().is_some_and(is_segment)) {
-            visit(inspect_segment(disk, path)?);
+            match inspect_segment(disk, path) {
+                // Its collector released it a moment ago.
+                Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                inspected => visit(inspected?),
+            }
         }
     }
     Ok(())

@@ -173,12 +173,11 @@ impl Taken {
 
     /// An object is in its place.
     pub async fn written(&self, client: &ClientWrapper, source: &str, written: &Written) -> Result<(), LakeError> {
-        let (bytes, e_tag) = written.stored.as_ref().map(|stored| (stored.bytes.cast_signed(), &stored.e_tag)).unzip();
         let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
             (&source, Type::TEXT),
             (&written.rows.cast_signed(), Type::INT8),
-            (&bytes, Type::INT8),
-            (&e_tag.cloned().flatten(), Type::TEXT),
+            (&written.stored.bytes.cast_signed(), Type::INT8),
+            (&written.stored.e_tag, Type::TEXT),
             (&self.attempt, Type::INT8),
         ];
         self.expect(self.change(client, FILE_DONE, &parameters).await?)

@@ -1,6 +1,6 @@
 //! Brings the lake up to what the database has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::book::{self, Known, Status, Taken};
 use super::settings::Lake;
 use super::store::Store;
-use super::upload::{self, Written};
+use super::upload::{self, Sent, Written};
 use super::{LAKE_LOCK, LakeError, key};
 use crate::accounting::Accounting;
 use crate::clock::Clock;
@@ -23,8 +23,6 @@ use crate::retention::listing::{self, Leaf};
 use crate::rollup::budget::BUSY_EVENTS;
 
 const DATABASE_NOW: &str = "select (extract(epoch from now()) * 1000000)::bigint";
-/// Reading one whole partition to list its sources.
-const STATEMENT_TIMEOUT_MS: u32 = 15 * 60 * 1_000;
 /// While events wait for the flush, a thousand rows are read so often: it has the disk and the processor first.
 const BUSY_PAUSE: Duration = Duration::from_millis(200);
 /// After so many days in a row that failed, the cause is not in the days.
@@ -153,26 +151,25 @@ impl Exporter {
     ) -> Result<(), LakeError> {
         let Taken { day, part, .. } = *taken;
         let table = taken.detached.clone().unwrap_or_else(|| living_table(day));
-        let sources = sources(client, &table).await?;
-        taken.begin(client, &sources).await?;
-        let (mut rows, mut empty) = (0, Vec::new());
-        for source in &sources {
-            let key = key(day, source, part);
-            let reading = Reading { table: &table, of_source: Some(source), uuid_as_text: true };
-            let said =
-                vec![("weir.day", day.to_string()), ("weir.source", source.clone()), ("weir.part", part.to_string())];
-            let may_publish = || still_elected(elected);
-            let written =
-                upload::write(client, reading, &self.store, &key, said, || self.make_way(), may_publish).await?;
-            if written.stored.is_none() {
-                empty.push(source.clone());
-                continue;
+        let (mut rows, mut there) = (0, Vec::new());
+        loop {
+            let reading = Reading { table: &table, by_source_but: Some(&there), uuid_as_text: true };
+            let said = move |source: &str| {
+                vec![("weir.day", day.to_string()), ("weir.source", source.to_owned()), ("weir.part", part.to_string())]
+            };
+            let key = |source: &str| key(day, source, part);
+            let mut scanned = upload::scan(client, reading, &self.store, key, said, || self.make_way()).await?;
+            let found: Vec<String> = scanned.sent.iter().map(|sent| sent.source.clone()).collect();
+            let published = self.publish(client, elected, taken, &found, &mut scanned.sent, summary).await;
+            for unseen in scanned.sent {
+                unseen.abort().await;
             }
-            taken.written(client, source, &written).await?;
-            self.count(&written, summary);
-            rows += written.rows;
+            rows += published?;
+            there.extend(found);
+            if scanned.is_last {
+                break;
+            }
         }
-        let there: Vec<String> = sources.into_iter().filter(|source| !empty.contains(source)).collect();
         for source in taken.vanished(client, &there).await? {
             still_elected(elected).await?;
             self.store.remove(&key(day, &source, part)).await?;
@@ -184,8 +181,32 @@ impl Exporter {
         Ok(())
     }
 
+    /// Puts objects in their places, one after the other; what is left of them when that fails is still in `sent`.
+    async fn publish(
+        &self,
+        client: &ClientWrapper,
+        elected: &Transaction<'_>,
+        taken: &Taken,
+        sources: &[String],
+        sent: &mut VecDeque<Sent<'_>>,
+        summary: &mut Summary,
+    ) -> Result<u64, LakeError> {
+        taken.begin(client, sources).await?;
+        let mut rows = 0;
+        while !sent.is_empty() {
+            still_elected(elected).await?;
+            let Some(object) = sent.pop_front() else { break };
+            let source = object.source.clone();
+            let written = object.publish(&self.store).await?;
+            taken.written(client, &source, &written).await?;
+            self.count(&written, summary);
+            rows += written.rows;
+        }
+        Ok(rows)
+    }
+
     fn count(&self, written: &Written, summary: &mut Summary) {
-        let bytes = written.stored.as_ref().map_or(0, |stored| stored.bytes);
+        let bytes = written.stored.bytes;
         summary.files += 1;
         summary.rows += written.rows;
         summary.bytes += bytes;
@@ -261,13 +282,4 @@ async fn still_elected(elected: &Transaction<'_>) -> Result<(), LakeError> {
 /// As retention and the flush call a day's partition.
 fn living_table(day: Date) -> String {
     format!("analytics.events_{}", day.strftime("%Y%m%d"))
-}
-
-async fn sources(client: &mut ClientWrapper, table: &str) -> Result<Vec<String>, LakeError> {
-    let transaction = client.transaction().await?;
-    transaction.batch_execute(&format!("set local statement_timeout = {STATEMENT_TIMEOUT_MS}")).await?;
-    let rows = transaction.query_typed(&format!("select distinct source from only {table} order by 1"), &[]).await?;
-    let sources = rows.iter().map(|row| row.try_get("source")).collect::<Result<_, _>>()?;
-    transaction.commit().await?;
-    Ok(sources)
 }

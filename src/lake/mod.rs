@@ -14,8 +14,9 @@
 //! ```text
 //! whoever changes events   weir.touched ─trigger─▶ weir.lake_marks   the day, in the transaction that changes it, if it is in the lake
 //! the exporter             take      one transaction: marks away, the day is stale, its attempt has a number
-//!                          begin     the names of all objects that will be written
-//!                          write     each source: COPY, Parquet, put whole, read back; booked if the attempt is still the latest
+//!                          write     COPY, by source; Parquet; sent, and seen by nobody yet
+//!                          begin     the names of all objects that will be put
+//!                          put       each source: whole, read back; booked if the attempt is still the latest
 //!                          remove    objects of sources that the day has no more rows of
 //!                          done      no longer stale, if the attempt is still the latest
 //! ```
@@ -35,6 +36,7 @@
 pub mod book;
 pub mod compare;
 pub mod export;
+pub mod in_use;
 pub mod settings;
 pub mod store;
 pub mod task;

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::settings::Lake;
 use super::store::Store;
-use super::{CONNECTIONS, Exporter, LakeError, Summary, Wanted};
+use super::{CONNECTIONS, Exporter, LakeError, Summary, Wanted, in_use};
 use crate::accounting::Accounting;
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -80,8 +80,10 @@ impl Task {
     }
 
     async fn once(&self) -> Result<Option<Summary>, LakeError> {
+        let database = Database::new(&self.database, CONNECTIONS)?;
+        in_use::note(&database, &self.settings.url).await?;
         let exporter = Exporter {
-            database: Database::new(&self.database, CONNECTIONS)?,
+            database,
             settings: self.settings.clone(),
             store: Store::open(&self.settings, &self.environment)?,
             clock: Arc::clone(&self.clock),

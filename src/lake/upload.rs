@@ -1,120 +1,198 @@
-//! The rows of one source of one table into one object: read by COPY, encoded on a thread of its own, and sent in parts as they
-//! become full. Nothing of it lies on a disk here, and in memory are some lots of rows, one row group, and three parts.
+//! The rows of one table into one object a source: read by one COPY, encoded on a thread of its own, and sent in parts as they
+//! become full. Nothing of it lies on a disk here. In memory are some lots of rows, row groups that share one bound, and of each
+//! object two parts.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::io::{self, Write};
 use std::mem;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use deadpool_postgres::ClientWrapper;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{FooterTail, ParquetMetaDataReader};
 use tokio::sync::mpsc;
 
 use super::LakeError;
-use super::store::{PART_BYTES, Store, Stored};
+use super::store::{PART_BYTES, Store, Stored, Upload};
 use crate::columnar::copy::{self, Lot, Reading};
-use crate::columnar::table::{Column, Writer};
+use crate::columnar::table::{Column, GROUP_BYTES_MAX, Writer};
 
-/// Parts that wait for the store, beside the one that is sent and the one that is filled.
+/// Objects that are written at once, each with its parts; what is of other sources takes another scan.
+pub const SOURCES_AT_ONCE_MAX: usize = 4;
+/// Parts that wait for the store, beside the one that is sent.
 const PARTS_WAITING_MAX: usize = 1;
 /// Metadata of a file: some kilobytes a row group, of which a file of 80 GB has some thousands.
 const METADATA_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const FOOTER_BYTES: u64 = 8;
 
-/// What came of it.
+/// An object in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     pub rows: u64,
-    /// `None`: there were no rows, and so no object.
-    pub stored: Option<Stored>,
+    pub stored: Stored,
 }
 
-enum Part {
-    Bytes(Bytes),
-    /// The file is whole, and has rows.
-    End,
-    /// There were no rows.
-    Nothing,
+/// An object that was sent, and that nobody sees yet.
+pub struct Sent<'a> {
+    pub source: String,
+    rows: u64,
+    key: String,
+    upload: Upload<'a>,
 }
 
-/// Writes the object; `may_publish` is asked right before it takes the place of the one before, `pause` is waited for between
-/// lots of rows.
-pub async fn write<F: Future<Output = ()>, G: Future<Output = Result<(), LakeError>>>(
+/// What came of a scan.
+pub struct Scanned<'a> {
+    pub sent: VecDeque<Sent<'a>>,
+    /// No source was left for another one.
+    pub is_last: bool,
+}
+
+/// What an object says of itself.
+pub type Said = Vec<(&'static str, String)>;
+
+/// Scans a table by source, and sends the objects of the first sources that it finds. `pause` is waited for between lots of
+/// rows.
+pub async fn scan<'a, F: Future<Output = ()>>(
     client: &mut ClientWrapper,
     reading: Reading<'_>,
-    store: &Store,
-    key: &str,
-    said: Vec<(&'static str, String)>,
+    store: &'a Store,
+    key: impl Fn(&str) -> String,
+    said: impl Fn(&str) -> Said + Send + 'static,
     pause: impl Fn() -> F,
-    may_publish: impl FnOnce() -> G,
-) -> Result<Written, LakeError> {
+) -> Result<Scanned<'a>, LakeError> {
+    let table = reading.table;
     let (rows, columns, lots) = copy::prepare(client, reading).await?;
     let (parts, arriving) = mpsc::channel(PARTS_WAITING_MAX);
-    let encoding = tokio::task::spawn_blocking(move || encode(columns, lots, &said, parts));
-    let (read, stored) = tokio::join!(rows.read(client, pause), send(store, key, arriving, may_publish));
-    let encoded = encoding.await.map_err(|_| LakeError::Thread)?;
+    let encoding = tokio::task::spawn_blocking(move || encode(&columns, lots, said, &parts));
+    let mut uploads = BTreeMap::new();
+    let (read, sent) = tokio::join!(rows.read(client, pause), send(store, &key, arriving, &mut uploads));
+    let encoded = encoding.await.unwrap_or_else(|_| Err(ParquetError::External(Box::new(LakeError::Thread))));
     // The first of the three that failed made the others fail.
-    let (sent, stored) = match (read, stored) {
-        (Err(error), _) => return Err(error.into()),
-        (_, Err(error)) if !matches!(error, LakeError::CutShort) => return Err(error),
-        (Ok(sent), stored) => (sent, stored),
+    let outcome = match (read, sent, encoded) {
+        (Err(error), ..) => Err(error.into()),
+        (_, Err(error), _) => Err(error),
+        (_, _, Err(source)) => Err(LakeError::Parquet { name: table.to_owned(), source }),
+        (Ok(sent), Ok(()), Ok(encoded)) if sent != encoded.seen => {
+            Err(LakeError::Unreadable { name: table.to_owned(), sent, found: encoded.seen })
+        }
+        (Ok(_), Ok(()), Ok(encoded)) => Ok(encoded),
     };
-    let rows = encoded.map_err(|source| LakeError::Parquet { name: store.name(key), source })?;
-    let stored = stored?;
-    let found = match &stored {
-        Some(stored) => self::rows(store, key, stored.bytes).await?,
-        None => 0,
-    };
-    if rows != sent || found != rows {
-        return Err(LakeError::Unreadable { name: store.name(key), sent, found });
+    match outcome {
+        Ok(Encoded { rows, is_last, .. }) => {
+            let sent = uploads.into_iter().map(|(source, upload)| Sent {
+                rows: rows.get(&source).copied().unwrap_or_default(),
+                key: key(&source),
+                source: source.to_string(),
+                upload,
+            });
+            Ok(Scanned { sent: sent.collect(), is_last })
+        }
+        Err(error) => {
+            for upload in uploads.into_values() {
+                upload.abort().await;
+            }
+            Err(error)
+        }
     }
-    Ok(Written { rows, stored })
 }
 
-/// Runs on a thread of its own.
-fn encode(
-    columns: Vec<Column>,
-    mut lots: mpsc::Receiver<Lot>,
-    said: &[(&str, String)],
-    parts: mpsc::Sender<Part>,
-) -> parquet::errors::Result<u64> {
-    let cut_short = || parquet::errors::ParquetError::External(Box::new(LakeError::CutShort));
-    let mut lot = lots.blocking_recv().ok_or_else(cut_short)?;
-    if lot.rows.is_empty() && lot.is_last {
-        // Whoever no longer waits has an error to tell.
-        let _ = parts.blocking_send(Part::Nothing);
-        return Ok(0);
+impl Sent<'_> {
+    /// Puts the object in the place of the one before, and looks whether it is as it was sent.
+    pub async fn publish(self, store: &Store) -> Result<Written, LakeError> {
+        let Self { rows, key, upload, .. } = self;
+        let stored = upload.finish().await?;
+        let found = self::rows(store, &key, stored.bytes).await?;
+        if found != rows {
+            return Err(LakeError::Unreadable { name: store.name(&key), sent: rows, found });
+        }
+        Ok(Written { rows, stored })
     }
-    let mut writer = Writer::new(Cutter { full: Vec::with_capacity(PART_BYTES), parts }, columns, said)?;
+
+    pub async fn abort(self) {
+        self.upload.abort().await;
+    }
+}
+
+struct Part {
+    source: Arc<str>,
+    bytes: Bytes,
+}
+
+struct Encoded {
+    /// Of each object.
+    rows: BTreeMap<Arc<str>, u64>,
+    /// Those that were left for another scan, too.
+    seen: u64,
+    is_last: bool,
+}
+
+/// Runs on a thread of its own: one for all objects, beside which a collector has the processor, too.
+fn encode(
+    columns: &[Column],
+    mut lots: mpsc::Receiver<Lot>,
+    said: impl Fn(&str) -> Said,
+    parts: &mpsc::Sender<Part>,
+) -> parquet::errors::Result<Encoded> {
+    let mut writers: BTreeMap<Arc<str>, Writer<Cutter>> = BTreeMap::new();
+    let (mut seen, mut gathered, mut is_last) = (0, 0, true);
     loop {
+        let cut_short = || ParquetError::External(Box::new(LakeError::CutShort));
+        let lot = lots.blocking_recv().ok_or_else(cut_short)?;
         for row in &lot.rows {
+            seen += 1;
+            let source: &str = row.try_get(columns.len()).map_err(|error| ParquetError::External(Box::new(error)))?;
+            if !writers.contains_key(source) {
+                if writers.len() == SOURCES_AT_ONCE_MAX {
+                    is_last = false;
+                    continue;
+                }
+                let name: Arc<str> = source.into();
+                let cutter = Cutter { source: Arc::clone(&name), full: Vec::new(), parts: parts.clone() };
+                let writer = Writer::new(cutter, columns.iter().map(Column::anew).collect(), &said(source))?;
+                writers.insert(name, writer);
+            }
+            let Some(writer) = writers.get_mut(source) else { continue };
+            gathered -= writer.gathered_bytes();
             writer.push(row)?;
+            gathered += writer.gathered_bytes();
+            if gathered >= GROUP_BYTES_MAX
+                && let Some(largest) = writers.values_mut().max_by_key(|writer| writer.gathered_bytes())
+            {
+                gathered -= largest.gathered_bytes();
+                largest.flush()?;
+            }
         }
         if lot.is_last {
             break;
         }
-        lot = lots.blocking_recv().ok_or_else(cut_short)?;
     }
-    let (cutter, rows) = writer.finish()?;
-    cutter.end()?;
-    Ok(rows)
+    let mut rows = BTreeMap::new();
+    for (source, writer) in writers {
+        let (cutter, written) = writer.finish()?;
+        cutter.end()?;
+        rows.insert(source, written);
+    }
+    Ok(Encoded { rows, seen, is_last })
 }
 
 /// Cuts what is written into parts of one size.
 struct Cutter {
+    source: Arc<str>,
     full: Vec<u8>,
     parts: mpsc::Sender<Part>,
 }
 
 impl Cutter {
-    fn send(&self, part: Part) -> io::Result<()> {
+    fn send(&self, bytes: Vec<u8>) -> io::Result<()> {
+        let part = Part { source: Arc::clone(&self.source), bytes: bytes.into() };
         self.parts.blocking_send(part).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    fn end(self) -> io::Result<()> {
-        let last = Bytes::from(self.full);
-        self.parts.blocking_send(Part::Bytes(last)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        self.parts.blocking_send(Part::End).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    fn end(mut self) -> io::Result<()> {
+        let last = mem::take(&mut self.full);
+        self.send(last)
     }
 }
 
@@ -123,8 +201,8 @@ impl Write for Cutter {
         let (fits, _) = bytes.split_at(bytes.len().min(PART_BYTES - self.full.len()));
         self.full.extend_from_slice(fits);
         if self.full.len() == PART_BYTES {
-            let part = mem::replace(&mut self.full, Vec::with_capacity(PART_BYTES));
-            self.send(Part::Bytes(part.into()))?;
+            let part = mem::take(&mut self.full);
+            self.send(part)?;
         }
         Ok(fits.len())
     }
@@ -134,29 +212,16 @@ impl Write for Cutter {
     }
 }
 
-async fn send<G: Future<Output = Result<(), LakeError>>>(
-    store: &Store,
-    key: &str,
+async fn send<'a>(
+    store: &'a Store,
+    key: impl Fn(&str) -> String,
     mut arriving: mpsc::Receiver<Part>,
-    may_publish: impl FnOnce() -> G,
-) -> Result<Option<Stored>, LakeError> {
-    let mut upload = store.begin(key);
-    let error = loop {
-        match arriving.recv().await {
-            Some(Part::Bytes(bytes)) => match upload.part(bytes).await {
-                Ok(()) => {}
-                Err(error) => break error.into(),
-            },
-            Some(Part::End) => match may_publish().await {
-                Ok(()) => return Ok(Some(upload.finish().await?)),
-                Err(error) => break error,
-            },
-            Some(Part::Nothing) => return Ok(None),
-            None => break LakeError::CutShort,
-        }
-    };
-    upload.abort().await;
-    Err(error)
+    uploads: &mut BTreeMap<Arc<str>, Upload<'a>>,
+) -> Result<(), LakeError> {
+    while let Some(Part { source, bytes }) = arriving.recv().await {
+        uploads.entry(source).or_insert_with_key(|source| store.begin(&key(source))).part(bytes).await?;
+    }
+    Ok(())
 }
 
 /// How many rows the object says it has: read back from the store.
@@ -166,7 +231,7 @@ pub async fn rows(store: &Store, key: &str, bytes: u64) -> Result<u64, LakeError
     let footer = FooterTail::try_from(&footer[..]).map_err(badly)?;
     let length = footer.metadata_length() as u64;
     if length > METADATA_BYTES_MAX || length + FOOTER_BYTES > bytes {
-        return Err(badly(parquet::errors::ParquetError::General("its footer is damaged".to_owned())));
+        return Err(badly(ParquetError::General("its footer is damaged".to_owned())));
     }
     let end = bytes - FOOTER_BYTES;
     let metadata = store.range(key, end - length, end).await?;

@@ -48,7 +48,7 @@ fn place(dir: &Path, table: &str, day: Date) -> PathBuf {
 
 /// Writes all rows of `table`, to which nobody writes. Returns once the file is durable under its name.
 pub async fn write(client: &mut ClientWrapper, table: &str, day: Date, dir: &Path) -> Result<Archived, ArchiveError> {
-    let reading = Reading { table, of_source: None, uuid_as_text: false };
+    let reading = Reading { table, by_source_but: None, uuid_as_text: false };
     let (rows, columns, handed_over) = copy::prepare(client, reading).await?;
     let path = place(dir, table, day);
     let writing = tokio::task::spawn_blocking(move || write_file(&path, columns, handed_over));

@@ -1,9 +1,9 @@
 //! What retention and the lake owe each other: a day is dropped only when the lake has all of it, and the lake knows which table
-//! became of which part. Where no lake is set here, nothing waits for one.
+//! became of which part. The database says whether there is a lake (`weir.lake`): settings that name none drop nothing that it lacks.
 
 use deadpool_postgres::{ClientWrapper, Transaction};
 use jiff::civil::Date;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::{RetentionError, Run};
 
@@ -18,19 +18,31 @@ const ALONE: &str = "select count(distinct d.day) as days from weir.lake_days d 
 const BEHIND: &str = include_str!("sql/lake_behind.sql");
 const CHANGED: &str = "insert into weir.lake_marks (day) select distinct day from weir.lake_days where day = $1::text::date and dropped_at is null";
 
+type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
 impl Run<'_> {
     /// Whether the lake has all of a partition, or of a table that was detached; `true` where there is no lake. What it
     /// lacks is exported with the exporter's next run, however late it came.
     pub(super) async fn is_in_lake(&self, day: Date, detached: Option<&str>) -> Result<bool, RetentionError> {
-        if !self.upkeep.has_lake {
+        let (text, has_lake) = (day.to_string(), self.upkeep.has_lake);
+        let parameters: [Parameter<'_>; 3] = [(&text, Type::TEXT), (&detached, Type::TEXT), (&has_lake, Type::BOOL)];
+        let row = self.client.query_typed_one(IS_WHOLE, &parameters).await?;
+        if !row.try_get::<_, bool>("is_awaited")? {
             return Ok(true);
         }
-        let text = day.to_string();
-        let row = self.client.query_typed_one(IS_WHOLE, &[(&text, Type::TEXT), (&detached, Type::TEXT)]).await?;
         let is_whole: bool = row.try_get("is_whole")?;
         if !is_whole {
             self.client.execute_typed(HURRY, &[(&text, Type::TEXT)]).await?;
-            tracing::info!(%day, detached, "over, and kept until all of it is in the lake: weir lake status");
+            if has_lake {
+                tracing::info!(%day, detached, "over, and kept until all of it is in the lake: weir lake status");
+            } else {
+                tracing::warn!(
+                    %day,
+                    detached,
+                    "over, and kept until all of it is in the lake, which is in use, and not set here: weir lake status; \
+                     or weir lake stop, if there is none any more"
+                );
+            }
         }
         Ok(is_whole)
     }
@@ -44,13 +56,14 @@ pub(super) async fn keep(
     table: &str,
     rows: i64,
 ) -> Result<(), RetentionError> {
-    // There is nothing to keep, or nobody who keeps it.
-    if has_lake && rows > 0 {
-        let parameters =
-            [(&day.to_string() as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT), (&table, Type::TEXT)];
-        let is_whole: bool = transaction.query_typed_one(IS_WHOLE, &parameters).await?.try_get("is_whole")?;
+    // Else there is nothing to keep.
+    if rows > 0 {
+        let day = day.to_string();
+        let parameters: [Parameter<'_>; 3] = [(&day, Type::TEXT), (&table, Type::TEXT), (&has_lake, Type::BOOL)];
+        let row = transaction.query_typed_one(IS_WHOLE, &parameters).await?;
+        let (is_awaited, is_whole): (bool, bool) = (row.try_get("is_awaited")?, row.try_get("is_whole")?);
         let kept: i64 = transaction.query_typed_one(ROWS, &[(&table, Type::TEXT)]).await?.try_get("rows")?;
-        if !is_whole || kept != rows {
+        if is_awaited && (!is_whole || kept != rows) {
             return Err(RetentionError::NotInLake { table: table.to_owned(), rows, kept });
         }
     }

@@ -94,7 +94,7 @@ pub struct Upkeep {
     /// What the flush believes to exist.
     pub partitions: Arc<Partitions>,
     pub metrics: RetentionMetrics,
-    /// Whether days go only when the lake has them.
+    /// Whether the settings name a lake, for which days wait. They also do for one that the database says is in use.
     pub has_lake: bool,
 }
 

@@ -23,6 +23,7 @@ use crate::accounting::Accounting;
 use crate::database::{Database, DatabaseError, advisory};
 use crate::metrics::Metrics;
 use crate::reload::Stamp;
+use crate::unexplained::Unexplained;
 
 /// What was touched is dispatched, and what is due is begun.
 const TICK: Duration = Duration::from_secs(1);
@@ -102,6 +103,7 @@ impl Runner {
         let mut running = HashSet::new();
         let mut followed = Followed::default();
         let mut budget = Budget::new(Instant::now());
+        let mut unexplained = Unexplained::new(Arc::clone(&self.metrics));
         for count in 0_u64.. {
             loop {
                 tokio::select! {
@@ -127,6 +129,7 @@ impl Runner {
                 Err(error) if error.is_passing() => tracing::debug!(%error, "dispatch is put off"),
                 result => drop(result?),
             }
+            unexplained.look(&self.database).await;
             let known = catalog::all(&self.database).await?;
             for rollup in known.iter().filter(|rollup| !rollup.is_building) {
                 let succeeded_s = rollup.succeeded.map(Timestamp::as_second);

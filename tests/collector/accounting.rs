@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use crate::support::{collector, http};
+use crate::support::{TestCollector, TestDatabase, collector, config, eventually, first_source, http};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_law_holds_under_concurrency_and_mischief() {
@@ -50,5 +50,27 @@ async fn the_law_holds_under_concurrency_and_mischief() {
     };
     assert_eq!(of("accepted"), of("stored") + of("duplicate") + of("quarantined"));
     assert_eq!(of("stored"), rows);
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_books_do_not_explain_is_a_metric() {
+    let database = TestDatabase::new().await;
+    let keys = first_source(&database.url).await;
+    // A collector that is gone has promised five events and reported that none waits; two of them are there.
+    let lost = "insert into weir.promises (segment_id, source, node, accepted, pending) values (gen_random_uuid(), 'web', 'gone', 5, 0);
+                insert into weir.ledger (segment_id, node) values ('00000000-0000-0000-0000-000000000007', 'gone');
+                insert into weir.ledger_sources (segment_id, source, accepted, stored, duplicate, quarantined)
+                values ('00000000-0000-0000-0000-000000000007', 'web', 2, 2, 0, 0)";
+    database.client.batch_execute(lost).await.expect("booked");
+    let journal = tempfile::tempdir().expect("a directory");
+    let mut config = config(&database.url, journal.path());
+    (config.rollup.concurrency, config.rollup.shipped) = (1, false);
+    let collector = TestCollector::start_with(config, keys).await.expect("it starts");
+    eventually("three are told", async || {
+        let metrics = http::get(collector.admin, "/metrics", &[]).await.text();
+        metrics.contains("weir_unexplained_events{source=\"web\"} 3\n")
+    })
+    .await;
     collector.stop().await;
 }

@@ -1,6 +1,7 @@
 //! `weir journal adopt`: the journal of a collector that is gone, sent by somebody else, exactly once.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -118,6 +119,29 @@ async fn what_a_dead_collector_left_is_applied_once_whoever_looks_at_it_again() 
     database.until_accounted(10, 8, 1, 1).await;
     assert_eq!(database.number("select count(*) from analytics.events").await, 8);
     again.process.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_root_makes_in_a_journal_is_its_owners() {
+    // Nobody in particular.
+    const OWNER: (u32, u32) = (54_321, 54_322);
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root makes files that others cannot open");
+        return;
+    }
+    let Dead { database, journal, .. } = dead().await;
+    // As where a disk was restored without it.
+    std::fs::remove_file(journal.path().join("LOCK")).expect("removed");
+    for path in contents(journal.path()).keys().chain([&journal.path().to_owned()]) {
+        chown(path, Some(OWNER.0), Some(OWNER.1)).expect("root may");
+    }
+    adopted(&database.url, journal.path(), &["--now"]).await;
+    for path in contents(journal.path()).keys() {
+        let found = std::fs::metadata(path).expect("there");
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (OWNER.0, OWNER.1, 0o600), "{}", path.display());
+    }
+    assert!(journal.path().join("LOCK").exists() && journal.path().join("adopted").exists());
+    assert_whole(&database).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

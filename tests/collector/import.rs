@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::split_mix::SplitMix64;
-use crate::support::{TestDatabase, first_source, within};
+use crate::support::server::{End, Server};
+use crate::support::{TestDatabase, eventually, first_source, within};
 
 /// Whose records are refused.
 const SOME_REFUSED: i32 = 3;
@@ -98,7 +100,7 @@ impl Place {
 
     /// Nothing is lost or invented, neither by import nor by source.
     async fn assert_accounted(&self) {
-        let sql = "select count(*) from weir.import_accounting where unexplained <> 0 or read <> stored + duplicate + quarantined + refused";
+        let sql = "select count(*) from weir.import_accounting where unexplained <> 0 or read <> stored + duplicate + quarantined + refused + outside";
         assert_eq!(self.database.number(sql).await, 0);
         let sql = "select unexplained, pending, stored = (select count(*) from analytics.events) from weir.accounting";
         assert_eq!(self.rows(sql).await, ["0|0|t"]);
@@ -238,6 +240,33 @@ async fn however_often_and_in_whatever_pieces_each_record_is_there_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_happened_when_weir_had_begun_is_left_out_and_counted() {
+    let place = Place::new().await;
+    // Of each of ten days one; one without a time, which is refused whatever is wanted.
+    let text = lines(0..10, 10) + "{\"name\":\"never\"}\n";
+    let file = place.file("all.ndjson", &text);
+    let outside = |ran: &Ran| ran.json["outside"].as_u64();
+    let until = async |until: &'static str, more: &[&str]| {
+        place.import(&[&["--until", until, path(&file)], more].concat()).await
+    };
+    let dry = until("2023-03-04", &["--dry-run"]).await;
+    assert_eq!((dry.json["can_be_stored"].as_u64(), outside(&dry)), (Some(3), Some(7)), "{}", dry.json);
+    let ran = until("2023-03-04", &[]).await;
+    assert_eq!((ran.code, ran.counts(), outside(&ran)), (Some(SOME_REFUSED), [11, 0, 3, 0, 1, 0], Some(7)));
+    assert_eq!(until("2023-03-04", &[]).await.counts(), [11, 11, 0, 0, 0, 0], "the same file, once");
+    // The fifth is at :04, and the moment itself is outside; another moment is another import.
+    let ran = until("2023-03-05T10:00:04Z", &[]).await;
+    assert_eq!((ran.counts(), outside(&ran)), ([11, 0, 1, 3, 1, 0], Some(6)));
+    let ran = until("2023-03-05T10:00:04.001Z", &[]).await;
+    assert_eq!((ran.counts(), outside(&ran)), ([11, 0, 1, 4, 1, 0], Some(5)));
+    let whole = place.import(&[path(&file)]).await;
+    assert_eq!((whole.counts(), outside(&whole)), ([11, 0, 5, 5, 1, 0], Some(0)));
+    place.assert_accounted().await;
+    let wrong = until("2023-03-05T10:00:04", &[]).await;
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("with a time zone"), "{}", wrong.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn records_without_an_id_are_known_by_what_they_say() {
     let place = Place::new().await;
     let header = "time,event,user_id\n";
@@ -315,6 +344,53 @@ async fn killed_at_any_moment_it_goes_on_where_it_was() {
     assert_eq!(place.rows(imports).await, [format!("1|{RECORDS}|{}|0|{}", RECORDS * 9 / 10, RECORDS / 10)]);
     place.assert_accounted().await;
     eprintln!("{kills} kills, {between} of them in the midst of the file");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_crashes_takes_rows_and_position_back_together() {
+    const RECORDS: usize = 30_000;
+    const IN_MEMORY: &str = "wal_buffers = 64MB\nshared_buffers = 256MB\nbgwriter_lru_maxpages = 0\n";
+    // Nobody writes down commits that are not waited for: they are in memory alone, where the crash finds them.
+    let mut server = Server::start_with(IN_MEMORY).await;
+    server.signal("walwriter", Signal::STOP).await;
+    let mut place =
+        Place { database: server.make_database(None).await, dir: tempfile::tempdir().expect("a directory") };
+    first_source(&place.database.url).await;
+    let file = place.file("events.ndjson", lines(0..RECORDS, 28));
+    // A quarter of a megabyte a transaction.
+    let mut command = place.command(&[path(&file)]);
+    command.stdin(Stdio::null()).env("WEIR_FLUSH__BYTES_MAX", "65536");
+    let child = command.spawn().expect("it starts");
+    let mut seen = 0;
+    eventually("it is in the midst of the file", async || {
+        seen = place.stored().await;
+        seen > 5_000
+    })
+    .await;
+    server.signal("walwriter", Signal::KILL).await;
+    server.end(End::Immediate);
+    server.start().await;
+    place.database = server.database().await;
+    let kept = place.stored().await;
+    assert!(kept < seen && seen < RECORDS as i64, "{kept} of {seen} are there after the crash");
+    let output = within("it notices", child.wait_with_output()).await.expect("it ran");
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(output.status.code(), Some(1), "{json}");
+    assert!(
+        json["files"][0]["error"].as_str().is_some_and(|error| error.contains("the same command goes on")),
+        "{json}"
+    );
+    let unexplained = "select count(*) from weir.import_accounting where unexplained <> 0";
+    assert_eq!(place.database.number(unexplained).await, 0);
+
+    let left = place.stored().await as u64;
+    let again = place.import(&[path(&file)]).await;
+    assert_eq!((again.code, again.counts()), (Some(0), [RECORDS as u64, left, RECORDS as u64 - left, 0, 0, 0]));
+    let ids = "select count(distinct properties->>'n') from analytics.events";
+    assert_eq!((place.stored().await, place.database.number(ids).await), (RECORDS as i64, RECORDS as i64));
+    let imports = "select count(*), sum(read), sum(stored), sum(duplicate), sum(refused) from weir.import_accounting";
+    assert_eq!(place.rows(imports).await, [format!("1|{RECORDS}|{RECORDS}|0|0")]);
+    place.assert_accounted().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,6 +60,20 @@ async fn what_is_damaged_is_told_kept_and_costs_nothing_else() {
     let shown = text(&weir(&["journal", "inspect"], journal.path()).stdout);
     assert!(shown.contains("sealed") && shown.contains("3 frames  3 rows  [web 3]"), "{shown}");
 
+    // Whether it is applied, whoever knows the database is told.
+    let inspect = |url: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_weir"));
+        let output = command.args(["journal", "inspect"]).arg(journal.path()).env("DATABASE_URL", url).output();
+        let output = output.expect("runs");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&[output.stdout, output.stderr].concat())
+    };
+    assert!(!shown.contains("pending"), "{shown}");
+    let shown = inspect(&database.url);
+    assert!(shown.contains("sealed, pending: 3 of 3 events") && shown.contains("; 3 events are pending"), "{shown}");
+    let shown = inspect("postgres://127.0.0.1:1/nobody");
+    assert!(shown.contains("sealed  ") && shown.contains("is not known: no connection to the database"), "{shown}");
+
     let middle = damage_the_second_frame(journal.path());
     let damaged = weir(&["journal", "verify"], journal.path());
     assert_eq!(damaged.status.code(), Some(1));
@@ -77,6 +91,8 @@ async fn what_is_damaged_is_told_kept_and_costs_nothing_else() {
     assert_eq!(weir(&["journal", "verify"], journal.path()).status.code(), Some(1), "it is still shown");
     assert_eq!(collector.post(r#"{"name":"d"}"#).await.status, 200);
     database.until_stored(3).await;
+    let shown = inspect(&database.url);
+    assert!(shown.contains("damaged, applied  ") && shown.contains("; 0 events are pending"), "{shown}");
     collector.stop().await;
 }
 

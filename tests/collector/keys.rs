@@ -4,7 +4,7 @@ use sha2::Digest;
 use weir::database::Database;
 use weir::sources::{self, KeyKind};
 
-use crate::support::{collector, eventually, http};
+use crate::support::{TestDatabase, collector, eventually, http, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_take_effect_in_running_collectors() {
@@ -35,6 +35,28 @@ async fn changes_take_effect_in_running_collectors() {
     let shop = listed.iter().find(|source| source.source == "shop").expect("listed");
     assert_eq!(shop.keys.len(), 3, "{shop:?}");
     collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_command_on_a_new_database_makes_its_tables_or_says_who_does() {
+    let database = TestDatabase::new().await;
+    let weir = async |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.args(arguments).env("DATABASE_URL", &database.url);
+        let output = within("a command", command.output()).await.expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    for arguments in [&["source", "list"][..], &["quarantine", "list"], &["lake", "status"], &["partitions", "prune"]] {
+        let (is_well, said) = weir(arguments).await;
+        let is_told = said.contains("no tables of this weir's yet") && said.contains("`weir serve` makes them");
+        assert!(!is_well && is_told, "{arguments:?}: {said}");
+    }
+    assert_eq!(database.number("select count(*) from pg_namespace where nspname = 'weir'").await, 0);
+    let (is_well, said) = weir(&["source", "add", "shop"]).await;
+    assert!(is_well && said.contains("public key, for pages:"), "{said}");
+    let (is_well, said) = weir(&["source", "list"]).await;
+    assert!(is_well && said.starts_with("shop\tenabled"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -209,6 +209,31 @@ async fn between_two_objects_nobody_sees_a_row_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_day_is_read_once_for_each_four_sources() {
+    let (database, collector, _journal) = days(|_| {}).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let lake = exporter(&collector.config, &url(dir.path()));
+    for source in ["a", "b", "c", "d"] {
+        change(&database, &more(source, 3, 3, source)).await;
+    }
+    // By PostgreSQL's statistics, which a connection leaves when it ends at the latest.
+    let scans = |ago: i64| {
+        format!("select seq_scan from pg_stat_user_tables where relname = 'events_{}'", day(ago).strftime("%Y%m%d"))
+    };
+    let before = [database.number(&scans(3)).await, database.number(&scans(4)).await];
+    let summary = export(&lake, Wanted::Due).await;
+    assert_eq!((summary.files, summary.rows), (7, 47));
+    lake.database.close();
+    database.until(&scans(3), before[0] + 2).await;
+    database.until(&scans(4), before[1] + 1).await;
+    let Some(rows) = in_lake(dir.path()).await else { return };
+    assert_eq!(rows, in_postgres(&database).await);
+    let expected = ["4 web 5", "3 a 3", "3 app 20", "3 b 3", "3 c 3", "3 d 3", "3 web 10"];
+    assert_eq!(counted(dir.path()).await.expect("asked before"), expected);
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_committed_meanwhile_is_exported_later() {
     let (database, collector, _journal) = days(|_| {}).await;
     let dir = tempfile::tempdir().expect("a directory");
@@ -329,6 +354,51 @@ async fn weir(database: &TestDatabase, url: &str, arguments: &[&str]) -> Output 
 
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lake_that_the_settings_do_not_name_is_waited_for_until_it_is_stopped() {
+    let (database, collector, _journal) = days(|_| {}).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let url = url(dir.path());
+    let elsewhere = upkeep(&collector.config, keep("2 days", &[]));
+    assert!(!elsewhere.has_lake);
+    // A store that cannot be written yet is one, too.
+    let blocked = dir.path().join(format!("date={}", day(3)));
+    fs::write(&blocked, "").expect("written");
+    assert!(!weir(&database, &url, &["lake", "export"]).await.status.success());
+    let dropped = run(&elsewhere).await;
+    assert_eq!(dropped.iter().map(|step| (step.action, step.rows)).collect::<Vec<_>>(), [(Action::Dropped, 5)]);
+    assert_eq!(run(&elsewhere).await, [], "the lake lacks the other day");
+    // What was detached waits as well.
+    let expired = format!(
+        "alter table analytics.events detach partition analytics.events_{0}; alter table analytics.events_{0} set schema weir; alter table weir.events_{0} rename to expired_{0}_0123456789abcdef; update weir.lake_days set detached = 'weir.expired_{0}_0123456789abcdef' where detached is null and day = '{1}'",
+        day(3).strftime("%Y%m%d"),
+        day(3)
+    );
+    change(&database, &expired).await;
+    assert_eq!(run(&elsewhere).await, []);
+    let status = text(&weir(&database, "", &["lake", "status"]).await);
+    assert!(status.contains(&format!(": {url}; somebody with lake.url was at work")), "{status}");
+
+    let told = text(&weir(&database, "", &["doctor"]).await);
+    assert!(told.contains(&format!("a lake is in use ({url}), and lake.url is not set here")), "{told}");
+    let refused = weir(&database, &url, &["lake", "stop"]).await;
+    assert!(!refused.status.success() && text(&refused).contains("lake.url is set here"), "{}", text(&refused));
+    assert_eq!(run(&elsewhere).await, []);
+    let stopped = text(&weir(&database, "", &["lake", "stop"]).await);
+    assert!(stopped.contains("is no longer in use") && stopped.contains("note: somebody"), "{stopped}");
+    assert_eq!(run(&elsewhere).await.len(), 1);
+    let stopped = text(&weir(&database, "", &["lake", "stop"]).await);
+    assert!(stopped.contains("no lake is in use"), "{stopped}");
+
+    // A lake from before that was noted is one.
+    let migration = include_str!("../../schema/migrations/V21__lake_and_imports.sql");
+    let seed = migration.lines().find(|line| line.starts_with("insert into weir.lake (url)")).expect("noted");
+    change(&database, seed).await;
+    let status = text(&weir(&database, "", &["lake", "status"]).await);
+    assert!(status.contains(": one from before weir noted its URL;"), "{status}");
+    collector.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

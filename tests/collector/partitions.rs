@@ -2,7 +2,9 @@
 
 use futures_util::future::join_all;
 
-use crate::support::{TestCollector, TestDatabase, collector, config};
+use crate::support::{TestCollector, TestDatabase, collector, config, connect, eventually};
+use weir::database::Database;
+use weir::flush::partitions::Partitions;
 use weir::sources::KeyPair;
 
 const DEFAULT_ROWS: &str = "select count(*) from analytics.events_default";
@@ -76,6 +78,35 @@ async fn several_collectors_start_at_once_on_an_empty_database() {
     for collector in collectors {
         collector.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_partition_is_made_by_itself_and_readers_wait_for_its_moment_only() {
+    let (database, collector, _journal) = collector(|_| {}).await;
+    let weir = Database::new(&collector.config.database, 2).expect("a valid URL");
+    let mut client = weir.client().await.expect("connected");
+    let (first, held) = (18_000, 18_002);
+    // What is committed of a table that has the name of the third day's partition, nobody knows yet.
+    let other = connect(&database.url).await;
+    other.batch_execute("begin; create table analytics.events_20190416 ()").await.expect("made");
+    let partitions = Partitions::default();
+    let made = async {
+        // It waits for two seconds at a time.
+        while partitions.ensure(&mut client, (first..=held).collect()).await.is_err() {}
+    };
+    let seen = async {
+        let waits = "select count(*) from pg_locks where not granted and pid in (select pid from pg_stat_activity where datname = current_database())";
+        eventually("the third waits", async || database.number(waits).await > 0).await;
+        // The first two are there, and whoever reads all days does not wait.
+        let there = "select count(*) from pg_inherits where inhrelid in (to_regclass('analytics.events_20190414'), to_regclass('analytics.events_20190415'))";
+        assert_eq!(database.number(there).await, 2);
+        let reads = "set lock_timeout = '1s'; select count(*) from analytics.events; reset lock_timeout";
+        database.client.batch_execute(reads).await.expect("nobody has the default partition");
+        other.batch_execute("rollback").await.expect("ended");
+    };
+    tokio::join!(made, seen);
+    assert_eq!(partitions.count(), 8 + 3);
+    collector.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use super::pair::Pair;
 use super::support::program::Collector;
-use super::support::{TestDatabase, eventually};
+use super::support::{TestDatabase, connect, eventually};
 
 struct Weir {
     database_url: String,
@@ -97,6 +97,26 @@ async fn from_check_to_stop() {
     pair.do_there("insert into users values (101, 'more', 'secret')").await;
     pair.here.until("select count(*) from store.users", 101).await;
     assert_ne!(pair.app.rows("select slot_name, confirmed_flush_lsn from pg_replication_slots").await, old);
+
+    // Another one replicates: what this collector has said of it holds no longer.
+    let other = connect(&weir.database_url).await;
+    let locks = "from pg_locks where locktype = 'advisory' and objid = 1919250540
+                  and database = (select oid from pg_database where datname = current_database())";
+    let lost = async {
+        eventually("it waits", async || {
+            pair.here.number(&format!("select count(*) {locks} and not granted")).await == 1
+        })
+        .await;
+        let end = format!("select count(*) from (select pg_terminate_backend(pid) {locks} and granted) ended");
+        assert_eq!(pair.here.number(&end).await, 1);
+    };
+    let taken = other.batch_execute("select pg_advisory_lock(1919250540)");
+    let (taken, ()) = tokio::join!(taken, lost);
+    taken.expect("the lock is free");
+    for metric in ["weir_replication_up{source=\"shop\"}", "weir_replication_tables{source=\"shop\",state=\"live\"}"] {
+        eventually(metric, async || collector.collector.metric(metric).await == Some(0.0)).await;
+    }
+    drop(other);
 
     let (is_good, told) = weir.sync(&["stop", "shop", "--drop-data"]).await;
     assert!(is_good, "{told}");

@@ -1,5 +1,5 @@
 -- The latest import of a file that begins like this one.
-select i.import_id, i.read, i.refused, l.applied_to, l.applied_crc
+select i.import_id, i.read, i.refused, i.outside, l.applied_to, l.applied_crc
   from weir.imports i
   join weir.ledger l on l.segment_id = i.import_id
  where i.fingerprint = $1

@@ -110,8 +110,10 @@ impl Runner {
         let all_ended = timeout(DRAIN, async { while engines.join_next().await.is_some() {} }).await;
         if all_ended.is_err() {
             // In the midst of a large transaction, say: it is rolled back, and comes again.
-            engines.abort_all();
+            engines.shutdown().await;
         }
+        // Another collector says how it is from now on.
+        self.sources.keys().for_each(|name| self.metrics.replication_ended(name));
         result
     }
 }

@@ -152,6 +152,13 @@ impl Server {
         child.wait().expect("ended");
     }
 
+    /// Signals the server's own process of this kind, as `walwriter`.
+    pub async fn signal(&self, kind: &str, signal: Signal) {
+        let sql = "select pid from pg_stat_activity where backend_type = $1";
+        let pid: i32 = self.admin().await.query_one(sql, &[&kind]).await.expect("it runs").get(0);
+        kill_process(Pid::from_raw(pid).expect("a process"), signal).expect("ours");
+    }
+
     /// What it wrote, for people.
     pub fn log(&self) -> String {
         fs::read_to_string(self.home.path().join("log")).unwrap_or_default()
