@@ -35,6 +35,7 @@ pub mod flush;
 pub mod housekeeping;
 pub mod retention;
 
+pub mod clickhouse;
 pub mod import;
 pub mod lake;
 
@@ -54,6 +55,7 @@ pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod entropy;
+pub mod outbound;
 pub mod rate;
 pub mod reload;
 pub mod run;
