@@ -6,6 +6,7 @@ use tokio_postgres::Error;
 use super::finding::{Finding, Level};
 use crate::analyst::AnalystError;
 use crate::analyst::usage::missing;
+use crate::clickhouse::{ClickHouseError, book};
 use crate::rollup::{RollupError, catalog};
 
 const SYNC: &str = include_str!("sql/sync.sql");
@@ -50,6 +51,26 @@ pub async fn sync(client: &ClientWrapper) -> Result<Vec<Finding>, Error> {
         findings.push(Finding::ok("sync", "no source of other data fails"));
     }
     Ok(findings)
+}
+
+/// What follows the events elsewhere.
+pub async fn clickhouse(client: &ClientWrapper, is_set: bool) -> Result<Vec<Finding>, ClickHouseError> {
+    let Some(status) = book::status(client).await? else {
+        return Ok(vec![Finding::ok("clickhouse", "none follows")]);
+    };
+    let waits = format!("{:.0} s behind", status.waiting_s.unwrap_or(0.0).max(0.0));
+    let why = "what it lacks waits in PostgreSQL: by id for five minutes, then by the hour";
+    Ok(vec![match status.error {
+        Some(error) => {
+            let cure = "weir clickhouse status; it is tried again by itself";
+            Finding::new(Level::Warning, "clickhouse", format!("it does not follow, {waits}: {error}"), why, cure)
+        }
+        None if !status.is_followed && is_set => {
+            let found = format!("no collector follows, {waits}");
+            Finding::new(Level::Warning, "clickhouse", found, why, "start a collector with clickhouse.url")
+        }
+        None => Finding::ok("clickhouse", waits),
+    }])
 }
 
 /// People's usage is told by an extension.
