@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::analyst::settings::Analyst;
 use crate::console::settings::Console;
+use crate::database::distribute::Distribute;
 use crate::journal::Durability;
 use crate::lake::settings::Lake;
 use crate::receive::foreign::Family;
@@ -59,6 +60,7 @@ pub struct Database {
     pub connect_timeout_s: u64,
     /// No statement of weir's runs longer; a lock is waited for far shorter.
     pub statement_timeout_s: u64,
+    pub distribute: Distribute,
 }
 
 /// The public listener.
@@ -335,7 +337,7 @@ impl Default for Retention {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: String::new(), connect_timeout_s: 5, statement_timeout_s: 60 }
+        Self { url: String::new(), connect_timeout_s: 5, statement_timeout_s: 60, distribute: Distribute::None }
     }
 }
 

@@ -1,8 +1,10 @@
 -- Deletes a lot of a person's events, books them, and notes their hours for rollups, and their days for the lake.
 with theirs as (
-    select event.ctid as place from only {table} event where {person} limit $3
+    select event.event_id from only {table} event where {person} limit $3
 ), gone as (
-    delete from only {table} where ctid = any (array (select place from theirs)) returning source, occurred_at
+    delete from only {table} event
+     where event.event_id = any (array (select event_id from theirs)) and {person}
+    returning event.source, event.occurred_at
 ), counted as (
     select source, count(*) as rows from gone group by source
 ), booked as (

@@ -1,0 +1,3 @@
+//! Events distributed by Citus: docs/citus.md. `rules` runs everywhere.
+
+mod texts;
