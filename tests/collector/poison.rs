@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use crate::support::collector;
+use crate::support::{citus, collector};
 
 const CONSTRAINT: &str = "alter table analytics.events add constraint no_poison check (name not like 'poison%')";
 const SENDERS: usize = 4;
@@ -55,6 +55,10 @@ const DEFERRED: &str = "create function no_poison() returns trigger language plp
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_refused_only_at_commit_costs_no_other() {
+    if citus::url().is_some() {
+        eprintln!("skipped: Citus has no triggers on distributed tables, and nothing else waits for the commit");
+        return;
+    }
     let (database, collector, _journal) = collector(|_| {}).await;
     database.client.batch_execute(DEFERRED).await.expect("added");
     assert_eq!(collector.post(r#"[{"name":"good"},{"name":"poison"},{"name":"fine"}]"#).await.status, 200);

@@ -20,9 +20,36 @@ pub fn distribute(database_url: &str) -> Distribute {
     if is_test_database && url().is_some() { Distribute::Citus } else { Distribute::None }
 }
 
+/// A database on every node. It goes with its test: Citus keeps some sessions to each that there is.
+pub struct OnNodes {
+    name: String,
+    nodes: Vec<String>,
+}
+
+impl Drop for OnNodes {
+    fn drop(&mut self) {
+        let (name, nodes) = (self.name.clone(), std::mem::take(&mut self.nodes));
+        let drop = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                for node in nodes {
+                    // A worker that was killed may be gone for good.
+                    let Ok((client, connection)) = tokio_postgres::connect(&node, tokio_postgres::NoTls).await else {
+                        continue;
+                    };
+                    tokio::spawn(connection);
+                    let _ = client.batch_execute(&format!("drop database if exists {name} with (force)")).await;
+                }
+            });
+        };
+        // Within another runtime nothing can be waited for.
+        let _ = std::thread::spawn(drop).join();
+    }
+}
+
 /// Makes a database on every node, of which Citus then knows the others.
-pub async fn make_database(coordinator: &Client, name: &str) {
-    let Some(url) = url() else { return };
+pub async fn make_database(coordinator: &Client, name: &str) -> OnNodes {
+    let url = url().expect("there is a cluster");
     let sql = "select nodename || ':' || nodeport as address, groupid = 0 as is_coordinator from pg_dist_node order by groupid desc";
     let (user, _) = url.split_once('@').expect("a URL with a user");
     let nodes = coordinator.query(sql, &[]).await.expect("a cluster");
@@ -44,4 +71,9 @@ pub async fn make_database(coordinator: &Client, name: &str) {
             }
         }
     }
+    let mut nodes: Vec<String> =
+        nodes.iter().map(|node| format!("{user}@{}/postgres", node.get::<_, &str>("address"))).collect();
+    // The coordinator first, which has sessions to the others.
+    nodes.reverse();
+    OnNodes { name: name.to_owned(), nodes }
 }

@@ -80,6 +80,8 @@ pub struct TestDatabase {
     pub name: String,
     pub url: String,
     pub client: Client,
+    /// Goes with it.
+    pub _on_nodes: Option<citus::OnNodes>,
 }
 
 impl TestDatabase {
@@ -87,24 +89,34 @@ impl TestDatabase {
         Self::of("nocreaterole").await
     }
 
+    /// On the one server that is spoken to, whether there are others or not.
+    pub async fn on_one_server() -> Self {
+        Self::made("nocreaterole", false).await
+    }
+
     /// As [`Self::new`], with other attributes of the role.
     pub async fn of(attributes: &str) -> Self {
+        Self::made(attributes, citus::url().is_some()).await
+    }
+
+    async fn made(attributes: &str, is_distributed: bool) -> Self {
         show_log();
         let name = format!("{}{}_{}", citus::PREFIX, std::process::id(), NEXT_DATABASE.fetch_add(1, Ordering::Relaxed));
         let admin = connect(&superuser_url()).await;
         let role = format!("create role {name} login nosuperuser nocreatedb {attributes} password 'secret'");
         admin.batch_execute(&role).await.expect("role made");
-        if citus::url().is_some() {
-            citus::make_database(&admin, &name).await;
+        let on_nodes = if is_distributed {
+            Some(citus::make_database(&admin, &name).await)
         } else {
             admin.batch_execute(&format!("create database {name} owner {name}")).await.expect("database made");
-        }
+            None
+        };
         let server = superuser_url();
         let (_, host) = server.split_once('@').expect("a URL with a user");
         let (host, _) = host.split_once('/').expect("a URL with a database");
         let url = format!("postgres://{name}:secret@{host}/{name}");
         let client = connect(&url).await;
-        Self { name, url, client }
+        Self { name, url, client, _on_nodes: on_nodes }
     }
 
     /// Host and port of the server.
