@@ -25,7 +25,7 @@ const STORE_ALL: &str = include_str!("sql/careful_store_all.sql");
 const STORE_EACH: &str = "select event_id, source, outcome, state, message from weir.store_each()";
 const EMPTY: &str = "delete from weir_incoming";
 /// Where rows lie on other servers, each that goes alone takes some round trips: so few go alone, and no statement takes long.
-const SLICE_ROWS: usize = 100;
+const SLICE_ROWS: usize = 50;
 const QUARANTINE: &str = include_str!("sql/careful_quarantine.sql");
 /// One savepoint at a time; its release keeps them from nesting.
 const TRY: &str = "savepoint weir_try";

@@ -11,7 +11,7 @@ use super::texts::{self, Text};
 use crate::support::{TestDatabase, citus, collector, first_source};
 
 /// A text with one of these names touches the events. `{}` is a partition's name where a statement is put together.
-const TOUCHES: &str = r"\manalytics\.(events|page_views|clicks|people|identities|person_events|funnel)\M|\mevents_default\M|\manalytics\.\{|\mweir\.\{expired\}|\m(from|into|only|table|update|join|partition) (only )?\{(table|leaf|name|)\}|\mweir_incoming\M";
+const TOUCHES: &str = r"\manalytics\.(events|page_views|clicks|people|identities|person_events|funnel)\M|\mevents_default\M|\manalytics\.\{|\mweir\.\{expired\}|\m(from|into|only|table|update|join|partition) (only )?\{(table|leaf|name|)\}|\mweir_incoming\M|\m(from|join) within\M";
 const IS_SQL: &str = r"\m(select|insert|update|delete|copy|alter|create|drop|lock|truncate|comment)\M";
 /// Anything that is or may be the events table or a part of it.
 const EVENTS: &str = r"(only )?(analytics\.(events\M|\{)|weir\.\{expired\}|\{(table|leaf)\})";
@@ -120,8 +120,8 @@ const RULES: &[Rule] = &[
         good: "alter table analytics.events attach partition analytics.{name} for values from (1) to (2)",
     },
     Rule {
-        name: "a subquery of events has a column",
-        breaks: r"\mselect from EVENTS",
+        name: "a subquery beside events has a column",
+        breaks: r"\mselect from (EVENTS|analytics\.|weir\.)",
         unless: "^$",
         bad: "select exists (select from only {table} limit 1)",
         good: "select exists (select 1 from only {table} limit 1)",

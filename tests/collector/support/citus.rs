@@ -4,7 +4,7 @@
 use tokio_postgres::Client;
 use weir::database::distribute::Distribute;
 
-use super::connect;
+use super::{connect, eventually};
 
 /// Names of test databases begin so; servers of a test's own have others.
 pub const PREFIX: &str = "weir_";
@@ -67,7 +67,11 @@ pub async fn make_database(coordinator: &Client, name: &str) -> OnNodes {
             for worker in nodes.iter().filter(|node| !node.get::<_, bool>("is_coordinator")) {
                 let (host, port) = worker.get::<_, &str>("address").split_once(':').expect("host and port");
                 let port: i32 = port.parse().expect("a port");
-                within.query("select citus_add_node($1, $2)", &[&host, &port]).await.expect("added");
+                // Another database's worker may be added at this moment, on which Citus waits for nobody.
+                eventually("the worker is added", async || {
+                    within.query("select citus_add_node($1, $2)", &[&host, &port]).await.is_ok()
+                })
+                .await;
             }
         }
     }
