@@ -87,11 +87,10 @@ pub async fn standing(client: &ClientWrapper) -> Result<Standing, Error> {
 pub(super) async fn settle(client: &mut ClientWrapper, wanted: Distribute) -> Result<(), super::DatabaseError> {
     let refused = |error: DistributeError| Err(super::DatabaseError::Distribute(Box::new(error)));
     match (wanted, standing(client).await?) {
-        (Distribute::None, Standing::Plain | Standing::Local) => Ok(()),
         (Distribute::None, Standing::By(_)) => refused(DistributeError::NotSet),
         (Distribute::Citus, Standing::Plain) => refused(DistributeError::NoExtension),
         (Distribute::Citus, Standing::By(found)) if found != COLUMN => refused(DistributeError::OtherColumn { found }),
-        (Distribute::Citus, Standing::By(_)) => Ok(()),
+        (Distribute::None, Standing::Plain | Standing::Local) | (Distribute::Citus, Standing::By(_)) => Ok(()),
         (Distribute::Citus, Standing::Local) => {
             let transaction = client.transaction().await?;
             // What came between the question and the answer would be copied, and its first copy stay, where nobody sees it.

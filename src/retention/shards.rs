@@ -19,7 +19,7 @@ const ASK: &str = "select nodename || ':' || nodeport as node, success, result
 /// One shard.
 #[derive(Debug, Deserialize)]
 struct Shard {
-    shard: i64,
+    id: i64,
     rows: i64,
     heap_bytes: i64,
     index_bytes: i64,
@@ -50,7 +50,7 @@ pub(super) async fn measure(client: &ClientWrapper, leaves: &mut [Leaf]) -> Resu
         };
         for shard in shards {
             // One that is no longer anybody's is Citus' to clean up.
-            if let Some(name) = names.get(&shard.shard) {
+            if let Some(name) = names.get(&shard.id) {
                 of.entry(name.clone()).or_default().push(shard);
             }
         }

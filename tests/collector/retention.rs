@@ -468,7 +468,7 @@ async fn days_that_are_over_get_indexes_that_find_a_person() {
         "some_of_them on analytics.{} (visitor_id) where kind = 'page'",
         "theirs_user on analytics.{} (user_id, kind) where user_id is not null",
     ] {
-        let index = format!("create index {}", index.replace("{}", &leaf(1).to_string()));
+        let index = format!("create index {}", index.replace("{}", &leaf(1)));
         database.client.batch_execute(&index).await.expect("made");
     }
     let mut settings = keep("30 days", &[]);

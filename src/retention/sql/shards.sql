@@ -1,6 +1,6 @@
 -- On each node of a Citus cluster: what the shards of partitions come to, by their numbers, which end their names.
 select coalesce(json_agg(json_build_object(
-           'shard', substring(c.relname from '_(\d+)$')::bigint,
+           'id', substring(c.relname from '_(\d+)$')::bigint,
            'rows', c.reltuples::bigint,
            'heap_bytes', pg_table_size(c.oid),
            'index_bytes', pg_indexes_size(c.oid),

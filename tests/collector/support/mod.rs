@@ -210,8 +210,7 @@ pub fn settings(database_url: &str) -> weir::config::Database {
 
 /// The settings of a test: small, quick, and on directories of its own.
 pub fn config(database_url: &str, journal: &std::path::Path) -> Config {
-    let mut config = Config::default();
-    config.database = settings(database_url);
+    let mut config = Config { database: settings(database_url), ..Config::default() };
     journal.clone_into(&mut config.journal.dir);
     config.journal.segment_bytes = 1024 * 1024;
     config.flush.interval_ms = 20;
