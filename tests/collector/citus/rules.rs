@@ -267,7 +267,7 @@ const STANDING: &str = "
     union all
     select 'rule ' || rulename from pg_rewrite where ev_class in (select oid from tree)
     union all
-    select 'unique ' || x.indexrelid::regclass from pg_index x
+    select 'unique ' || x.indexrelid::regclass::text from pg_index x
      where x.indrelid in (select oid from tree) and (x.indisunique or x.indisexclusion)
        and not exists (select from pg_attribute a
                         where a.attrelid = x.indrelid and a.attname = 'event_id' and a.attnum = any (x.indkey))
@@ -278,13 +278,13 @@ const STANDING: &str = "
     select 'default of ' || a.attname from pg_attribute a
      where a.attrelid in (select oid from tree) and (a.atthasdef or a.attidentity <> '')
     union all
-    select 'nullable event_id of ' || a.attrelid::regclass from pg_attribute a
+    select 'nullable event_id of ' || a.attrelid::regclass::text from pg_attribute a
      where a.attrelid in (select oid from tree) and a.attname = 'event_id' and not a.attnotnull
     union all
-    select 'function with parameters in plain SQL ' || p.oid::regprocedure from pg_proc p
+    select 'function with parameters in plain SQL ' || p.oid::regprocedure::text from pg_proc p
       join pg_language l on l.oid = p.prolang join pg_namespace n on n.oid = p.pronamespace
      where n.nspname in ('analytics', 'weir', 'sync', 'console') and l.lanname = 'sql' and p.pronargs > 0
-       and pg_get_functiondef(p.oid) ~ 'analytics\\.events'
+       and case p.prokind when 'f' then pg_get_functiondef(p.oid) ~ 'analytics\\.events' end
     order by 1";
 
 #[tokio::test(flavor = "multi_thread")]
