@@ -98,6 +98,24 @@ impl Place {
         self.database.number("select count(*) from analytics.events").await
     }
 
+    /// A transaction that begins behind the gate's number of records waits at its end, until the number is raised: however
+    /// slow who looks is, he finds an import in the midst of its file.
+    async fn make_gate(&self) {
+        let sql = "create table public.gate as select 0::bigint as behind;
+             create function public.wait_at_gate() returns trigger language plpgsql as $$
+             begin
+                 while old.read >= (select behind from public.gate) loop perform pg_sleep(0.002); end loop;
+                 return new;
+             end $$;
+             create trigger gate before update on weir.imports for each row execute function public.wait_at_gate()";
+        self.database.client.batch_execute(sql).await.expect("made");
+    }
+
+    async fn open_gate(&self, behind: usize) {
+        let sql = format!("update public.gate set behind = {behind}");
+        self.database.client.batch_execute(&sql).await.expect("moved");
+    }
+
     /// Nothing is lost or invented, neither by import nor by source.
     async fn assert_accounted(&self) {
         let sql = "select count(*) from weir.import_accounting where unexplained <> 0 or read <> stored + duplicate + quarantined + refused + outside";
@@ -303,29 +321,26 @@ async fn killed_at_any_moment_it_goes_on_where_it_was() {
         })
         .collect();
     let file = place.file("events.ndjson", &text);
+    place.make_gate().await;
     let mut random = SplitMix64::new(7);
     let (mut kills, mut between) = (0, 0);
     for _ in 0..20 {
         let before = place.stored().await;
+        let read = place.database.number("select coalesce(max(read), 0) from weir.imports").await as usize;
+        if read > RECORDS * 8 / 10 {
+            break;
+        }
+        place.open_gate(read + 1 + random.next() as usize % 1_800).await;
         let mut command = place.command(&[path(&file)]);
         command.stdin(Stdio::null()).env("WEIR_FLUSH__BYTES_MAX", FLUSH_BYTES);
         let mut child = command.spawn().expect("it starts");
         // At a random moment once the first rows of this life are there, or before.
         let delay = Duration::from_millis(random.next() % 40);
-        let begun = async {
-            while place.stored().await == before {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+        if random.next().is_multiple_of(4) {
+            tokio::time::sleep(delay * 4).await;
+        } else {
+            eventually("the first rows of this life", async || place.stored().await != before).await;
             tokio::time::sleep(delay).await;
-        };
-        let (mut ended, waits) = (false, !random.next().is_multiple_of(4));
-        tokio::select! {
-            _ = child.wait() => ended = true,
-            () = begun, if waits => {}
-            () = tokio::time::sleep(delay * 4), if !waits => {}
-        }
-        if ended {
-            break;
         }
         child.kill().await.expect("ours");
         kills += 1;
@@ -334,6 +349,7 @@ async fn killed_at_any_moment_it_goes_on_where_it_was() {
         between += i32::from(stored > 0 && stored < RECORDS * 9 / 10);
     }
     assert!(between > 1, "{kills} kills, {between} in the midst of the file");
+    place.open_gate(RECORDS).await;
     let last = place.import(&[path(&file)]).await;
     assert_eq!(last.counts()[0], RECORDS as u64, "{}", last.stderr);
     assert_eq!(last.code, if last.counts()[4] > 0 { Some(SOME_REFUSED) } else { Some(0) }, "{}", last.stderr);
@@ -357,6 +373,8 @@ async fn a_server_that_crashes_takes_rows_and_position_back_together() {
         Place { database: server.make_database(None).await, dir: tempfile::tempdir().expect("a directory") };
     first_source(&place.database.url).await;
     let file = place.file("events.ndjson", lines(0..RECORDS, 28));
+    place.make_gate().await;
+    place.open_gate(RECORDS / 2).await;
     // A quarter of a megabyte a transaction.
     let mut command = place.command(&[path(&file)]);
     command.stdin(Stdio::null()).env("WEIR_FLUSH__BYTES_MAX", "65536");
@@ -371,6 +389,7 @@ async fn a_server_that_crashes_takes_rows_and_position_back_together() {
     server.end(End::Immediate);
     server.start().await;
     place.database = server.database().await;
+    place.open_gate(RECORDS).await;
     let kept = place.stored().await;
     assert!(kept < seen && seen < RECORDS as i64, "{kept} of {seen} are there after the crash");
     let output = within("it notices", child.wait_with_output()).await.expect("it ran");
