@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::analyst::settings::Analyst;
+use crate::clickhouse::settings::ClickHouse;
 use crate::console::settings::Console;
 use crate::journal::Durability;
 use crate::lake::settings::Lake;
@@ -43,6 +44,7 @@ pub struct Config {
     pub rollup: Rollup,
     pub retention: Retention,
     pub lake: Lake,
+    pub clickhouse: ClickHouse,
     pub analyst: Analyst,
     pub console: Console,
     /// Other data, each source by its name.
@@ -485,6 +487,7 @@ impl Config {
         self.receive.check_paths()?;
         self.retention.check()?;
         self.lake.check()?;
+        self.clickhouse.check()?;
         self.analyst.check()?;
         sync::check(&self.sync)?;
         at_least("console.session_hours", self.console.session_hours, 1, "nobody would stay signed in")?;

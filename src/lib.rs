@@ -37,6 +37,7 @@ pub mod flush;
 pub mod housekeeping;
 pub mod retention;
 
+pub mod clickhouse;
 pub mod import;
 pub mod lake;
 
@@ -56,6 +57,7 @@ pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod entropy;
+pub mod outbound;
 pub mod rate;
 pub mod reload;
 pub mod run;

@@ -36,6 +36,7 @@ pub struct Metrics {
     pub flush: FlushMetrics,
     pub retention: RetentionMetrics,
     pub lake: LakeMetrics,
+    pub clickhouse: ClickHouseMetrics,
 }
 
 /// What becomes of connections on one listener.
@@ -179,6 +180,40 @@ impl LakeMetrics {
     }
 }
 
+/// What following in `ClickHouse` reports.
+#[derive(Clone)]
+pub struct ClickHouseMetrics {
+    pub rows: Counter,
+    pub deleted: Counter,
+    pub failures: Counter,
+    /// What `ClickHouse` may lack: events by id, and stretches of time.
+    pub waiting_events: Gauge,
+    pub waiting_ranges: Gauge,
+    /// Since when the first of them waits.
+    pub waiting_seconds: Gauge,
+}
+
+impl ClickHouseMetrics {
+    fn new(register: &Register<'_>) -> Self {
+        Self {
+            rows: register.counter("weir_clickhouse_rows_total", "Rows that this collector inserted into ClickHouse."),
+            deleted: register.counter("weir_clickhouse_deleted_total", "Rows that it had deleted there."),
+            failures: register.counter(
+                "weir_clickhouse_failures_total",
+                "Attempts to follow that failed, by ClickHouse or by the database: see the log.",
+            ),
+            waiting_events: register
+                .gauge("weir_clickhouse_events_waiting", "Events that ClickHouse may lack, known by their ids."),
+            waiting_ranges: register
+                .gauge("weir_clickhouse_ranges_waiting", "Stretches of time of which ClickHouse may lack something."),
+            waiting_seconds: register.gauge(
+                "weir_clickhouse_waiting_seconds",
+                "Since when ClickHouse may lack something that is in the database.",
+            ),
+        }
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -244,6 +279,7 @@ impl Metrics {
                 ),
             },
             lake: LakeMetrics::new(&register),
+            clickhouse: ClickHouseMetrics::new(&register),
             recorder,
             handle,
         };

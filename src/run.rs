@@ -17,6 +17,7 @@ use crate::accounting::Accounting;
 use crate::admin::{self, Operator};
 use crate::analyst::task::Watch;
 use crate::buffer::MemoryBudget;
+use crate::clickhouse::task::Follower;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError};
 use crate::console::aside::Aside;
@@ -126,6 +127,7 @@ pub struct Running {
     housekeeping: Task,
     retention: Task,
     lake: Task,
+    clickhouse: Task,
     rollups: Task,
     taps: Task,
     replication: Task,
@@ -287,6 +289,7 @@ impl Running {
         let housekeeping = Task::spawn(|stop| housekeeping.run(stop));
         let retention = spawn_retention(&config, &world, &core.shared, &core.partitions, &metrics);
         let lake = spawn_lake(&config, &world, &core.shared, &metrics);
+        let clickhouse = spawn_clickhouse(&config, &world, &core.shared, &metrics);
         let rollups = spawn_rollups(&config, &core.shared, &metrics)?;
         let taps = spawn_taps(&config, &world, &core.shared, &metrics);
         let replication = spawn_replication(&config, &core.shared, &metrics);
@@ -332,6 +335,7 @@ impl Running {
             housekeeping,
             retention,
             lake,
+            clickhouse,
             rollups,
             taps,
             replication,
@@ -358,6 +362,7 @@ impl Running {
             () = self.housekeeping.ended() => Err(RunError::Thread("housekeeping")),
             () = self.retention.ended() => Err(RunError::Thread("retention")),
             () = self.lake.ended() => Err(RunError::Thread("the export to the lake")),
+            () = self.clickhouse.ended() => Err(RunError::Thread("what ClickHouse follows by")),
             () = self.rollups.ended() => Err(RunError::Thread("the rollups' runner")),
             () = self.taps.ended() => Err(RunError::Thread("the taps' runner")),
             () = self.replication.ended() => Err(RunError::Thread("replication")),
@@ -372,6 +377,7 @@ impl Running {
         self.operator.is_closing.store(true, Ordering::Relaxed);
         self.retention.stop().await;
         self.lake.stop().await;
+        self.clickhouse.stop().await;
         // A run that is cut off leaves everything as it was.
         self.rollups.stop().await;
         self.taps.stop().await;
@@ -434,6 +440,12 @@ fn spawn_lake(config: &Config, world: &World, shared: &Shared, metrics: &Metrics
         shared.prepared.clone(),
     );
     Task::spawn(|stop| lake.run(stop))
+}
+
+fn spawn_clickhouse(config: &Config, world: &World, shared: &Shared, metrics: &Metrics) -> Task {
+    let (entropy, prepared) = (Arc::clone(&world.entropy), shared.prepared.clone());
+    let follower = Follower::new(config, entropy, metrics.clickhouse.clone(), Arc::clone(&shared.accounting), prepared);
+    Task::spawn(|stop| follower.run(stop))
 }
 
 /// With `durability = "memory"` nothing outlives the process: what did not reach the database is named.

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod analyst;
+mod clickhouse;
 mod doctor;
 mod first_person;
 mod forget;
@@ -85,6 +86,9 @@ enum Command {
     /// Days that are over, as Parquet on a directory or a bucket, for DuckDB, Spark and others.
     #[command(subcommand)]
     Lake(lake::LakeCommand),
+    /// A ClickHouse that has what PostgreSQL has.
+    #[command(subcommand)]
+    Clickhouse(clickhouse::ClickHouseCommand),
     /// The files in which events wait for PostgreSQL; also while a collector uses them.
     #[command(subcommand)]
     Journal(JournalCommand),
@@ -382,6 +386,9 @@ impl Cli {
                 forget::run(&database, &config, &args.request()?, args.dry_run).await
             }
             Command::Lake(command) => lake::lake(database(&config, &self.data_dir)?, config.lake, command).await,
+            Command::Clickhouse(command) => {
+                clickhouse::clickhouse(database(&config, &self.data_dir)?, config.clickhouse, command).await
+            }
             Command::Journal(JournalCommand::Inspect { dir }) => {
                 let dir = dir.unwrap_or_else(|| start::journal_dir(&config, &self.data_dir));
                 let url = database_url(&config, &self.data_dir).ok();

@@ -19,7 +19,7 @@ use super::{properties, put};
 const GROUP_ROWS_MAX: usize = 100_000;
 pub const GROUP_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's time begins.
-const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+pub const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
 /// One column, and its values in the row group under way.
 pub struct Column {

@@ -12,8 +12,12 @@ use crate::row::{self, TupleError};
 /// How much is gathered at once: it stays in the processor's cache until it is sent.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// All tuples of `frames` by event id, gathered piece by piece; and their hours, since each tuple is looked at here.
-pub fn by_event_id(frames: &Frames) -> Result<(impl Iterator<Item = Bytes>, Hours), TupleError> {
+/// All tuples of `frames` by event id, gathered piece by piece; their hours, since each tuple is looked at here; and, `with_ids`,
+/// these, 16 bytes each, if there are any.
+pub fn by_event_id(
+    frames: &Frames,
+    with_ids: bool,
+) -> Result<(impl Iterator<Item = Bytes>, Hours, Option<Vec<u8>>), TupleError> {
     let mut tuples = Vec::with_capacity(frames.tuple_count() as usize);
     let mut hours = Hours::default();
     for frame in frames.iter() {
@@ -25,6 +29,7 @@ pub fn by_event_id(frames: &Frames) -> Result<(impl Iterator<Item = Bytes>, Hour
     }
     // Stable, since it makes use of runs that are in order already.
     tuples.sort_by_key(|(id, _)| *id);
+    let ids = (with_ids && !tuples.is_empty()).then(|| tuples.iter().flat_map(|(id, _)| *id.as_bytes()).collect());
     let mut rest = tuples.into_iter().peekable();
     let pieces = std::iter::from_fn(move || {
         let (_, first) = rest.next()?;
@@ -35,7 +40,7 @@ pub fn by_event_id(frames: &Frames) -> Result<(impl Iterator<Item = Bytes>, Hour
         }
         Some(piece.freeze())
     });
-    Ok((pieces, hours))
+    Ok((pieces, hours, ids))
 }
 
 #[cfg(test)]
@@ -63,7 +68,7 @@ mod tests {
     }
 
     fn sent(frames: &Frames) -> (Vec<u128>, Vec<usize>) {
-        let pieces: Vec<Bytes> = by_event_id(frames).expect("tuples").0.collect();
+        let pieces: Vec<Bytes> = by_event_id(frames, false).expect("tuples").0.collect();
         (ids(&pieces.concat()), pieces.iter().map(Bytes::len).collect())
     }
 
@@ -80,6 +85,9 @@ mod tests {
         let (ids, pieces) = sent(&frames_of_two);
         assert_eq!(ids, [0, 1, 5, 7, 9, 1 << 100]);
         assert_eq!(pieces.len(), 1);
+        let named = by_event_id(&frames_of_two, true).expect("tuples").2.expect("some");
+        assert_eq!(named.chunks(16).map(|id| id[15]).collect::<Vec<u8>>(), [0, 1, 5, 7, 9, 0]);
+        assert_eq!(by_event_id(&frames_of_two, false).expect("tuples").2, None);
         assert_eq!(sent(&frames(&[], "a")), (vec![], vec![]));
     }
 

@@ -26,6 +26,8 @@ const READ_SOURCES: &str = include_str!("sql/ledger_read_sources.sql");
 const ADVANCE: &str = include_str!("sql/ledger_advance.sql");
 const SETTLE: &str = include_str!("sql/ledger_settle.sql");
 const KEEP_PROMISES: &str = include_str!("sql/promises_keep.sql");
+/// Whether flushes are to name their rows for `ClickHouse`.
+const IS_FOLLOWED: &str = "select exists (select from weir.clickhouse_sink where now() < named_until) as is_followed";
 /// Waiting longer for a ledger row means that someone else holds it: better start over.
 const LOCK_TIMEOUT_MS: u32 = 10_000;
 
@@ -52,6 +54,8 @@ pub struct Connection {
     partitions: Arc<Partitions>,
     durability: Durability,
     statement_timeout_ms: u128,
+    /// As the database said last; where it is out of date, hours are marked instead.
+    is_followed: bool,
 }
 
 impl Store for Postgres {
@@ -61,11 +65,13 @@ impl Store for Postgres {
         let client = self.database.client().await?;
         // After a failover the database may know less.
         self.partitions.forget();
+        let is_followed = client.query_typed_one(IS_FOLLOWED, &[]).await?.try_get("is_followed")?;
         Ok(Connection {
             client: Object::take(client),
             partitions: Arc::clone(&self.partitions),
             durability: self.durability,
             statement_timeout_ms: self.database.statement_timeout().as_millis(),
+            is_followed,
         })
     }
 }
@@ -135,7 +141,7 @@ impl Session for Connection {
                  set local idle_in_transaction_session_timeout = {idle_ms}"
             ))
             .await?;
-        Ok(Flush { transaction, durability: self.durability })
+        Ok(Flush { transaction, durability: self.durability, is_followed: &mut self.is_followed, named: None })
     }
 }
 
@@ -143,6 +149,15 @@ impl Session for Connection {
 pub struct Flush<'a> {
     transaction: PoolTransaction<'a>,
     durability: Durability,
+    is_followed: &'a mut bool,
+    named: Option<Named>,
+}
+
+/// The rows of a flush by their ids, for `ClickHouse`.
+struct Named {
+    ids: Vec<u8>,
+    /// Whether all of them were stored, and not there before.
+    is_new: bool,
 }
 
 /// For rows that come from no journal: an import has its position in the ledger, too.
@@ -187,7 +202,8 @@ impl Transaction for Flush<'_> {
     }
 
     async fn copy(&mut self, frames: &Frames) -> Result<(u64, Hours), FlushError> {
-        let (tuples, hours) = order::by_event_id(frames).map_err(unreadable)?;
+        let (tuples, hours, ids) = order::by_event_id(frames, *self.is_followed).map_err(unreadable)?;
+        self.named = ids.map(|ids| Named { ids, is_new: true });
         let stored = copy(&self.transaction, "analytics.events", frames.row_version, tuples).await?;
         Ok((stored, hours))
     }
@@ -195,14 +211,21 @@ impl Transaction for Flush<'_> {
     async fn sort_out(&mut self, frames: &Frames, segment: Uuid) -> Result<(SourceCounts, Hours), FlushError> {
         let counts = careful::store(&self.transaction, frames, segment).await?;
         let hours = Hours::of_stored(frames, &counts).map_err(unreadable)?;
+        if *self.is_followed && hours.iter().next().is_some() {
+            // What was there before, and what was refused, is among them.
+            let (_, _, ids) = order::by_event_id(frames, true).map_err(unreadable)?;
+            self.named = ids.map(|ids| Named { ids, is_new: false });
+        }
         Ok((counts, hours))
     }
 
     async fn settle(&mut self, segment: Uuid, counts: &SourceCounts, hours: &Hours) -> Result<(), FlushError> {
         let sources: Vec<&str> = counts.keys().map(String::as_str).collect();
         let column = |count: fn(&Counts) -> u64| counts.values().map(|c| count(c).cast_signed()).collect::<Vec<i64>>();
-        self.transaction
-            .execute_typed(
+        let named = self.named.as_ref();
+        let settled = self
+            .transaction
+            .query_typed_one(
                 SETTLE,
                 &[
                     (&segment, Type::UUID),
@@ -212,9 +235,12 @@ impl Transaction for Flush<'_> {
                     (&column(|counts| counts.settled.duplicate), Type::INT8_ARRAY),
                     (&column(|counts| counts.settled.quarantined), Type::INT8_ARRAY),
                     (&hours.starts(), Type::TIMESTAMPTZ_ARRAY),
+                    (&named.map(|named| named.ids.as_slice()), Type::BYTEA),
+                    (&named.is_none_or(|named| named.is_new), Type::BOOL),
                 ],
             )
             .await?;
+        *self.is_followed = settled.try_get("is_followed")?;
         if self.durability == Durability::Database {
             self.transaction.execute_typed(KEEP_PROMISES, &[(&segment, Type::UUID)]).await?;
         }

@@ -11,6 +11,7 @@ use tokio_postgres::types::Type;
 
 use super::listing::Leaf;
 use super::{Action, Attempts, RetentionError, Run, archive, begin, lake, note, policy};
+use crate::clickhouse::book as clickhouse;
 use crate::database::advisory;
 use crate::flush::partitions::PARTITION_LOCK;
 
@@ -71,6 +72,7 @@ impl Run<'_> {
         let detached = leaf.detached(&format!("weir.{expired}"), is_to_be_archived);
         note(&transaction, &self.started, day, "detached", policy::REST, 0, &detached.name).await?;
         lake::note_detached(&transaction, day, &detached.name).await?;
+        clickhouse::mark_day(&transaction, day).await?;
         transaction.commit().await?;
         self.upkeep.partitions.forget();
         tracing::info!(table = leaf.name, detached = detached.name, "partition detached");

@@ -7,6 +7,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::listing::Leaf;
 use super::policy::{Policy, Rule};
 use super::{Action, RetentionError, Run, Step, begin, lake, note};
+use crate::clickhouse::book as clickhouse;
 
 const DELETE: &str = include_str!("sql/rule_delete.sql");
 const COUNT: &str = include_str!("sql/rule_count.sql");
@@ -56,6 +57,7 @@ impl Run<'_> {
             if rows > 0 {
                 note(&transaction, &self.started, day, Action::Deleted.name(), &rule.name, rows, "").await?;
                 lake::note_changed(&transaction, day).await?;
+                clickhouse::mark_day(&transaction, day).await?;
             }
             transaction.commit().await?;
             sum += rows;

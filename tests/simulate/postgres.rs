@@ -448,7 +448,7 @@ impl Transaction for Flush<'_> {
             }
             self.pending().rows.push(*id);
         }
-        let (_, hours) = by_event_id(frames).expect("tuples");
+        let (_, hours, _) = by_event_id(frames, false).expect("tuples");
         Ok((ids.len() as u64, hours))
     }
 

@@ -1,17 +1,23 @@
--- Deletes a lot of a person's events, books them, and notes their hours for rollups, and their days for the lake.
+-- Deletes a lot of a person's events, books them, and notes their hours for rollups, their days for the lake, and their ids for
+-- ClickHouse.
 with theirs as (
     select event.ctid as place from only {table} event where {person} limit $3
 ), gone as (
-    delete from only {table} where ctid = any (array (select place from theirs)) returning source, occurred_at
+    delete from only {table} where ctid = any (array (select place from theirs)) returning source, occurred_at, event_id
 ), counted as (
     select source, count(*) as rows from gone group by source
 ), booked as (
     insert into weir.removed as removed (source, reason, rows)
     select source, 'forgotten', rows from counted
     on conflict (source, reason) do update set rows = removed.rows + excluded.rows, updated_at = now()
+), follower as materialized (
+    select from weir.clickhouse_sink where now() < named_until
+), named as (
+    insert into weir.clickhouse_named (ids, is_new)
+    select string_agg(uuid_send(event_id), ''), false from gone having count(*) > 0 and exists (select from follower)
 ), noted as (
-    insert into weir.touched (hours)
-    select array_agg(distinct date_trunc('hour', occurred_at, 'UTC')) from gone having count(*) > 0
+    insert into weir.touched (hours, is_named)
+    select array_agg(distinct date_trunc('hour', occurred_at, 'UTC')), exists (select from follower) from gone having count(*) > 0
 ), marked as (
     insert into weir.lake_marks (day, is_urgent)
     select distinct d.day, true

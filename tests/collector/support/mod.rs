@@ -4,6 +4,7 @@
 pub mod bouncer;
 pub mod browser;
 pub mod chance;
+pub mod clickhouse;
 pub mod clients;
 pub mod http;
 pub mod people;

@@ -1,0 +1,16 @@
+-- Nobody can rely on a mark that is taken; one that a transaction under way relies on is passed over.
+with next as (
+    select id from weir.clickhouse_marks
+     where is_taken or not exists (select from weir.clickhouse_marks where is_taken)
+     order by from_at desc, id
+     limit 1
+       for update skip locked
+), taken as (
+    update weir.clickhouse_marks m
+       set is_taken = true
+      from next
+     where m.id = next.id
+    returning m.id, m.from_at, m.to_at, m.done_to
+)
+select id, (extract(epoch from from_at) * 1000000)::bigint as from_us, (extract(epoch from to_at) * 1000000)::bigint as to_us, done_to
+  from taken

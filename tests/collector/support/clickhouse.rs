@@ -1,0 +1,238 @@
+//! A ClickHouse of a test's own: Debian's server, or the newest engine behind a little HTTP (`tests/clickhouse/server.py`); and a way to
+//! it that loses answers.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use weir::clickhouse::settings::ClickHouse as Settings;
+
+use super::program::free_port;
+use super::{eventually, http, tool};
+
+pub const PASSWORD: &str = "secret";
+
+/// Which one there is.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// Debian's clickhouse-server, 18.16.
+    Server(PathBuf),
+    /// A Python that has chdb.
+    Engine(PathBuf),
+}
+
+/// Ends with the test.
+pub struct ClickHouse {
+    pub address: SocketAddr,
+    kind: Kind,
+    directory: TempDir,
+    child: Option<Child>,
+}
+
+impl Kind {
+    /// All that there are here.
+    pub fn all() -> Vec<Self> {
+        let engine = std::env::var_os("WEIR_TEST_CHDB").map(|path| Self::Engine(path.into()));
+        tool("WEIR_TEST_CLICKHOUSE").map(Self::Server).into_iter().chain(engine).collect()
+    }
+
+    /// Whether an insert sent twice is taken once.
+    pub fn has_tokens(&self) -> bool {
+        matches!(self, Self::Engine(_))
+    }
+}
+
+impl ClickHouse {
+    pub async fn start(kind: &Kind) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let mut clickhouse = Self { address, kind: kind.clone(), directory, child: None };
+        clickhouse.write_settings();
+        clickhouse.start_again().await;
+        clickhouse
+    }
+
+    /// With the same data and address.
+    pub async fn start_again(&mut self) {
+        let directory = self.directory.path();
+        let mut command = match &self.kind {
+            Kind::Server(program) => {
+                let mut command = Command::new(program);
+                command.arg(format!("--config-file={}/config.xml", directory.display()));
+                command
+            }
+            Kind::Engine(python) => {
+                let mut command = Command::new(python);
+                command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clickhouse/server.py")).args([
+                    directory.as_os_str(),
+                    self.address.port().to_string().as_ref(),
+                    PASSWORD.as_ref(),
+                ]);
+                command
+            }
+        };
+        let log = std::fs::File::create(directory.join("log")).expect("a log");
+        command.current_dir(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        self.child = Some(command.spawn().expect("ClickHouse starts"));
+        let child = self.child.as_mut().expect("started");
+        eventually("ClickHouse answers", async || {
+            if let Some(status) = child.try_wait().expect("ours") {
+                panic!("ClickHouse ended with {status}: {:?}", std::fs::read_to_string(directory.join("log")));
+            }
+            TcpStream::connect(self.address).await.is_ok()
+        })
+        .await;
+    }
+
+    /// `kill -9`.
+    pub async fn kill(&mut self) {
+        let mut child = self.child.take().expect("running");
+        child.kill().await.expect("ours to end");
+    }
+
+    /// What a collector needs to follow here.
+    pub fn settings(&self) -> Settings {
+        self.settings_at(self.address)
+    }
+
+    /// As [`Self::settings`], by another way.
+    pub fn settings_at(&self, address: SocketAddr) -> Settings {
+        let (url, password) = (format!("http://{address}"), PASSWORD.to_owned());
+        Settings { url, password, interval_ms: 100, ..Settings::default() }
+    }
+
+    /// The rows of a statement, columns separated by `|`, NULL as nothing.
+    pub async fn rows(&self, sql: &str) -> Vec<String> {
+        let key = format!("x-clickhouse-key: {PASSWORD}");
+        let sql = format!("{sql} format TabSeparated");
+        let answer = http::post(self.address, "/", &["x-clickhouse-user: default", &key], sql.as_bytes()).await;
+        let body = dechunked(&answer);
+        assert_eq!(answer.status, 200, "{sql}: {body}");
+        let column =
+            |text: &str| if text == "\\N" { String::new() } else { text.replace("\\'", "'").replace("\\\\", "\\") };
+        body.lines().map(|line| line.split('\t').map(column).collect::<Vec<String>>().join("|")).collect()
+    }
+
+    /// One number.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let rows = self.rows(sql).await;
+        rows.first().and_then(|row| row.parse().ok()).unwrap_or_else(|| panic!("{sql}: {rows:?}"))
+    }
+
+    /// A statement that gives nothing.
+    pub async fn execute(&self, sql: &str) {
+        let key = format!("x-clickhouse-key: {PASSWORD}");
+        let answer = http::post(self.address, "/", &["x-clickhouse-user: default", &key], sql.as_bytes()).await;
+        assert_eq!(answer.status, 200, "{sql}: {}", answer.text());
+    }
+
+    fn write_settings(&self) {
+        let (directory, port) = (self.directory.path().display(), self.address.port());
+        // (Its own port, too, for which it has no switch.)
+        let config = format!(
+            "<yandex><logger><level>warning</level><console>1</console></logger><http_port>{port}</http_port>
+             <tcp_port>{}</tcp_port><listen_host>127.0.0.1</listen_host><path>{directory}/data/</path>
+             <tmp_path>{directory}/tmp/</tmp_path><mark_cache_size>16777216</mark_cache_size><timezone>Asia/Tokyo</timezone>
+             <users_config>{directory}/users.xml</users_config><default_profile>default</default_profile>
+             <default_database>default</default_database></yandex>",
+            free_port()
+        );
+        let users = format!(
+            "<yandex><profiles><default/></profiles><quotas><default/></quotas><users><default>
+             <password>{PASSWORD}</password><networks><ip>127.0.0.1</ip></networks><profile>default</profile>
+             <quota>default</quota></default></users></yandex>"
+        );
+        // The engine would take them for its own.
+        if matches!(self.kind, Kind::Server(_)) {
+            std::fs::write(self.directory.path().join("config.xml"), config).expect("written");
+            std::fs::write(self.directory.path().join("users.xml"), users).expect("written");
+        }
+    }
+}
+
+/// A body in chunks, put together.
+fn dechunked(answer: &http::Answer) -> String {
+    if answer.header("transfer-encoding") != Some("chunked") {
+        return answer.text();
+    }
+    let (mut rest, mut body) = (answer.body.as_slice(), Vec::new());
+    while let Some(end) = rest.windows(2).position(|two| two == b"\r\n") {
+        let length = std::str::from_utf8(&rest[..end]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
+        let Some(length @ 1..) = length else { break };
+        body.extend_from_slice(&rest[end + 2..end + 2 + length]);
+        rest = &rest[end + 2 + length + 2..];
+    }
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+/// A way to a ClickHouse on which answers to inserts get lost. Ends with the test.
+pub struct LossyWay {
+    pub address: SocketAddr,
+    to_lose: Arc<AtomicUsize>,
+    lost: Arc<AtomicUsize>,
+    _ended: DropGuard,
+}
+
+impl LossyWay {
+    pub async fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (to_lose, lost, ended) =
+            (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default(), CancellationToken::new());
+        let way = Self { address, to_lose, lost, _ended: ended.clone().drop_guard() };
+        let (to_lose, lost) = (Arc::clone(&way.to_lose), Arc::clone(&way.lost));
+        tokio::spawn(async move {
+            loop {
+                let client = tokio::select! {
+                    accepted = listener.accept() => accepted.expect("descriptors").0,
+                    () = ended.cancelled() => return,
+                };
+                tokio::spawn(pass(client, target, Arc::clone(&to_lose), Arc::clone(&lost)));
+            }
+        });
+        way
+    }
+
+    /// The answers to the next `count` inserts are lost: the insert is done, and nobody hears.
+    pub fn lose(&self, count: usize) {
+        self.to_lose.store(count, Ordering::Relaxed);
+    }
+
+    pub fn lost(&self) -> usize {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+async fn pass(mut client: TcpStream, target: SocketAddr, to_lose: Arc<AtomicUsize>, lost: Arc<AtomicUsize>) {
+    let Ok(mut server) = TcpStream::connect(target).await else { return };
+    let (mut from_client, mut from_server) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let mut is_insert = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut from_client) => {
+                let Ok(read @ 1..) = read else { return };
+                is_insert |= String::from_utf8_lossy(&from_client[..read]).contains("query=insert");
+                if server.write_all(&from_client[..read]).await.is_err() { return }
+            }
+            read = server.read(&mut from_server) => {
+                let Ok(read @ 1..) = read else { return };
+                // The answer is here, so the insert is done.
+                let is_lost = is_insert
+                    && to_lose.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+                if is_lost {
+                    lost.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                is_insert = false;
+                if client.write_all(&from_server[..read]).await.is_err() { return }
+            }
+        }
+    }
+}
