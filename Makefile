@@ -24,7 +24,7 @@ test-frameworks: ## run the code of docs/snippet.md in all frameworks, Next.js t
 test-engines: ## run the snippet in Firefox and WebKitGTK (Debian's)
 	@exec scripts/test-engines
 
-test-clickhouse: ## read the lake with ClickHouse's engine (PyPI's chdb: 260 MB)
+test-clickhouse: ## read the lake, and follow PostgreSQL, with ClickHouse's newest engine (PyPI's chdb: 260 MB)
 	@exec scripts/test-clickhouse
 
 test-upgrade: ## upgrade two collectors from an earlier weir, built here, and back, under load

@@ -194,6 +194,12 @@ pub struct ClickHouseMetrics {
 }
 
 impl ClickHouseMetrics {
+    pub fn tell(&self, events: i64, ranges: i64, seconds: f64) {
+        self.waiting_events.set(events as f64);
+        self.waiting_ranges.set(ranges as f64);
+        self.waiting_seconds.set(seconds);
+    }
+
     fn new(register: &Register<'_>) -> Self {
         Self {
             rows: register.counter("weir_clickhouse_rows_total", "Rows that this collector inserted into ClickHouse."),

@@ -8,10 +8,10 @@ use uuid::Uuid;
 use super::ClickHouseError;
 use super::table::Range;
 use crate::flush::partitions::LOCK_TIMEOUT_MS;
-use crate::retention::listing;
 
 const IS_ENTERED: &str = "select exists (select from weir.clickhouse_sink)";
 const MARK_DAYS: &str = include_str!("sql/mark_days.sql");
+const MARK_ALL: &str = include_str!("sql/mark_all.sql");
 const RENEW: &str = include_str!("sql/renew.sql");
 const TAKE_BATCH: &str = include_str!("sql/batch_take.sql");
 const OPEN_BATCH: &str = include_str!("sql/batch_open.sql");
@@ -69,7 +69,7 @@ pub async fn mark_day(transaction: &Transaction<'_>, day: Date) -> Result<(), to
     Ok(())
 }
 
-/// Says that there is a `ClickHouse`. When it returns, every transaction that did not see it has ended.
+/// Says that there is a `ClickHouse`, which may lack everything. When it returns, every transaction that did not see it has ended.
 pub async fn enter(client: &mut ClientWrapper) -> Result<(), ClickHouseError> {
     if client.query_typed_one(IS_ENTERED, &[]).await?.try_get(0)? {
         return Ok(());
@@ -81,23 +81,14 @@ pub async fn enter(client: &mut ClientWrapper) -> Result<(), ClickHouseError> {
          insert into weir.clickhouse_sink default values on conflict do nothing"
     );
     transaction.batch_execute(&lock).await?;
+    transaction.query_typed_one(MARK_ALL, &[]).await?;
     transaction.commit().await?;
     Ok(())
 }
 
 /// Marks all days that there are; returns how many.
 pub async fn mark_all(client: &ClientWrapper) -> Result<u64, ClickHouseError> {
-    let leaves = listing::leaves(client, false).await.map_err(|error| ClickHouseError::Unclear(error.to_string()))?;
-    let mut days: Vec<String> =
-        leaves.iter().filter(|leaf| !leaf.is_detached()).filter_map(|leaf| Some(leaf.day?.to_string())).collect();
-    // What found no partition will have one soon.
-    let strays = "select distinct to_char(occurred_at at time zone 'UTC', 'YYYY-MM-DD') as day from only analytics.events_default where isfinite(occurred_at)";
-    for row in client.query_typed(strays, &[]).await? {
-        days.push(row.try_get("day")?);
-    }
-    days.sort();
-    days.dedup();
-    mark_days(client, &days).await
+    Ok(client.query_typed_one(MARK_ALL, &[]).await?.try_get::<_, i64>("days")?.cast_unsigned())
 }
 
 /// Marks days, as 2026-11-20; returns how many.

@@ -100,7 +100,11 @@ impl Follower {
 
     async fn elected(&self, database: &Database) -> Result<(), ClickHouseError> {
         let mut guard = database.client().await?;
-        let Some(elected) = advisory::elect(&mut guard, CLICKHOUSE_LOCK).await? else { return Ok(()) };
+        let Some(elected) = advisory::elect(&mut guard, CLICKHOUSE_LOCK).await? else {
+            // What waits is told by whoever follows.
+            self.metrics.tell(0, 0, 0.0);
+            return Ok(());
+        };
         let mut client = database.client().await?;
         let result = self.follow(&mut client, &elected).await;
         if let Err(error) = &result {
@@ -162,9 +166,7 @@ impl Follower {
     /// What waits, for `/metrics`.
     async fn tell(&self, client: &ClientWrapper) -> Result<(), ClickHouseError> {
         let Some(status) = book::status(client).await? else { return Ok(()) };
-        self.metrics.waiting_events.set(status.events_named as f64);
-        self.metrics.waiting_ranges.set(status.ranges_marked as f64);
-        self.metrics.waiting_seconds.set(status.waiting_s.unwrap_or(0.0).max(0.0));
+        self.metrics.tell(status.events_named, status.ranges_marked, status.waiting_s.unwrap_or(0.0).max(0.0));
         Ok(())
     }
 }

@@ -70,6 +70,7 @@ pages! {
         "sync", "Services", "docs/sync.md";
         "sync-postgres", "Your PostgreSQL", "docs/sync-postgres.md";
         "lake", "The lake", "docs/lake.md";
+        "clickhouse", "ClickHouse", "docs/clickhouse.md";
     }
     "Running" {
         "operations", "Operations", "docs/operations.md";

@@ -5,13 +5,15 @@ as they are. argv: a directory, a port, a password. Its processes are not the se
 import os
 import sys
 import tempfile
+import threading
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from chdb import session
 
 directory, port, password = sys.argv[1:]
 engine = session.Session(os.path.join(directory, "data"))
+one_at_a_time = threading.Lock()
 # Settings of the interface, not of a query.
 INTERFACE = {"query", "query_id", "wait_end_of_query", "database"}
 
@@ -26,10 +28,11 @@ class Handler(BaseHTTPRequestHandler):
         parameters = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
         settings = {name: value for name, value in parameters.items() if name not in INTERFACE}
         try:
-            if "query" in parameters:
-                answer = self.insert(parameters["query"], settings, body)
-            else:
-                answer = engine.query(body.decode(), "TabSeparated").bytes()
+            with one_at_a_time:
+                if "query" in parameters:
+                    answer = self.insert(parameters["query"], settings, body)
+                else:
+                    answer = engine.query(body.decode(), "TabSeparated").bytes()
         except Exception as error:  # whatever the engine says
             return self.answer(500, str(error).encode())
         self.answer(200, answer)
@@ -54,4 +57,4 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-HTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()
+ThreadingHTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()

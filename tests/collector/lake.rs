@@ -537,7 +537,7 @@ async fn a_bucket_has_the_same_days() {
         assert_eq!(duckdb(&format!("select {sum} from {}", lake_table(dir.path()))).await.expect("asked before"), here);
     }
     // By ClickHouse itself, through S3's API.
-    if let Some(python) = std::env::var_os("WEIR_TEST_CLICKHOUSE") {
+    if let Some(python) = std::env::var_os("WEIR_TEST_CHDB") {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lake/clickhouse.py");
         let table = format!("s3('{}/events/a/lake/**/*.parquet', 'key', 'secret', 'Parquet')", bucket.endpoint);
         let sql = format!(

@@ -115,9 +115,7 @@ impl ClickHouse {
         let answer = http::post(self.address, "/", &["x-clickhouse-user: default", &key], sql.as_bytes()).await;
         let body = dechunked(&answer);
         assert_eq!(answer.status, 200, "{sql}: {body}");
-        let column =
-            |text: &str| if text == "\\N" { String::new() } else { text.replace("\\'", "'").replace("\\\\", "\\") };
-        body.lines().map(|line| line.split('\t').map(column).collect::<Vec<String>>().join("|")).collect()
+        body.lines().map(|line| line.split('\t').map(plain).collect::<Vec<String>>().join("|")).collect()
     }
 
     /// One number.
@@ -155,6 +153,26 @@ impl ClickHouse {
             std::fs::write(self.directory.path().join("users.xml"), users).expect("written");
         }
     }
+}
+
+/// A value as it was before it was escaped; NULL as nothing.
+fn plain(text: &str) -> String {
+    if text == "\\N" {
+        return String::new();
+    }
+    let (mut plain, mut rest) = (String::new(), text.chars());
+    while let Some(next) = rest.next() {
+        plain.extend(if next == '\\' {
+            rest.next().map(|escaped| match escaped {
+                't' => '\t',
+                'n' => '\n',
+                other => other,
+            })
+        } else {
+            Some(next)
+        });
+    }
+    plain
 }
 
 /// A body in chunks, put together.
