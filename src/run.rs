@@ -256,8 +256,7 @@ impl Running {
         let certificates = open_certificates(&config.receive)?;
         let files = reloaded(&places, certificates.as_ref());
         let core = Core::new(&config, &world)?;
-        let metrics = Arc::clone(&core.metrics);
-        let is_database_up = Arc::new(AtomicBool::new(false));
+        let (metrics, is_database_up) = (Arc::clone(&core.metrics), Arc::new(AtomicBool::new(false)));
         let mut housekeeping = Housekeeping::new(
             database.clone(),
             Arc::clone(&core.shared),
@@ -288,8 +287,7 @@ impl Running {
         let flush_thread = spawn_lanes(lanes, flush_ended.clone(), flush_abort.clone())?;
         let housekeeping = Task::spawn(|stop| housekeeping.run(stop));
         let retention = spawn_retention(&config, &world, &core.shared, &core.partitions, &metrics);
-        let lake = spawn_lake(&config, &world, &core.shared, &metrics);
-        let clickhouse = spawn_clickhouse(&config, &world, &core.shared, &metrics);
+        let (lake, clickhouse) = spawn_copies(&config, &world, &core.shared, &metrics);
         let rollups = spawn_rollups(&config, &core.shared, &metrics)?;
         let taps = spawn_taps(&config, &world, &core.shared, &metrics);
         let replication = spawn_replication(&config, &core.shared, &metrics);
@@ -430,22 +428,25 @@ fn spawn_retention(
     Task::spawn(|stop| retention.run(stop))
 }
 
-fn spawn_lake(config: &Config, world: &World, shared: &Shared, metrics: &Metrics) -> Task {
+/// What is written elsewhere of what the database has: the lake, and `ClickHouse`.
+fn spawn_copies(config: &Config, world: &World, shared: &Shared, metrics: &Metrics) -> (Task, Task) {
+    let (entropy, accounting, prepared) = (&world.entropy, &shared.accounting, &shared.prepared);
     let lake = LakeTask::new(
         config,
         Arc::clone(&world.clock),
-        Arc::clone(&world.entropy),
+        Arc::clone(entropy),
         metrics.lake.clone(),
-        Arc::clone(&shared.accounting),
-        shared.prepared.clone(),
+        Arc::clone(accounting),
+        prepared.clone(),
     );
-    Task::spawn(|stop| lake.run(stop))
-}
-
-fn spawn_clickhouse(config: &Config, world: &World, shared: &Shared, metrics: &Metrics) -> Task {
-    let (entropy, prepared) = (Arc::clone(&world.entropy), shared.prepared.clone());
-    let follower = Follower::new(config, entropy, metrics.clickhouse.clone(), Arc::clone(&shared.accounting), prepared);
-    Task::spawn(|stop| follower.run(stop))
+    let clickhouse = Follower::new(
+        config,
+        Arc::clone(entropy),
+        metrics.clickhouse.clone(),
+        Arc::clone(accounting),
+        prepared.clone(),
+    );
+    (Task::spawn(|stop| lake.run(stop)), Task::spawn(|stop| clickhouse.run(stop)))
 }
 
 /// With `durability = "memory"` nothing outlives the process: what did not reach the database is named.

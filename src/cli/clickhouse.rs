@@ -1,4 +1,4 @@
-//! `weir clickhouse`: whether ClickHouse has what PostgreSQL has.
+//! `weir clickhouse`: whether `ClickHouse` has what PostgreSQL has.
 
 use std::io::{self, Write};
 
@@ -14,7 +14,7 @@ use crate::retention::listing;
 
 #[derive(Debug, Subcommand)]
 pub enum ClickHouseCommand {
-    /// Show what ClickHouse lacks, since when, and why.
+    /// Show what `ClickHouse` lacks, since when, and why.
     Status {
         /// Print JSON, for scripts.
         #[arg(long)]

@@ -86,7 +86,7 @@ enum Command {
     /// Days that are over, as Parquet on a directory or a bucket, for DuckDB, Spark and others.
     #[command(subcommand)]
     Lake(lake::LakeCommand),
-    /// A ClickHouse that has what PostgreSQL has.
+    /// A `ClickHouse` that has what PostgreSQL has.
     #[command(subcommand)]
     Clickhouse(clickhouse::ClickHouseCommand),
     /// The files in which events wait for PostgreSQL; also while a collector uses them.

@@ -12,7 +12,7 @@ use crate::outbound;
 
 /// Reading a whole day to sum it up takes the longest.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
-/// Shorter than ClickHouse keeps a connection without a request, by default three seconds: it must not end as one is sent.
+/// Shorter than `ClickHouse` keeps a connection without a request, by default three seconds: it must not end as one is sent.
 const IDLE_MAX: Duration = Duration::from_secs(2);
 /// The longest answer that is asked for is a page of ids.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;

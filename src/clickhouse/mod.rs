@@ -12,7 +12,7 @@
 //!                     then removes what it took
 //! ```
 //!
-//! # Why ClickHouse ends up equal to PostgreSQL
+//! # Why `ClickHouse` ends up equal to PostgreSQL
 //!
 //! Whoever changes events says so in the transaction that changes them: by id, or by a stretch of time. What is said is removed only
 //! after `ClickHouse` has confirmed that it follows. Nothing here carries a row's content: it is **read from PostgreSQL when it is
@@ -28,10 +28,10 @@
 //! # Why nothing is there twice
 //!
 //! The ids of a batch are fixed before it is sent for the first time, and cut into inserts by themselves alone, so each insert has
-//! the same token however often it is repeated: `ClickHouse` takes it once. It also carries the token as its query's id, and a repetition
-//! first looks whether the earlier one is still running. Where a row may be there already (a repetition on a server that knows no
+//! the same token however often it is repeated: `ClickHouse` takes it once. Whoever begins to follow, or begins again after a failure, first looks
+//! whether an earlier insert is still running. Where a row may be there already (a repetition on a server that knows no
 //! tokens, a batch with known duplicates, what a comparison may have sent) it is asked first. Should a row be there twice after all,
-//! by a token that `ClickHouse` has forgotten, the table's engine removes one when it merges, and `FINAL` shows one.
+//! as an insert that was on its way when its sender was killed may be done later, the table's engine removes one when it merges, and `FINAL` shows one.
 //!
 //! A repetition is checked afterwards: an insert whose body was cut off where a row ends would have counted as whole.
 //!
@@ -78,7 +78,7 @@ pub enum ClickHouseError {
     NoColumn { declaration: String },
     #[error("the table in ClickHouse has a column of type {found}, and it has to be {wanted}")]
     WrongColumn { found: String, wanted: String },
-    #[error("an earlier insert of the same rows is still running in ClickHouse: it is waited for")]
+    #[error("an earlier insert is still running in ClickHouse: it is waited for")]
     Running,
     #[error("ClickHouse has not carried out a deletion yet: {0}")]
     Deleting(String),

@@ -121,7 +121,7 @@ pub async fn page(
 pub fn first_id(us: i64) -> Uuid {
     // Before 1970, and beyond 48 bits, ids have no other time.
     let ms = us.div_euclid(1_000).clamp(0, (1 << 48) - 1);
-    Uuid::from_u128((ms.unsigned_abs() as u128) << 80)
+    Uuid::from_u128(u128::from(ms.unsigned_abs()) << 80)
 }
 
 async fn begin(client: &mut ClientWrapper) -> Result<Transaction<'_>, ClickHouseError> {

@@ -11,6 +11,7 @@ use super::book::Batch;
 use super::rows::{self, Encoded};
 use super::table::{Table, milliseconds};
 use super::{ClickHouseError, book};
+use crate::entropy::{Entropy, random_id};
 use crate::metrics::ClickHouseMetrics;
 
 /// One insert: a few megabytes.
@@ -29,6 +30,7 @@ pub struct Sender<'a> {
     pub client: &'a mut ClientWrapper,
     pub table: &'a Table,
     pub metrics: &'a ClickHouseMetrics,
+    pub entropy: &'a dyn Entropy,
 }
 
 impl Sender<'_> {
@@ -36,9 +38,6 @@ impl Sender<'_> {
     pub async fn batch(&mut self, batch: &Batch) -> Result<(), ClickHouseError> {
         for (place, ids) in slices(&batch.ids).into_iter().enumerate() {
             let token = format!("{}-{place}", batch.id);
-            if batch.is_retry && self.table.is_running(&token).await? {
-                return Err(ClickHouseError::Running);
-            }
             if !batch.is_new || batch.is_retry && !self.table.has_tokens() {
                 self.agree(ids).await?;
                 continue;
@@ -72,7 +71,12 @@ impl Sender<'_> {
         let token = token.filter(|_| pieces.len() == 1);
         for Encoded { bytes, ids } in pieces.drain(..) {
             let rows = ids.len() as u64;
-            self.table.insert(token, bytes).await?;
+            if let Some(token) = token {
+                self.table.insert(token, bytes).await?;
+            } else {
+                let own = random_id(self.entropy).map_err(|error| ClickHouseError::Unclear(error.to_string()))?;
+                self.table.insert(&own.to_string(), bytes).await?;
+            }
             self.metrics.rows.increment(rows);
         }
         Ok(())

@@ -12,11 +12,14 @@ use super::settings::ClickHouse;
 pub const HOUR_US: i64 = 3_600 * 1_000_000;
 /// The inserts that a table remembers by their tokens: a batch of the widest reach makes some hundred.
 const TOKENS_REMEMBERED: u32 = 1_000;
+/// How the ids of weir's inserts begin, by which `ClickHouse` knows them while they are done.
+const QUERY_PREFIX: &str = "weir-";
 /// Ids in one statement: 200 kB.
 const IDS_MAX: usize = 5_000;
 
 /// What this server has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Server {
     has_datetime64: bool,
     /// Whether inserts into a table without replicas are taken once by token: from 22.2 on or so.
@@ -47,7 +50,7 @@ pub struct Range {
 pub struct Table {
     http: Http,
     database: String,
-    table: String,
+    name: String,
     server: Server,
     layout: Layout,
 }
@@ -56,13 +59,13 @@ impl Table {
     /// The table as it is; `None`: it is not there.
     pub async fn find(settings: &ClickHouse) -> Result<Option<Self>, ClickHouseError> {
         let http = Http::new(settings)?;
-        let (database, table) = (settings.database.clone(), settings.table.clone());
-        let declared = declared(&http, &database, &table).await?;
+        let (database, name) = (settings.database.clone(), settings.table.clone());
+        let declared = declared(&http, &database, &name).await?;
         if declared.is_empty() {
             return Ok(None);
         }
         let (server, layout) = (Server::of(&http).await?, Layout::of(&declared)?);
-        Ok(Some(Self { http, database, table, server, layout }))
+        Ok(Some(Self { http, database, name, server, layout }))
     }
 
     /// Makes the table.
@@ -83,7 +86,8 @@ impl Table {
             columns.join(", ")
         );
         if server.has_tokens {
-            sql += &format!(" settings non_replicated_deduplication_window = {TOKENS_REMEMBERED}");
+            sql.push_str(" settings non_replicated_deduplication_window = ");
+            sql.push_str(&TOKENS_REMEMBERED.to_string());
         }
         let allow: &[_] =
             if server.must_allow_words { &[("allow_experimental_low_cardinality_type", "1")] } else { &[] };
@@ -95,21 +99,15 @@ impl Table {
         self.server.has_tokens
     }
 
-    /// Inserts rows, and waits until they are there. With the same token they are taken once.
-    pub async fn insert(&self, token: Option<&str>, rows: Vec<u8>) -> Result<(), ClickHouseError> {
+    /// Inserts rows, and waits until they are there. With the same token they are taken once; with one of its own each insert is,
+    /// which has to be said: else rows are left out that are equal to a block that was there, though it be deleted.
+    pub async fn insert(&self, token: &str, rows: Vec<u8>) -> Result<(), ClickHouseError> {
         let names: Vec<&str> = COLUMNS.iter().map(|column| column.name).collect();
         let statement = format!("insert into {} ({}) format RowBinary", self.name(), names.join(", "));
-        let mut settings = Vec::new();
-        match token {
-            Some(token) => {
-                // Who sends the same again while the first is still being done is told so.
-                settings.push(("query_id", token));
-                if self.server.has_tokens {
-                    settings.push(("insert_deduplication_token", token));
-                }
-            }
-            // Else equal rows would be left out that were there before, and were deleted.
-            None => settings.push(("insert_deduplicate", "0")),
+        let query_id = format!("{QUERY_PREFIX}{token}");
+        let mut settings = vec![("query_id", query_id.as_str())];
+        if self.server.has_tokens {
+            settings.push(("insert_deduplication_token", token));
         }
         if self.server.has_async {
             settings.push(("async_insert", "0"));
@@ -117,17 +115,17 @@ impl Table {
         self.http.insert(&statement, &settings, rows).await
     }
 
-    /// Whether an insert with this token is still being done.
-    pub async fn is_running(&self, token: &str) -> Result<bool, ClickHouseError> {
-        let sql = format!("select count() from system.processes where query_id = '{token}'");
+    /// Whether an insert of an earlier follower's is still being done.
+    pub async fn is_running(&self) -> Result<bool, ClickHouseError> {
+        let sql = format!("select count() from system.processes where query_id like '{QUERY_PREFIX}%'");
         Ok(number(&self.http.value(&sql).await?)? > 0)
     }
 
     /// Deletions that were accepted and are not carried out yet; the reason, if one failed.
     pub async fn deletions(&self) -> Result<u64, ClickHouseError> {
-        let Self { database, table, .. } = self;
+        let Self { database, name, .. } = self;
         let sql = format!(
-            "select count() from system.mutations where database = '{database}' and table = '{table}' and not is_done"
+            "select count() from system.mutations where database = '{database}' and table = '{name}' and not is_done"
         );
         number(&self.http.value(&sql).await?)
     }
@@ -200,7 +198,7 @@ impl Table {
     }
 
     fn name(&self) -> String {
-        format!("{}.{}", self.database, self.table)
+        format!("{}.{}", self.database, self.name)
     }
 
     fn within(&self, Range { from_us, to_us }: Range) -> String {

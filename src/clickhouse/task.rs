@@ -14,7 +14,7 @@ use super::table::Table;
 use super::{CLICKHOUSE_LOCK, CONNECTIONS, ClickHouseError};
 use crate::accounting::Accounting;
 use crate::config::{self, Config};
-use crate::database::{Database, DatabaseError, advisory};
+use crate::database::{Database, advisory};
 use crate::entropy::{Entropy, jitter, random_id};
 use crate::metrics::ClickHouseMetrics;
 use crate::rollup::budget::BUSY_EVENTS;
@@ -120,6 +120,10 @@ impl Follower {
     async fn follow(&self, client: &mut ClientWrapper, elected: &Transaction<'_>) -> Result<(), ClickHouseError> {
         book::enter(client).await?;
         let table = open(client, &self.settings).await?;
+        // Of this follower before it failed, or of one that was killed: what it sends may be there in a moment.
+        if table.is_running().await? {
+            return Err(ClickHouseError::Running);
+        }
         let interval = Duration::from_millis(self.settings.interval_ms);
         let (mut renewed, mut told, mut sent, mut compared) = (None, None, None, None);
         loop {
@@ -136,7 +140,7 @@ impl Follower {
                 let id =
                     random_id(self.entropy.as_ref()).map_err(|error| ClickHouseError::Unclear(error.to_string()))?;
                 if let Some(batch) = book::take_batch(client, id).await? {
-                    Sender { client, table: &table, metrics: &self.metrics }.batch(&batch).await?;
+                    self.sender(client, &table).batch(&batch).await?;
                     is_idle = false;
                 }
                 sent = Some(Instant::now());
@@ -144,7 +148,7 @@ impl Follower {
             let is_busy = self.accounting.pending() >= BUSY_EVENTS;
             if !is_busy || is_due(compared, BUSY_PAUSE) {
                 if let Some(mark) = book::take_mark(client).await? {
-                    Sender { client, table: &table, metrics: &self.metrics }.compare(&mark).await?;
+                    self.sender(client, &table).compare(&mark).await?;
                     is_idle = false;
                 }
                 compared = Some(Instant::now());
@@ -161,6 +165,10 @@ impl Follower {
                 told = Some(Instant::now());
             }
         }
+    }
+
+    fn sender<'a>(&'a self, client: &'a mut ClientWrapper, table: &'a Table) -> Sender<'a> {
+        Sender { client, table, metrics: &self.metrics, entropy: self.entropy.as_ref() }
     }
 
     /// What waits, for `/metrics`.
@@ -193,6 +201,6 @@ pub async fn look(
     database: &Database,
     settings: &ClickHouse,
 ) -> Result<(deadpool_postgres::Object, Option<Table>), ClickHouseError> {
-    let client = database.client().await.map_err(DatabaseError::from)?;
+    let client = database.client().await?;
     Ok((client, Table::find(settings).await?))
 }

@@ -8,6 +8,7 @@ use crate::analyst::AnalystError;
 use crate::analyst::usage::missing;
 use crate::lake::in_use;
 use crate::lake::settings::Lake;
+use crate::clickhouse::{ClickHouseError, book};
 use crate::rollup::{RollupError, catalog};
 
 const SYNC: &str = include_str!("sql/sync.sql");
@@ -73,6 +74,26 @@ pub async fn lake(client: &ClientWrapper, settings: &Lake) -> Result<Vec<Finding
         Finding::new(Level::Warning, "lake", found, why, "lake.url in weir.toml: the same for all collectors")
     } else {
         Finding::ok("lake", format!("{} is in use", settings.url))
+    }])
+}
+
+/// What follows the events elsewhere.
+pub async fn clickhouse(client: &ClientWrapper, is_set: bool) -> Result<Vec<Finding>, ClickHouseError> {
+    let Some(status) = book::status(client).await? else {
+        return Ok(vec![Finding::ok("clickhouse", "none follows")]);
+    };
+    let waits = format!("{:.0} s behind", status.waiting_s.unwrap_or(0.0).max(0.0));
+    let why = "what it lacks waits in PostgreSQL: by id for five minutes, then by the hour";
+    Ok(vec![match status.error {
+        Some(error) => {
+            let cure = "weir clickhouse status; it is tried again by itself";
+            Finding::new(Level::Warning, "clickhouse", format!("it does not follow, {waits}: {error}"), why, cure)
+        }
+        None if !status.is_followed && is_set => {
+            let found = format!("no collector follows, {waits}");
+            Finding::new(Level::Warning, "clickhouse", found, why, "start a collector with clickhouse.url")
+        }
+        None => Finding::ok("clickhouse", waits),
     }])
 }
 

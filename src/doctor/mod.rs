@@ -136,6 +136,7 @@ async fn of_database(config: &Config, journal: &Path, world: &World) -> Vec<Find
     findings.extend(told(client, "rollups", jobs::rollups(client)).await);
     findings.extend(told(client, "sync", jobs::sync(client)).await);
     findings.extend(told(client, "lake", jobs::lake(client, &config.lake)).await);
+    findings.extend(told(client, "clickhouse", jobs::clickhouse(client, config.clickhouse.is_set())).await);
     findings.extend(told(client, "journal.forks", journal::forks(world.disk.as_ref(), journal, &database)).await);
     database.close();
     findings

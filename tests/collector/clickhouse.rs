@@ -1,4 +1,4 @@
-//! ClickHouse has what PostgreSQL has: every row, each once, whatever ends in between, and what is taken away there is gone here.
+//! `ClickHouse` has what PostgreSQL has: every row, each once, whatever ends in between, and what is taken away there is gone here.
 
 use weir::clickhouse::columns::{COLUMNS, Type};
 use weir::clickhouse::{difference, task};
@@ -26,8 +26,8 @@ fn here() -> String {
     format!("select {} from analytics.events order by event_id", columns.join(", "))
 }
 
-/// The same in ClickHouse, each row as often as it is there.
-fn there(kind: &Kind) -> String {
+/// The same in `ClickHouse`, each row as often as it is there.
+fn there(kind: &Kind, how: &str) -> String {
     let columns: Vec<String> = COLUMNS
         .iter()
         .map(|column| match column.kind {
@@ -35,10 +35,10 @@ fn there(kind: &Kind) -> String {
             _ => column.name.to_owned(),
         })
         .collect();
-    format!("select {} from events order by toString(event_id)", columns.join(", "))
+    format!("select {} from events {} order by toString(event_id)", columns.join(", "), how)
 }
 
-/// Waits until ClickHouse was told everything, and has carried it out.
+/// Waits until `ClickHouse` was told everything, and has carried it out.
 async fn settled(database: &TestDatabase, clickhouse: &ClickHouse) {
     let waiting = "select coalesce((select events_named + ranges_marked from weir.clickhouse_status where failing_since is null), -1)::bigint";
     database.until(waiting, 0).await;
@@ -48,10 +48,14 @@ async fn settled(database: &TestDatabase, clickhouse: &ClickHouse) {
 
 /// Both have the same rows, all columns alike, none twice: read in full, and by the checksums of both.
 async fn equal(database: &TestDatabase, clickhouse: &ClickHouse, kind: &Kind) -> usize {
+    equal_by(database, clickhouse, kind, "").await
+}
+
+async fn equal_by(database: &TestDatabase, clickhouse: &ClickHouse, kind: &Kind, how: &str) -> usize {
     settled(database, clickhouse).await;
     let ours = database.rows(&here()).await;
-    let theirs = clickhouse.rows(&there(kind)).await;
-    assert_eq!(ours.len(), theirs.len(), "the number of rows");
+    let theirs = clickhouse.rows(&there(kind, how)).await;
+    assert_eq!(ours.len(), theirs.len(), "the number of rows: {kind:?}");
     for (ours, theirs) in ours.iter().zip(&theirs) {
         assert_eq!(ours, theirs);
     }
@@ -91,7 +95,7 @@ fn odd_events() -> Vec<String> {
     let long = "é".repeat(20_000);
     vec![
         format!(
-            r#"{{"name":"all","id":"1","timestamp":"{}T23:59:59.999999Z","user_id":"u\t1","visitor_id":"\\N","session_id":"s","url":"https://a.example/p?q=1&utm_source=x","title":"a 'quoted' \"title\"\nand more","referrer":"https://b.example/","language":"de","screen":"1x1","properties":{{"z":1e3,"a":{{"b":[1,null,"\u00e9\\"]}},"a ":1.50}},"context":{{"x":"y"}},"ip":"203.0.113.9","sent_at":"2026-01-01T00:00:00.000001Z"}}"#,
+            r#"{{"name":"all","id":"odd","timestamp":"{}T23:59:59.999999Z","user_id":"u\t1","visitor_id":"\\N","session_id":"s","url":"https://a.example/p?q=1&utm_source=x","title":"a 'quoted' \"title\"\nand more","referrer":"https://b.example/","language":"de","screen":"1x1","properties":{{"z":1e3,"a":{{"b":[1,null,"\u00e9\\"]}},"a ":1.50}},"context":{{"x":"y"}},"ip":"203.0.113.9","sent_at":"2026-01-01T00:00:00.000001Z"}}"#,
             day(1)
         ),
         format!(r#"{{"name":"six","timestamp":"{}T00:00:00Z","ip":"2001:db8::1"}}"#, day(2)),
@@ -123,7 +127,11 @@ async fn rows_are_equal_and_what_goes_there_goes_here() {
         .await;
         assert_eq!(equal(&database, &clickhouse, &kind).await as i64, history);
 
-        // What comes is there, named by its ids: no hour is compared for it.
+        // What comes is there, named by its ids: no hour is compared for it, but by the first flush, which hears that it is followed.
+        send(&collector, &[r#"{"name":"first"}"#.to_owned()]).await;
+        let history = history + 1;
+        database.until_stored(history).await;
+        settled(&database, &clickhouse).await;
         let numbered: Vec<String> = (0..300)
             .map(|n| {
                 format!(
@@ -133,11 +141,13 @@ async fn rows_are_equal_and_what_goes_there_goes_here() {
                 )
             })
             .collect();
-        database.client.batch_execute("create table public.seen as select * from weir.clickhouse_marks; create function public.see() returns trigger language plpgsql as 'begin insert into public.seen select new.*; return null; end'; create trigger see after insert on weir.clickhouse_marks for each row execute function public.see()").await.expect("made");
+        let last =
+            "select coalesce(max(last_value), 0) from pg_sequences where sequencename = 'clickhouse_marks_id_seq'";
+        let marked = database.number(last).await;
         send(&collector, &numbered).await;
         database.until_stored(history + 300).await;
         assert_eq!(equal(&database, &clickhouse, &kind).await as i64, history + 300);
-        assert_eq!(database.number("select count(*) from public.seen").await, 0, "nothing was marked");
+        assert_eq!(database.number(last).await, marked, "nothing was marked");
         // Sent again after the collector has forgotten them: known, and nothing is doubled.
         let (config, keys) = collector.stop().await;
         let _ = std::fs::remove_dir_all(&config.journal.dir);
@@ -160,14 +170,12 @@ async fn rows_are_equal_and_what_goes_there_goes_here() {
         assert_eq!(rows, history + 301 - 100 - 1);
         assert_eq!(clickhouse.number("select count() from events where user_id = '1'").await, 0);
         assert_eq!(clickhouse.number("select count() from events where title = 'mended'").await, 100);
-        let (mut config, keys) = collector.stop().await;
-        config.retention.events = "2d".parse().expect("a period");
-        let collector = TestCollector::start_with(config, keys).await.expect("it starts");
-        eventually("days went", async || (database.number("select count(*) from analytics.events").await) < rows).await;
+        collector_command(&database, &["partitions", "prune"]).await;
         let kept = equal(&database, &clickhouse, &kind).await as i64;
+        assert!(kept < rows, "days went");
         assert_eq!(clickhouse.number("select count() from events").await, kept);
 
-        // What the table lacks is told, and found.
+        // What the table lacks is told, and found; also where the same rows were inserted before.
         clickhouse.execute("alter table events delete where name = 'new' or title = 'mended'").await;
         settled(&database, &clickhouse).await;
         checksums(&database, &clickhouse, false).await;
@@ -190,7 +198,11 @@ async fn rows_are_equal_and_what_goes_there_goes_here() {
 
 async fn collector_command(database: &TestDatabase, arguments: &[&str]) -> String {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_weir"));
-    command.args(arguments).env("DATABASE_URL", &database.url).kill_on_drop(true);
+    command
+        .args(arguments)
+        .env("DATABASE_URL", &database.url)
+        .env("WEIR_RETENTION__EVENTS", "2 days")
+        .kill_on_drop(true);
     let output = command.output().await.expect("it runs");
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}");
@@ -203,7 +215,7 @@ async fn answers_that_are_lost_double_nothing() {
         let clickhouse = ClickHouse::start(&kind).await;
         let way = LossyWay::to(clickhouse.address).await;
         let (database, collector, _journal) =
-            collector(|config| config.clickhouse = clickhouse.settings_at(way.address)).await;
+            collector(|config| config.clickhouse = ClickHouse::settings_at(way.address)).await;
         followed(&database).await;
         // Without tokens nothing is inserted again that is seen to be there.
         for (round, lose) in [1, if kind.has_tokens() { 2 } else { 1 }].into_iter().enumerate() {
@@ -252,7 +264,8 @@ async fn killed_under_load_either_is_equal_afterwards() {
         }
         let record = clients.finish().await;
         record.until_exact(&database.client).await;
-        let rows = equal(&database, &clickhouse, &kind).await;
+        // An insert that was on its way as its sender was killed may be done later, and be there twice until parts are merged.
+        let rows = equal_by(&database, &clickhouse, &kind, "final").await;
         assert!(rows > 1_000, "{rows}");
         process.kill().await;
     }

@@ -79,6 +79,7 @@ async fn what_is_in_order_is_told_as_such() {
         "proxies",
         "rollups",
         "sync",
+        "clickhouse",
     ] {
         let (level, said) = of(&findings, check);
         assert!(level == Level::Ok || check == "postgres.slots", "{check}: {said}");
@@ -121,6 +122,7 @@ async fn faults_of_the_data_are_found() {
              values ('signups', 'view', 'live', '', 'select 1', 'UTC', true, 3, 'no such column');
              insert into sync.sources (source, kind, schema) values ('stripe', 'singer', 'stripe');
              insert into sync.runs (source, outcome, finished_at, error) values ('stripe', 'failed', now(), 'key expired');
+             insert into weir.clickhouse_sink (failing_since, error) values (now(), 'no answer');
              update weir.ledger set applied_crc = applied_crc # 1;
              create table analytics.events_20200101 partition of analytics.events for values from ('2020-01-01') to ('2020-01-02');",
         )
@@ -143,6 +145,12 @@ async fn faults_of_the_data_are_found() {
     }
     assert_found(&findings, "rollups", Level::Warning, "signups failed 3 times in a row: no such column");
     assert_found(&findings, "sync", Level::Warning, "stripe fails: key expired | weir sync list; weir sync log stripe");
+    assert_found(
+        &findings,
+        "clickhouse",
+        Level::Warning,
+        "it does not follow, 0 s behind: no answer | weir clickhouse status",
+    );
     assert_found(&findings, "journal.forks", Level::Warning, "another file of the name");
     assert_found(
         &findings,

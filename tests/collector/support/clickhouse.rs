@@ -1,4 +1,4 @@
-//! A ClickHouse of a test's own: Debian's server, or the newest engine behind a little HTTP (`tests/clickhouse/server.py`); and a way to
+//! A `ClickHouse` of a test's own: Debian's server, or the newest engine behind a little HTTP (`tests/clickhouse/server.py`); and a way to
 //! it that loses answers.
 
 use std::net::SocketAddr;
@@ -99,11 +99,11 @@ impl ClickHouse {
 
     /// What a collector needs to follow here.
     pub fn settings(&self) -> Settings {
-        self.settings_at(self.address)
+        Self::settings_at(self.address)
     }
 
-    /// As [`Self::settings`], by another way.
-    pub fn settings_at(&self, address: SocketAddr) -> Settings {
+    /// As [`Self::settings`], by another way to one.
+    pub fn settings_at(address: SocketAddr) -> Settings {
         let (url, password) = (format!("http://{address}"), PASSWORD.to_owned());
         Settings { url, password, interval_ms: 100, ..Settings::default() }
     }
@@ -190,7 +190,7 @@ fn dechunked(answer: &http::Answer) -> String {
     String::from_utf8_lossy(&body).into_owned()
 }
 
-/// A way to a ClickHouse on which answers to inserts get lost. Ends with the test.
+/// A way to a `ClickHouse` on which answers to inserts get lost. Ends with the test.
 pub struct LossyWay {
     pub address: SocketAddr,
     to_lose: Arc<AtomicUsize>,
