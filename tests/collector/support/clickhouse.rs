@@ -39,7 +39,8 @@ pub struct ClickHouse {
 impl Kind {
     /// All that there are here.
     pub fn all() -> Vec<Self> {
-        let engine = std::env::var_os("WEIR_TEST_CHDB").map(|path| Self::Engine(path.into()));
+        let engine =
+            std::env::var_os("WEIR_TEST_CHDB").filter(|path| !path.is_empty()).map(|path| Self::Engine(path.into()));
         tool("WEIR_TEST_CLICKHOUSE").map(Self::Server).into_iter().chain(engine).collect()
     }
 
@@ -190,45 +191,62 @@ fn dechunked(answer: &http::Answer) -> String {
     String::from_utf8_lossy(&body).into_owned()
 }
 
-/// A way to a `ClickHouse` on which answers to inserts get lost. Ends with the test.
+/// A way to a `ClickHouse` on which inserts, or the answers to them, get lost. Ends with the test.
 pub struct LossyWay {
     pub address: SocketAddr,
-    to_lose: Arc<AtomicUsize>,
-    lost: Arc<AtomicUsize>,
+    faults: Arc<Faults>,
     _ended: DropGuard,
+}
+
+#[derive(Default)]
+struct Faults {
+    answers: AtomicUsize,
+    inserts: AtomicUsize,
+    met: AtomicUsize,
 }
 
 impl LossyWay {
     pub async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let (to_lose, lost, ended) =
-            (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default(), CancellationToken::new());
-        let way = Self { address, to_lose, lost, _ended: ended.clone().drop_guard() };
-        let (to_lose, lost) = (Arc::clone(&way.to_lose), Arc::clone(&way.lost));
+        let (faults, ended) = (Arc::<Faults>::default(), CancellationToken::new());
+        let way = Self { address, faults: Arc::clone(&faults), _ended: ended.clone().drop_guard() };
         tokio::spawn(async move {
             loop {
                 let client = tokio::select! {
                     accepted = listener.accept() => accepted.expect("descriptors").0,
                     () = ended.cancelled() => return,
                 };
-                tokio::spawn(pass(client, target, Arc::clone(&to_lose), Arc::clone(&lost)));
+                tokio::spawn(pass(client, target, Arc::clone(&faults)));
             }
         });
         way
     }
 
     /// The answers to the next `count` inserts are lost: the insert is done, and nobody hears.
-    pub fn lose(&self, count: usize) {
-        self.to_lose.store(count, Ordering::Relaxed);
+    pub fn lose_answers(&self, count: usize) {
+        self.faults.answers.store(count, Ordering::Relaxed);
+    }
+
+    /// The next `count` inserts are lost themselves.
+    pub fn lose_inserts(&self, count: usize) {
+        self.faults.inserts.store(count, Ordering::Relaxed);
     }
 
     pub fn lost(&self) -> usize {
-        self.lost.load(Ordering::Relaxed)
+        self.faults.met.load(Ordering::Relaxed)
     }
 }
 
-async fn pass(mut client: TcpStream, target: SocketAddr, to_lose: Arc<AtomicUsize>, lost: Arc<AtomicUsize>) {
+impl Faults {
+    fn meets(&self, left: &AtomicUsize) -> bool {
+        let meets = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        self.met.fetch_add(usize::from(meets), Ordering::Relaxed);
+        meets
+    }
+}
+
+async fn pass(mut client: TcpStream, target: SocketAddr, faults: Arc<Faults>) {
     let Ok(mut server) = TcpStream::connect(target).await else { return };
     let (mut from_client, mut from_server) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     let mut is_insert = false;
@@ -236,18 +254,15 @@ async fn pass(mut client: TcpStream, target: SocketAddr, to_lose: Arc<AtomicUsiz
         tokio::select! {
             read = client.read(&mut from_client) => {
                 let Ok(read @ 1..) = read else { return };
-                is_insert |= String::from_utf8_lossy(&from_client[..read]).contains("query=insert");
+                let begins = String::from_utf8_lossy(&from_client[..read]).contains("query=insert");
+                if begins && faults.meets(&faults.inserts) { return }
+                is_insert |= begins;
                 if server.write_all(&from_client[..read]).await.is_err() { return }
             }
             read = server.read(&mut from_server) => {
                 let Ok(read @ 1..) = read else { return };
                 // The answer is here, so the insert is done.
-                let is_lost = is_insert
-                    && to_lose.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
-                if is_lost {
-                    lost.fetch_add(1, Ordering::Relaxed);
-                    return;
-                }
+                if is_insert && faults.meets(&faults.answers) { return }
                 is_insert = false;
                 if client.write_all(&from_server[..read]).await.is_err() { return }
             }
