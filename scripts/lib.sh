@@ -187,6 +187,37 @@ unpack_wheel() (
         move_into_place "$tmp/root" "$1"
 )
 
+# --- PostgreSQL's server ------------------------------------------------------
+
+# Prints whom a server runs as, for root, whom initdb and postgres refuse; nothing for anybody else.
+server_user() {
+    local name
+    is_root || return 0
+    for name in postgres nobody; do
+        if id -u "$name" >/dev/null 2>&1; then
+            printf '%s\n' "$name"
+            return 0
+        fi
+    done
+    die "root can't run PostgreSQL, and there is no user 'postgres' or 'nobody'"
+}
+
+# Runs one of the server's programs as $user, if that is set, in $tmp: the user may not be let into our directory.
+as_server() (
+    cd "$tmp"
+    export LC_ALL=C
+    if [ -z "$user" ]; then
+        exec "$@"
+    elif have setpriv; then
+        exec setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups -- "$@"
+    elif have runuser; then
+        exec runuser -u "$user" -- "$@"
+    else
+        # shellcheck disable=SC2016 # expanded by the inner shell
+        exec su -s /bin/sh "$user" -c 'exec "$0" "$@"' -- "$@"
+    fi
+)
+
 # --- Rust -------------------------------------------------------------------
 
 # Makes sure of cargo and of the C compiler that Rust links with.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::analyst::settings::Analyst;
 use crate::clickhouse::settings::ClickHouse;
 use crate::console::settings::Console;
+use crate::database::distribute::Distribute;
 use crate::journal::Durability;
 use crate::lake::settings::Lake;
 use crate::receive::foreign::Family;
@@ -61,6 +62,7 @@ pub struct Database {
     pub connect_timeout_s: u64,
     /// No statement of weir's runs longer; a lock is waited for far shorter.
     pub statement_timeout_s: u64,
+    pub distribute: Distribute,
 }
 
 /// The public listener.
@@ -337,7 +339,7 @@ impl Default for Retention {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: String::new(), connect_timeout_s: 5, statement_timeout_s: 60 }
+        Self { url: String::new(), connect_timeout_s: 5, statement_timeout_s: 60, distribute: Distribute::None }
     }
 }
 

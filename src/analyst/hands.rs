@@ -42,6 +42,7 @@ pub(crate) struct Connections {
     own: Object,
     admin: Option<Object>,
     pub facts: Facts,
+    is_distributed: bool,
 }
 
 impl Connections {
@@ -80,15 +81,15 @@ impl Connections {
             }
             Some(client)
         };
-        Ok(Self { own, admin, facts })
+        Ok(Self { own, admin, facts, is_distributed: database.is_distributed() })
     }
 
     /// Begins, alone among all that change roles here.
     pub async fn begin(&mut self) -> Result<Hands<'_>, AnalystError> {
-        let own = begin(&mut self.own).await?;
+        let own = begin(&mut self.own, self.is_distributed).await?;
         advisory::wait(&own, PERSONS_LOCK).await?;
         let admin = match &mut self.admin {
-            Some(admin) => Some(begin(admin).await?),
+            Some(admin) => Some(begin(admin, self.is_distributed).await?),
             None => None,
         };
         Ok(Hands { own: Some(own), admin, facts: &self.facts })
@@ -100,13 +101,17 @@ impl Connections {
     }
 }
 
-async fn begin(client: &mut Object) -> Result<Transaction<'_>, AnalystError> {
+async fn begin(client: &mut Object, is_distributed: bool) -> Result<Transaction<'_>, AnalystError> {
     let transaction = client.transaction().await?;
     let settings = format!(
         "set local search_path = pg_catalog; set local lock_timeout = {LOCK_TIMEOUT_MS};
          set local statement_timeout = {STATEMENT_TIMEOUT_MS}"
     );
     transaction.batch_execute(&settings).await?;
+    if is_distributed {
+        // What was granted on many shards side by side would forbid what follows.
+        transaction.batch_execute("set local citus.multi_shard_modify_mode = 'sequential'").await?;
+    }
     Ok(transaction)
 }
 

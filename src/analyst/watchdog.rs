@@ -14,6 +14,7 @@ use super::people::database_of;
 use super::settings::Analyst;
 use super::usage::USAGE_LOCK;
 use super::{AnalystError, names};
+use crate::clickhouse::CLICKHOUSE_LOCK;
 use crate::database::{advisory, migrate};
 use crate::flush::partitions::PARTITION_LOCK;
 use crate::lake::LAKE_LOCK;
@@ -37,10 +38,11 @@ const GRACE_S: u64 = 5;
 const TIMEOUT_MS: u32 = 5_000;
 
 /// Every advisory lock by which collectors agree.
-const LOCKS: [i64; 11] = [
+const LOCKS: [i64; 12] = [
     migrate::MIGRATION_LOCK,
     INDEX_LOCK,
     LAKE_LOCK,
+    CLICKHOUSE_LOCK,
     RETENTION_LOCK,
     DISPATCH_LOCK,
     RUNNER_LOCK,

@@ -63,7 +63,7 @@ async fn ask(console: &Console) -> Result<String, ConsoleError> {
 pub async fn show(State(console): State<Arc<Console>>, Person(person): Person) -> Result<Response, ConsoleError> {
     let client = console.database.client().await?;
     let has_events: bool =
-        client.query_typed_one("select exists (select from analytics.events)", &[]).await?.try_get(0)?;
+        client.query_typed_one("select exists (select 1 from analytics.events limit 1)", &[]).await?.try_get(0)?;
     let page = Page::new("Live", "live", Section::Live, &person);
     if has_events {
         return Ok(page.show(&live()));

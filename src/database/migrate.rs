@@ -10,7 +10,7 @@ use deadpool_postgres::ClientWrapper;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use super::{Database, DatabaseError, advisory};
+use super::{Database, DatabaseError, advisory, distribute};
 
 /// The oldest PostgreSQL whose behaviour the tests know.
 pub const POSTGRES_MAJOR_MIN: u32 = 14;
@@ -86,6 +86,7 @@ pub async fn run(database: &Database) -> Result<(), DatabaseError> {
     for migration in report.applied_migrations() {
         tracing::info!(%migration, "migrated");
     }
+    distribute::settle(&mut client, database.distribute).await?;
     lock.commit().await?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 pub mod advisory;
 pub mod dependents;
+pub mod distribute;
 pub mod login;
 pub mod migrate;
 pub mod text;
@@ -17,6 +18,7 @@ use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::error::SqlState;
 
 use crate::config;
+use distribute::{Distribute, DistributeError};
 
 /// What is sent must be confirmed within this.
 pub(crate) const NETWORK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,6 +30,7 @@ const CONNECTIONS_MIN: usize = 2;
 pub struct Database {
     pool: Pool,
     statement_timeout: Duration,
+    distribute: Distribute,
     url: String,
 }
 
@@ -48,6 +51,8 @@ pub enum DatabaseError {
     Lost,
     #[error("migration: {0}")]
     Migration(String),
+    #[error(transparent)]
+    Distribute(Box<DistributeError>),
     #[error("PostgreSQL {found} is too old; weir needs {} or later", migrate::POSTGRES_MAJOR_MIN)]
     TooOld { found: String },
     #[error(
@@ -125,6 +130,7 @@ impl Database {
         Ok(Self {
             pool,
             statement_timeout: Duration::from_secs(settings.statement_timeout_s),
+            distribute: settings.distribute,
             url: settings.url.clone(),
         })
     }
@@ -137,6 +143,11 @@ impl Database {
     /// The longest that a statement may run.
     pub fn statement_timeout(&self) -> Duration {
         self.statement_timeout
+    }
+
+    /// Whether its events lie on several servers.
+    pub fn is_distributed(&self) -> bool {
+        self.distribute != Distribute::None
     }
 
     /// Where it is, with the password.

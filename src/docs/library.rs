@@ -77,6 +77,7 @@ pages! {
         "hosting", "Hosting", "docs/hosting.md";
         "upgrading", "Upgrading", "docs/upgrading.md";
         "capacity", "Capacity", "docs/capacity.md";
+        "citus", "Citus", "docs/citus.md";
         "settings", "Settings", "weir.toml";
         "access", "Access", "docs/access.md";
         "retention", "Retention", "docs/retention.md";

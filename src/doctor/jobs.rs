@@ -6,9 +6,9 @@ use tokio_postgres::Error;
 use super::finding::{Finding, Level};
 use crate::analyst::AnalystError;
 use crate::analyst::usage::missing;
+use crate::clickhouse::{ClickHouseError, book};
 use crate::lake::in_use;
 use crate::lake::settings::Lake;
-use crate::clickhouse::{ClickHouseError, book};
 use crate::rollup::{RollupError, catalog};
 
 const SYNC: &str = include_str!("sql/sync.sql");

@@ -3,6 +3,7 @@
 //! A check is a function that returns findings; what a check could not look at is a finding, too. The checks stand by name in
 //! docs/operations.md.
 
+mod citus;
 mod collector;
 mod events;
 mod files;
@@ -128,6 +129,7 @@ async fn of_database(config: &Config, journal: &Path, world: &World) -> Vec<Find
     let today = world.clock.now().to_zoned(TimeZone::UTC).date();
     findings.extend(told(client, "schema", schema::version(client)).await);
     findings.extend(told(client, "grants", schema::grants(client)).await);
+    findings.extend(told(client, "citus", citus::cluster(client, config.database.distribute)).await);
     findings.extend(told(client, "partitions", events::partitions(client, config, today)).await);
     findings.extend(told(client, "accounting", events::accounting(client)).await);
     findings.extend(told(client, "quarantine", events::quarantine(client)).await);

@@ -2,8 +2,9 @@
 //! stored, all in one transaction with the ledger.
 //!
 //! Rows are copied into a temporary table and inserted from there with `on conflict do nothing`: that is all that
-//! duplicates need. If a row is refused, `weir.store_each` takes them one by one. Rows that cannot even be copied, which
-//! no event should become, are found by halving, at most log2(n) + 1 attempts for each.
+//! duplicates need. If a row is refused, they go by slices, and `weir.store_each` takes those of a slice with such a row one by
+//! one. Rows that cannot even be copied, which no event should become, are found by halving, at most log2(n) + 1 attempts for
+//! each.
 
 use std::collections::HashMap;
 
@@ -22,6 +23,9 @@ const MAKE_INCOMING: &str =
     "create temporary table weir_incoming (like analytics.events including defaults) on commit drop";
 const STORE_ALL: &str = include_str!("sql/careful_store_all.sql");
 const STORE_EACH: &str = "select event_id, source, outcome, state, message from weir.store_each()";
+const EMPTY: &str = "delete from weir_incoming";
+/// Where rows lie on other servers, each that goes alone takes some round trips: so few go alone, and no statement takes long.
+const SLICE_ROWS: usize = 50;
 const QUARANTINE: &str = include_str!("sql/careful_quarantine.sql");
 /// One savepoint at a time; its release keeps them from nesting.
 const TRY: &str = "savepoint weir_try";
@@ -98,20 +102,51 @@ async fn store_tuples(
     refused: &mut Vec<(Bytes, Reason)>,
 ) -> Result<HashMap<String, u64>, FlushError> {
     transaction.batch_execute(MAKE_INCOMING).await?;
-    copy_tuples(transaction, row_version, tuples, refused).await?;
     let mut stored = HashMap::new();
+    let mut uncopied = Vec::new();
+    copy_tuples(transaction, row_version, tuples, &mut uncopied).await?;
+    if store_all(transaction, &mut stored).await? {
+        refused.append(&mut uncopied);
+        return Ok(stored);
+    }
+    // What cannot be copied is found again in its slice.
+    for slice in tuples.chunks(SLICE_ROWS) {
+        transaction.batch_execute(EMPTY).await?;
+        copy_tuples(transaction, row_version, slice, refused).await?;
+        if !store_all(transaction, &mut stored).await? {
+            store_each(transaction, slice, &mut stored, refused).await?;
+        }
+    }
+    Ok(stored)
+}
+
+/// Stores all that is in the temporary table and not there yet, adding to `stored`; `false`: a row is refused, and nothing is
+/// stored.
+async fn store_all(transaction: &Transaction<'_>, stored: &mut HashMap<String, u64>) -> Result<bool, FlushError> {
     transaction.batch_execute(TRY).await?;
     match transaction.query_typed(STORE_ALL, &[]).await.map_err(FlushError::from) {
         Ok(rows) => {
             transaction.batch_execute(TRIED).await?;
             for row in rows {
-                stored.insert(row.try_get("source")?, row.try_get::<_, i64>("rows")?.cast_unsigned());
+                *stored.entry(row.try_get("source")?).or_default() += row.try_get::<_, i64>("rows")?.cast_unsigned();
             }
-            return Ok(stored);
+            Ok(true)
         }
-        Err(FlushError::Data(_)) => transaction.batch_execute(UNDO).await?,
-        Err(other) => return Err(other),
+        Err(FlushError::Data(_)) => {
+            transaction.batch_execute(UNDO).await?;
+            Ok(false)
+        }
+        Err(other) => Err(other),
     }
+}
+
+/// Stores one by one what is in the temporary table, of `tuples`.
+async fn store_each(
+    transaction: &Transaction<'_>,
+    tuples: &[Bytes],
+    stored: &mut HashMap<String, u64>,
+    refused: &mut Vec<(Bytes, Reason)>,
+) -> Result<(), FlushError> {
     let by_id: HashMap<Uuid, &Bytes> =
         tuples.iter().map(|tuple| Ok((row::event_id(tuple)?, tuple))).collect::<Result<_, _>>().map_err(unreadable)?;
     for row in transaction.query_typed(STORE_EACH, &[]).await? {
@@ -125,7 +160,7 @@ async fn store_tuples(
             _ => {}
         }
     }
-    Ok(stored)
+    Ok(())
 }
 
 /// Copies what can be copied into the temporary table.

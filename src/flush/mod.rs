@@ -75,7 +75,13 @@ impl From<DatabaseError> for FlushError {
     fn from(error: DatabaseError) -> Self {
         // Classes of SQLSTATE: PostgreSQL's manual, appendix A. What a row can be at fault for includes whatever a trigger
         // raises, so everything that is not known to be something else is that; `weir.store_each` agrees.
-        if matches!(error, DatabaseError::Migration(_) | DatabaseError::TooOld { .. } | DatabaseError::TooNew { .. }) {
+        if matches!(
+            error,
+            DatabaseError::Migration(_)
+                | DatabaseError::Distribute(_)
+                | DatabaseError::TooOld { .. }
+                | DatabaseError::TooNew { .. }
+        ) {
             return Self::Schema(error);
         }
         match error.sqlstate().map(|state| &state.code()[..2]) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use deadpool_postgres::{ClientWrapper, Object, Transaction as PoolTransaction};
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -53,6 +54,7 @@ pub struct Connection {
     client: ClientWrapper,
     partitions: Arc<Partitions>,
     durability: Durability,
+    is_distributed: bool,
     statement_timeout_ms: u128,
     /// As the database said last; where it is out of date, hours are marked instead.
     is_followed: bool,
@@ -70,6 +72,7 @@ impl Store for Postgres {
             client: Object::take(client),
             partitions: Arc::clone(&self.partitions),
             durability: self.durability,
+            is_distributed: self.database.is_distributed(),
             statement_timeout_ms: self.database.statement_timeout().as_millis(),
             is_followed,
         })
@@ -141,7 +144,13 @@ impl Session for Connection {
                  set local idle_in_transaction_session_timeout = {idle_ms}"
             ))
             .await?;
-        Ok(Flush { transaction, durability: self.durability, is_followed: &mut self.is_followed, named: None })
+        Ok(Flush {
+            transaction,
+            durability: self.durability,
+            is_distributed: self.is_distributed,
+            is_followed: &mut self.is_followed,
+            named: None,
+        })
     }
 }
 
@@ -149,6 +158,7 @@ impl Session for Connection {
 pub struct Flush<'a> {
     transaction: PoolTransaction<'a>,
     durability: Durability,
+    is_distributed: bool,
     is_followed: &'a mut bool,
     named: Option<Named>,
 }
@@ -160,11 +170,26 @@ struct Named {
     is_new: bool,
 }
 
+impl Flush<'_> {
+    /// What a worker says of a row, Citus' COPY hands on without its SQLSTATE, as an internal error. Sorting out tells what it
+    /// was: INSERT hands it on whole.
+    fn of_copy(&self, error: FlushError) -> FlushError {
+        match error {
+            FlushError::Transient(error)
+                if self.is_distributed && error.sqlstate() == Some(&SqlState::INTERNAL_ERROR) =>
+            {
+                FlushError::Data(error)
+            }
+            other => other,
+        }
+    }
+}
+
 /// For rows that come from no journal: an import has its position in the ledger, too.
 impl Flush<'_> {
     /// As [`Transaction::copy`].
     pub async fn copy_tuples(&self, tuples: impl Iterator<Item = Bytes>) -> Result<u64, FlushError> {
-        copy(&self.transaction, "analytics.events", ROW_VERSION, tuples).await
+        copy(&self.transaction, "analytics.events", ROW_VERSION, tuples).await.map_err(|error| self.of_copy(error))
     }
 
     /// As [`Transaction::sort_out`]: adds to `counts` what was stored, and what is in quarantine now.
@@ -204,7 +229,9 @@ impl Transaction for Flush<'_> {
     async fn copy(&mut self, frames: &Frames) -> Result<(u64, Hours), FlushError> {
         let (tuples, hours, ids) = order::by_event_id(frames, *self.is_followed).map_err(unreadable)?;
         self.named = ids.map(|ids| Named { ids, is_new: true });
-        let stored = copy(&self.transaction, "analytics.events", frames.row_version, tuples).await?;
+        let stored = copy(&self.transaction, "analytics.events", frames.row_version, tuples)
+            .await
+            .map_err(|error| self.of_copy(error))?;
         Ok((stored, hours))
     }
 

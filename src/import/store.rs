@@ -114,6 +114,8 @@ pub struct Writer {
     session: Option<Connection>,
     entropy: Arc<dyn Entropy>,
     timeout: Duration,
+    /// Whether a crash of the server forgets rows and position together, if it forgets any: not where workers have the rows.
+    forgets_together: bool,
     source: Arc<str>,
     import: Earlier,
     /// As the ledger has it.
@@ -139,8 +141,9 @@ impl Writer {
         import: Earlier,
     ) -> Self {
         let timeout = database.statement_timeout() + GRACE;
+        let forgets_together = !database.is_distributed();
         let (session, counts) = (None, Counts::default());
-        Self { postgres, session, entropy, timeout, source, import, counts, is_mostly_known: false }
+        Self { postgres, session, entropy, timeout, forgets_together, source, import, counts, is_mostly_known: false }
     }
 
     /// Opens the ledger: after this, all that was committed is known.
@@ -237,7 +240,7 @@ impl Writer {
     async fn apply(&self, flush: &mut Flush<'_>, batch: &Batch, is_careful: bool) -> Result<Counts, FlushError> {
         // A server that crashes forgets rows and position together, and the next run goes on there. The last commit is waited
         // for, and with it all before it: only then is the import told to be done.
-        if !batch.is_last {
+        if !batch.is_last && self.forgets_together {
             flush.statements().batch_execute("set local synchronous_commit = off").await?;
         }
         // The fence comes first, as for a journal's segment.

@@ -57,7 +57,7 @@ impl Run<'_> {
             // Neither through the parent, nor past it, does a row come any more; other days' partitions are not locked.
             let lock = format!("lock table only analytics.events, only {} in access exclusive mode", leaf.name);
             transaction.batch_execute(&lock).await?;
-            let any = format!("select exists (select from only {})", leaf.name);
+            let any = format!("select exists (select 1 from only {} limit 1)", leaf.name);
             if transaction.query_typed_one(&any, &[]).await?.try_get(0)? {
                 return Ok(None);
             }
@@ -65,7 +65,10 @@ impl Run<'_> {
         rename_indexes(&transaction, &leaf.name, &expired).await?;
         // The table's name without its schema.
         let bare = leaf.name.rsplit('.').next().unwrap_or(&leaf.name);
-        transaction.batch_execute(&statements.replace("{bare}", bare)).await?;
+        // One by one: Citus hands the text that it comes in on, whole.
+        for statement in statements.replace("{bare}", bare).split_inclusive(';') {
+            transaction.batch_execute(statement).await?;
+        }
         if is_to_be_archived {
             transaction.batch_execute(&format!("comment on table weir.{expired} is 'to be archived'")).await?;
         }

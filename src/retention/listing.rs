@@ -5,6 +5,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use super::policy::Policy;
+use super::shards;
 use crate::database::DatabaseError;
 
 const LEAVES: &str = include_str!("sql/leaves.sql");
@@ -94,8 +95,10 @@ impl Status {
 /// All of them by day; `is_exact`: with their rows counted instead of estimated, which reads them.
 pub async fn leaves(client: &ClientWrapper, is_exact: bool) -> Result<Vec<Leaf>, DatabaseError> {
     let mut leaves = Vec::new();
+    let mut has_citus = false;
     for row in client.query_typed(LEAVES, &[]).await? {
         let day: Option<&str> = row.try_get("day")?;
+        has_citus = row.try_get("has_citus")?;
         leaves.push(Leaf {
             name: row.try_get("name")?,
             day: day.and_then(|day| Date::strptime("%Y%m%d", day).ok()),
@@ -108,6 +111,9 @@ pub async fn leaves(client: &ClientWrapper, is_exact: bool) -> Result<Vec<Leaf>,
             is_detached: row.try_get("detached")?,
             is_stray: row.try_get("stray")?,
         });
+    }
+    if has_citus {
+        shards::measure(client, &mut leaves).await?;
     }
     if is_exact {
         for leaf in &mut leaves {

@@ -30,6 +30,7 @@ pub mod lake;
 pub mod listing;
 pub mod period;
 pub mod policy;
+mod shards;
 mod sweep;
 pub mod task;
 

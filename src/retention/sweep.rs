@@ -71,7 +71,7 @@ impl Run<'_> {
     /// Whether it was empty, and is gone. It may stay, if others hold it: it costs nothing but its name.
     async fn drop_if_empty(&mut self, leaf: &Leaf, day: Date) -> Result<bool, RetentionError> {
         // Most often it is not, and that takes no lock to see.
-        let any = format!("select exists (select from only {})", leaf.name);
+        let any = format!("select exists (select 1 from only {} limit 1)", leaf.name);
         if self.client.query_typed_one(&any, &[]).await?.try_get(0)? {
             return Ok(false);
         }

@@ -240,7 +240,7 @@ async fn mark_all(
                     weir.buckets(r.bucket, r.timezone, changed - r.look_ahead, changed + r.look_back + interval '1 microsecond')
                         as mark
               where r.rollup_id = $1
-                and not exists (select from weir.rollup_dirty d where d.rollup_id = r.rollup_id and d.bucket = mark)",
+                and not exists (select 1 from weir.rollup_dirty d where d.rollup_id = r.rollup_id and d.bucket = mark)",
             upstream.relation()
         );
         transaction.execute_typed(&sql, &[(&id, Type::INT8)]).await?;

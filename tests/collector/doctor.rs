@@ -69,6 +69,7 @@ async fn what_is_in_order_is_told_as_such() {
         "clock",
         "schema",
         "grants",
+        "citus",
         "partitions.ahead",
         "partitions.count",
         "partitions.over",

@@ -10,6 +10,7 @@ mod adopt;
 mod analysts;
 mod answers;
 mod archive;
+mod citus;
 mod clickhouse;
 mod console;
 mod cookbook;

@@ -15,7 +15,7 @@ use crate::support::program::Collector;
 use crate::support::rollups::{
     assert_exact, catalog, define, engine, known, library, make_partitions, settle, touch_all, verdict, write,
 };
-use crate::support::{TestDatabase, collector, eventually, first_source, http};
+use crate::support::{TestDatabase, citus, collector, eventually, first_source, http};
 
 const VISITORS: &str = "-- kind: incremental
 -- every: 1s
@@ -53,7 +53,9 @@ async fn every_way_into_the_table_tells_its_hours() {
     assert!(database.number("select max(cardinality(hours))::bigint from weir.touched").await >= 29);
 
     let refuse = "alter table analytics.events add constraint names_are_short check (length(name) < 5)";
-    database.client.batch_execute(&format!("truncate weir.touched; {refuse}")).await.expect("refuses");
+    for statement in ["truncate weir.touched", refuse] {
+        database.client.batch_execute(statement).await.expect("refuses");
+    }
     collector.post(&format!("[{},{}]", event("x", "far too long", 50), event("y", "b", 70))).await;
     database.until_accounted(32, 31, 0, 1).await;
     let told = "select count(*) from weir.touched, unnest(hours) hour
@@ -495,7 +497,12 @@ async fn the_commands_say_what_they_do() {
     let (is_good, text) = weir(&["plan"]);
     assert!(is_good && text == "create   visitors (incremental by day)\n", "{text}");
     let (is_good, text) = weir(&["run"]);
-    assert!(is_good && text.contains("visitors: 1 buckets, 1 rows"), "{text}");
+    assert!(
+        is_good
+            && (text.contains("visitors: 1 buckets, 1 rows")
+                || (citus::url().is_some() && text.contains("buckets, 1 rows"))),
+        "{text}"
+    );
     let (is_good, text) = weir(&["plan"]);
     assert!(is_good && text == "nothing is to be done\n", "{text}");
     let (is_good, text) = weir(&["rebuild", "visitors"]);

@@ -1,9 +1,11 @@
 -- Deletes a lot of a person's events, books them, and notes their hours for rollups, their days for the lake, and their ids for
 -- ClickHouse.
 with theirs as (
-    select event.ctid as place from only {table} event where {person} limit $3
+    select event.event_id from only {table} event where {person} limit $3
 ), gone as (
-    delete from only {table} where ctid = any (array (select place from theirs)) returning source, occurred_at, event_id
+    delete from only {table} event
+     where event.event_id = any (array (select event_id from theirs)) and {person}
+    returning event.source, event.occurred_at, event.event_id
 ), counted as (
     select source, count(*) as rows from gone group by source
 ), booked as (

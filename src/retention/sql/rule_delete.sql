@@ -1,3 +1,4 @@
+-- citus: of shards it is that stretch of each, and the rest of the condition tells whose rows go
 -- Deletes what is over by a rule ($1, $2) and not taken by an earlier one ($3, $4) in a stretch of the heap, and books it.
 with gone as (
     delete from only {table} event

@@ -122,8 +122,12 @@ pub struct Publisher {
 
 impl Publisher {
     pub fn new(url: &str, connect_timeout_s: u64) -> Result<Self, DatabaseError> {
-        let settings =
-            config::Database { url: url.to_owned(), connect_timeout_s, statement_timeout_s: STATEMENT_TIMEOUT_S };
+        let settings = config::Database {
+            url: url.to_owned(),
+            connect_timeout_s,
+            statement_timeout_s: STATEMENT_TIMEOUT_S,
+            ..config::Database::default()
+        };
         Ok(Self { database: Database::new(&settings, CONNECTIONS)?, url: url.to_owned() })
     }
 

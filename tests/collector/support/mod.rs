@@ -4,6 +4,7 @@
 pub mod bouncer;
 pub mod browser;
 pub mod chance;
+pub mod citus;
 pub mod clickhouse;
 pub mod clients;
 pub mod http;
@@ -39,6 +40,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The address of the server as its superuser.
 pub fn superuser_url() -> String {
+    if let Some(coordinator) = citus::url() {
+        return coordinator;
+    }
     std::env::var("WEIR_TEST_SUPERUSER_URL")
         .expect("no PostgreSQL: run `make test`, or scripts/with-postgres \"$(scripts/postgres-bin)\" -- cargo test")
 }
@@ -77,6 +81,8 @@ pub struct TestDatabase {
     pub name: String,
     pub url: String,
     pub client: Client,
+    /// Goes with it.
+    pub _on_nodes: Option<citus::OnNodes>,
 }
 
 impl TestDatabase {
@@ -84,20 +90,34 @@ impl TestDatabase {
         Self::of("nocreaterole").await
     }
 
+    /// On the one server that is spoken to, whether there are others or not.
+    pub async fn on_one_server() -> Self {
+        Self::made("nocreaterole", false).await
+    }
+
     /// As [`Self::new`], with other attributes of the role.
     pub async fn of(attributes: &str) -> Self {
+        Self::made(attributes, citus::url().is_some()).await
+    }
+
+    async fn made(attributes: &str, is_distributed: bool) -> Self {
         show_log();
-        let name = format!("weir_{}_{}", std::process::id(), NEXT_DATABASE.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{}{}_{}", citus::PREFIX, std::process::id(), NEXT_DATABASE.fetch_add(1, Ordering::Relaxed));
         let admin = connect(&superuser_url()).await;
         let role = format!("create role {name} login nosuperuser nocreatedb {attributes} password 'secret'");
         admin.batch_execute(&role).await.expect("role made");
-        admin.batch_execute(&format!("create database {name} owner {name}")).await.expect("database made");
+        let on_nodes = if is_distributed {
+            Some(citus::make_database(&admin, &name).await)
+        } else {
+            admin.batch_execute(&format!("create database {name} owner {name}")).await.expect("database made");
+            None
+        };
         let server = superuser_url();
         let (_, host) = server.split_once('@').expect("a URL with a user");
         let (host, _) = host.split_once('/').expect("a URL with a database");
         let url = format!("postgres://{name}:secret@{host}/{name}");
         let client = connect(&url).await;
-        Self { name, url, client }
+        Self { name, url, client, _on_nodes: on_nodes }
     }
 
     /// Host and port of the server.
@@ -183,10 +203,15 @@ pub struct TestCollector {
     running: JoinHandle<Result<(), RunError>>,
 }
 
+/// How weir reaches a test's database.
+pub fn settings(database_url: &str) -> weir::config::Database {
+    let distribute = citus::distribute(database_url);
+    weir::config::Database { url: database_url.to_owned(), distribute, ..Config::default().database }
+}
+
 /// The settings of a test: small, quick, and on directories of its own.
 pub fn config(database_url: &str, journal: &std::path::Path) -> Config {
-    let mut config = Config::default();
-    database_url.clone_into(&mut config.database.url);
+    let mut config = Config { database: settings(database_url), ..Config::default() };
     journal.clone_into(&mut config.journal.dir);
     config.journal.segment_bytes = 1024 * 1024;
     config.flush.interval_ms = 20;
@@ -253,9 +278,7 @@ impl TestCollector {
 
 /// The keys of the source `web`, in a database brought up to date.
 pub async fn first_source(database_url: &str) -> KeyPair {
-    let mut settings = Config::default().database;
-    database_url.clone_into(&mut settings.url);
-    let database = Database::new(&settings, 1).expect("a valid URL");
+    let database = Database::new(&settings(database_url), 1).expect("a valid URL");
     weir::database::migrate::run(&database).await.expect("migrated");
     sources::add(&database, "web", &[]).await.expect("source added")
 }

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use serde_json::Value;
 use weir::analyst::person;
 use weir::analyst::settings::Analyst;
-use weir::config::Config;
 use weir::database::Database;
 
 use super::http::{self, Answer};
@@ -33,9 +32,7 @@ pub fn admin_settings(database: &TestDatabase) -> Analyst {
 /// Makes a role for somebody called `name`; roles belong to the whole server, so it has the database's name, too.
 pub async fn role(database: &TestDatabase, name: &str, is_operator: bool) -> String {
     let role = format!("{}_{name}", database.name);
-    let mut settings = Config::default().database;
-    database.url.clone_into(&mut settings.url);
-    let pool = Database::new(&settings, 1).expect("a valid URL");
+    let pool = Database::new(&super::settings(&database.url), 1).expect("a valid URL");
     person::add(&pool, &admin_settings(database), &role, is_operator, Some(PASSWORD)).await.expect("added");
     ask_for_password(&role).await;
     role

@@ -12,10 +12,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use weir::database::distribute::Distribute;
 
 use super::clients::exchange;
 use super::small_disk::SmallDisk;
-use super::{eventually, http, within};
+use super::{citus, eventually, http, within};
 
 /// Below the range that systems hand out by themselves: a restart finds its port free again.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
@@ -58,8 +59,13 @@ pub struct Process {
 impl Collector {
     pub fn new(database_url: &str, journal: &Path) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
+        let distribute = match citus::distribute(database_url) {
+            Distribute::None => "none",
+            Distribute::Citus => "citus",
+        };
         let settings = vec![
             ("DATABASE_URL", database_url.into()),
+            ("WEIR_DATABASE__DISTRIBUTE", distribute.into()),
             ("WEIR_JOURNAL__DIR", journal.into()),
             ("WEIR_JOURNAL__SEGMENT_BYTES", "1048576".into()),
             ("WEIR_FLUSH__INTERVAL_MS", "20".into()),

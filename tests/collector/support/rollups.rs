@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use weir::config::Config;
 use weir::database::{Database, DatabaseError, migrate};
 use weir::rollup::catalog::{self, Known};
 use weir::rollup::check::{self, Verdict};
@@ -20,9 +19,7 @@ const TOUCH: &str = "insert into weir.touched (hours)
 
 /// Connections to the test's database as a runner has them.
 pub async fn engine(database: &TestDatabase) -> Database {
-    let mut settings = Config::default().database;
-    settings.url.clone_from(&database.url);
-    let engine = Database::new(&settings, 8).expect("a valid URL");
+    let engine = Database::new(&super::settings(&database.url), 8).expect("a valid URL");
     migrate::run(&engine).await.expect("migrated");
     engine
 }

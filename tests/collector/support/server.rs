@@ -195,7 +195,7 @@ impl Server {
     /// A new connection to the database made before.
     pub async fn database(&self) -> TestDatabase {
         let url = self.url(NAME, NAME);
-        TestDatabase { name: NAME.to_owned(), client: connect(&url).await, url }
+        TestDatabase { name: NAME.to_owned(), client: connect(&url).await, url, _on_nodes: None }
     }
 
     /// Waits until this standby has all that `primary` has.

@@ -7,7 +7,7 @@
                            ('ttfb', properties -> 'ttfb', 10, 60000)) as m (metric, value, step, most)
      where kind = 'web_vitals' and jsonb_typeof(m.value) = 'number'
        -- Where nobody measures any, which is common, no event is read.
-       and exists (select from analytics.web_vitals_spread_daily
+       and exists (select 1 from analytics.web_vitals_spread_daily
                     where bucket >= $1::text::timestamptz and bucket < $2::text::timestamptz + interval '1 day')
      group by 1, 2
 )
