@@ -13,13 +13,13 @@ with theirs as (
     select source, 'forgotten', rows from counted
     on conflict (source, reason) do update set rows = removed.rows + excluded.rows, updated_at = now()
 ), follower as materialized (
-    select from weir.clickhouse_sink where now() < named_until
+    select 1 as is_any from weir.clickhouse_sink where now() < named_until
 ), named as (
     insert into weir.clickhouse_named (ids, is_new)
-    select string_agg(uuid_send(event_id), ''), false from gone having count(*) > 0 and exists (select from follower)
+    select string_agg(uuid_send(event_id), ''), false from gone having count(*) > 0 and exists (select 1 from follower)
 ), noted as (
     insert into weir.touched (hours, is_named)
-    select array_agg(distinct date_trunc('hour', occurred_at, 'UTC')), exists (select from follower) from gone having count(*) > 0
+    select array_agg(distinct date_trunc('hour', occurred_at, 'UTC')), exists (select 1 from follower) from gone having count(*) > 0
 ), marked as (
     insert into weir.lake_marks (day, is_urgent)
     select distinct d.day, true
