@@ -371,12 +371,16 @@ async fn a_lake_that_the_settings_do_not_name_is_waited_for_until_it_is_stopped(
     assert_eq!(dropped.iter().map(|step| (step.action, step.rows)).collect::<Vec<_>>(), [(Action::Dropped, 5)]);
     assert_eq!(run(&elsewhere).await, [], "the lake lacks the other day");
     // What was detached waits as well.
-    let expired = format!(
-        "alter table analytics.events detach partition analytics.events_{0}; alter table analytics.events_{0} set schema weir; alter table weir.events_{0} rename to expired_{0}_0123456789abcdef; update weir.lake_days set detached = 'weir.expired_{0}_0123456789abcdef' where detached is null and day = '{1}'",
-        day(3).strftime("%Y%m%d"),
-        day(3)
-    );
-    change(&database, &expired).await;
+    let (named, date) = (day(3).strftime("%Y%m%d").to_string(), day(3));
+    let expired = format!("expired_{named}_0123456789abcdef");
+    for statement in [
+        format!("alter table analytics.events detach partition analytics.events_{named}"),
+        format!("alter table analytics.events_{named} set schema weir"),
+        format!("alter table weir.events_{named} rename to {expired}"),
+        format!("update weir.lake_days set detached = 'weir.{expired}' where detached is null and day = '{date}'"),
+    ] {
+        change(&database, &statement).await;
+    }
     assert_eq!(run(&elsewhere).await, []);
     let status = text(&weir(&database, "", &["lake", "status"]).await);
     assert!(status.contains(&format!(": {url}; somebody with lake.url was at work")), "{status}");
