@@ -3,13 +3,16 @@
 //! No global recorder: two collectors in one process, as in tests, do not mix. Hot paths hold handles; gauges that
 //! others own are read when `/metrics` is asked for.
 
+mod replication;
+
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+pub use self::replication::Replication;
 use crate::accounting::Accounting;
 
 /// From a tenth of a millisecond to half a minute: syncs, requests, and flushes all fall within.
@@ -428,74 +431,12 @@ impl Metrics {
         Register(&self.recorder).labelled("weir_analyst_cancelled_total", help, "reason", reason).increment(1);
     }
 
-    /// Replication of a source stopped with an error.
-    pub fn replication_failed(&self, source: &str) {
-        let label = vec![Label::new("source", source.to_owned())];
-        let help = "Errors that stopped a source's replication; it is tried again each time.";
-        Register(&self.recorder).counter_with("weir_replication_errors_total", help, label).increment(1);
-        self.set_labelled("weir_replication_up", REPLICATION_UP, "source", source, 0.0);
-        self.replicated().entry(source.to_owned()).or_default();
-    }
-
-    /// Another collector replicates, or will: what this one has said of a source holds no longer.
-    pub fn replication_ended(&self, source: &str) {
-        // Where nothing was said, that stays so: no source is down that was never started.
-        let told = self.replicated().remove(source);
-        if let Some(states) = told {
-            let tables: Vec<_> = states.into_iter().map(|state| (state, 0)).collect();
-            self.set_replication(source, 0.0, 0, false, &tables);
-        }
-    }
-
-    fn replicated(&self) -> MutexGuard<'_, HashMap<String, Vec<&'static str>>> {
-        self.replicated.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How replication of a source is: its lag, the WAL that the publisher keeps for it, whether its slot still is of use, and
-    /// its tables by state.
-    pub fn replication_is(
-        &self,
-        source: &str,
-        lag_s: f64,
-        slot_bytes: i64,
-        is_slot_good: bool,
-        tables: &[(&'static str, usize)],
-    ) {
-        self.set_replication(source, lag_s, slot_bytes, is_slot_good, tables);
-        self.replicated().insert(source.to_owned(), tables.iter().map(|(state, _)| *state).collect());
-    }
-
-    fn set_replication(
-        &self,
-        source: &str,
-        lag_s: f64,
-        slot_bytes: i64,
-        is_slot_good: bool,
-        tables: &[(&'static str, usize)],
-    ) {
-        let up = f64::from(u8::from(is_slot_good));
-        self.set_labelled("weir_replication_up", REPLICATION_UP, "source", source, up);
-        let help = "How old the newest change of the application's was when it was applied; 0: nothing waits.";
-        self.set_labelled("weir_replication_lag_seconds", help, "source", source, lag_s);
-        let help = "WAL that the publisher keeps for a source's slot.";
-        self.set_labelled("weir_replication_slot_bytes", help, "source", source, slot_bytes as f64);
-        for (state, count) in tables {
-            let labels = vec![Label::new("source", source.to_owned()), Label::new("state", *state)];
-            let name = KeyName::from_const_str("weir_replication_tables");
-            self.recorder.describe_gauge(name, None, "Tables of a source by their state.".into());
-            let key = Key::from_parts("weir_replication_tables", labels);
-            self.recorder.register_gauge(&key, &METADATA).set(*count as f64);
-        }
-    }
-
     /// The Prometheus text format.
     pub fn render(&self) -> String {
         self.handle.run_upkeep();
         self.handle.render()
     }
 }
-
-const REPLICATION_UP: &str = "Whether a source is replicated: 1 while it is.";
 
 static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
 
@@ -531,27 +472,3 @@ impl Register<'_> {
 
 /// Shared by everything that counts.
 pub type SharedMetrics = Arc<Metrics>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_no_longer_replicates_says_so_of_what_it_has_told() {
-        let metrics = Metrics::new();
-        metrics.replication_is("shop", 2.0, 4_096, true, &[("live", 3)]);
-        metrics.replication_ended("shop");
-        metrics.replication_ended("never started");
-        let told = metrics.render();
-        let values: Vec<&str> = told.lines().filter(|line| line.starts_with("weir_replication")).collect();
-        let expected = [
-            r#"weir_replication_lag_seconds{source="shop"} 0"#,
-            r#"weir_replication_slot_bytes{source="shop"} 0"#,
-            r#"weir_replication_tables{source="shop",state="live"} 0"#,
-            r#"weir_replication_up{source="shop"} 0"#,
-        ];
-        assert!(values.len() == 4 && expected.iter().all(|line| values.contains(line)), "{values:?}");
-        metrics.replication_is("shop", 2.0, 4_096, true, &[("live", 3)]);
-        assert!(metrics.render().contains(r#"weir_replication_up{source="shop"} 1"#));
-    }
-}

@@ -7,17 +7,17 @@
 // the rows of the database, which the caller looks at. Exits non-zero if
 // anything went wrong in the browser.
 import assert from 'node:assert/strict';
-import { collector, relay as startRelay, script, serve, withBrowser } from './support.mjs';
+import { collector, relay as startRelay, script, serve, until, withBrowser } from './support.mjs';
 
 // What is posted to `/NAME` is answered 503 while there is something in `faults[NAME]`.
 const faults = {};
 const relay = await startRelay((name) => (faults[name]-- > 0 ? 503 : 0));
-const { posts } = relay;
+const { posts, answers } = relay;
 
 const policy = [
   "default-src 'none'",
   `script-src ${collector}`,
-  `connect-src ${collector}`,
+  `connect-src ${collector} ${relay.origin}`,
   "require-trusted-types-for 'script'",
   "trusted-types 'none'",
 ].join('; ');
@@ -26,7 +26,7 @@ const policy = [
 const pages = {
   '/spa': [script('data-hash')],
   '/policy': [
-    `${script('data-outbound data-download data-forms data-engagement data-vitals data-errors data-404', 'w.full.js')}
+    `${script('data-outbound data-download data-forms data-engagement data-vitals data-errors data-404 data-endpoint="' + relay.origin + '/policy"', 'w.full.js')}
      <button id="buy" data-weir-event="buy">Buy</button>`,
     { 'content-security-policy': policy },
   ],
@@ -73,9 +73,11 @@ await withBrowser(async (visit, problems, browser) => {
     for (const type of ['paint', 'largest-contentful-paint']) {
       await page.evaluate((type) => new Promise((done) => new PerformanceObserver(() => done()).observe({ type, buffered: true })), type);
     }
+    // Both views are seen for a while, so that there is something to be captured.
+    await page.waitForFunction(() => document.hasFocus());
+    await page.waitForTimeout(300);
     await page.evaluate(() => history.pushState({}, '', '/policy?next'));
     await page.click('#buy');
-    // Seen for a while, so that there is something to be captured.
     await page.waitForTimeout(1000);
     await settled(page);
     assert.deepEqual(await page.evaluate(() => violations), []);
@@ -83,6 +85,10 @@ await withBrowser(async (visit, problems, browser) => {
     await page.evaluate(() => document.head.append(Object.assign(document.createElement('style'), { textContent: 'p {}' })));
     await page.waitForFunction(() => violations.length);
     assert.deepEqual(await page.evaluate(() => [document.cookie, localStorage.length]), ['', 0]);
+    // Whoever closes the browser at once may cut off what the page sends as it goes.
+    const before = answers.policy;
+    await page.goto('about:blank');
+    await until(() => answers.policy > before);
     await page.context().close();
   }
   {

@@ -14,6 +14,9 @@ const NUMBER_CHARS_MAX: usize = 1_000;
 /// An exponent makes PostgreSQL write out that many digits.
 const EXPONENT_MAX: u32 = 1_000;
 
+/// What is looked at at once.
+pub(super) const WORD_BYTES: usize = 8;
+
 /// Of a string that is not searched by vectors.
 const SHORT_STRING_BYTES: usize = 32;
 
@@ -68,12 +71,13 @@ pub(super) fn end_of_short_string(bytes: &[u8], start: usize) -> (usize, bool) {
     let (mut at, mut has_escapes) = (start + 1, false);
     // A string with escapes has many of them, as JSON within JSON has: a search would begin again and again.
     while at <= start + SHORT_STRING_BYTES || has_escapes {
-        let Some(word) = bytes.get(at..at + 8).and_then(|eight| eight.try_into().ok()).map(u64::from_le_bytes) else {
+        let Some(word) = bytes.get(at..at + WORD_BYTES).and_then(|word| word.try_into().ok()).map(u64::from_le_bytes)
+        else {
             break;
         };
         let found = equal(word, b'"') | equal(word, b'\\');
         if found == 0 {
-            at += 8;
+            at += WORD_BYTES;
             continue;
         }
         at += found.trailing_zeros() as usize / 8;
@@ -89,7 +93,7 @@ pub(super) fn end_of_short_string(bytes: &[u8], start: usize) -> (usize, bool) {
 
 /// The highest bit of each byte of `word` that is `byte`; perhaps also of ones behind such a byte. See "Determine if a word
 /// has a byte equal to n" of Sean Eron Anderson's "Bit Twiddling Hacks".
-const fn equal(word: u64, byte: u8) -> u64 {
+pub(super) const fn equal(word: u64, byte: u8) -> u64 {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGHEST: u64 = ONES << 7;
     let zero_where_equal = word ^ (ONES * byte as u64);

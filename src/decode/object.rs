@@ -11,6 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
+use super::json::{WORD_BYTES, equal};
 pub use super::raw::Json;
 use super::raw::Parts;
 use super::values::{Items, MaybeText, Text, check_object};
@@ -49,6 +50,15 @@ impl Texts {
         Value::Json(Json(self.keep(&number.to_string())))
     }
 
+    /// The text of a string that a parser has accepted, which is not empty.
+    fn unescaped(&self, json: &str) -> Option<&str> {
+        let text = self.0.alloc_slice_fill_copy(json.len() + WORD_BYTES, 0);
+        match unescape(json, text) {
+            Some(length) => std::str::from_utf8(text.get(..length)?).ok(),
+            None => Some(self.keep(&serde_json::from_str::<String>(json).ok()?)),
+        }
+    }
+
     /// Memory that these take.
     pub fn bytes(&self) -> usize {
         self.0.allocated_bytes()
@@ -84,6 +94,14 @@ impl<'a> Value<'a> {
         Some(text).filter(|text| !text.is_empty())
     }
 
+    /// The same, for as long as the other texts are there.
+    pub fn text_in(self, texts: &'a Texts) -> Option<&'a str> {
+        match self {
+            Self::Json(json) if json.0.starts_with('"') && json.plain().is_none() => texts.unescaped(json.0),
+            other => Some(texts.text(other.text()?)),
+        }
+    }
+
     /// The text that a member of weir's own format may be, which is pickier about numbers.
     pub(super) fn native_text(self) -> Result<Option<Cow<'a, str>>, serde_json::Error> {
         let text = match self {
@@ -98,8 +116,8 @@ impl<'a> Value<'a> {
 
     /// Text of a form that is a number, as one.
     pub fn as_number(self, texts: &'a Texts) -> Option<Self> {
-        let text = self.text()?;
-        serde_json::from_str::<serde_json::Number>(&text).ok()?;
+        let text = self.text_in(texts)?;
+        serde_json::from_str::<serde_json::Number>(text).ok()?;
         Json::embedded(text, texts).map(Self::Json)
     }
 
@@ -357,27 +375,45 @@ pub fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, st
     url::form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty())
 }
 
-/// The text of a string that a parser has accepted. JSON within JSON is full of the simple escapes.
+/// The text of a string that a parser has accepted.
 fn unescaped(json: &str) -> Option<String> {
-    let inside = json.strip_prefix('"')?.strip_suffix('"')?;
-    let mut text = String::with_capacity(inside.len());
-    let (mut copied, mut at) = (0, 0);
-    while let Some(byte) = inside.as_bytes().get(at) {
-        if *byte != b'\\' {
-            at += 1;
-            continue;
+    let mut text = vec![0; json.len() + WORD_BYTES];
+    let Some(length) = unescape(json, &mut text) else { return serde_json::from_str(json).ok() };
+    text.truncate(length);
+    String::from_utf8(text).ok()
+}
+
+/// Writes that text, and says how long it is, unless there are other escapes than the simple ones of which JSON within JSON
+/// is full. `text` is longer than `json` by a word: words are copied whole, and what was too much of one is overwritten.
+fn unescape(json: &str, text: &mut [u8]) -> Option<usize> {
+    let inside = json.strip_prefix('"')?.strip_suffix('"')?.as_bytes();
+    let (mut from, mut to) = (0, 0);
+    loop {
+        if let Some(word) = inside.get(from..).and_then(|rest| rest.first_chunk::<WORD_BYTES>()) {
+            text.get_mut(to..)?.first_chunk_mut::<WORD_BYTES>()?.copy_from_slice(word);
+            let found = equal(u64::from_le_bytes(*word), b'\\');
+            let plain = if found == 0 { WORD_BYTES } else { found.trailing_zeros() as usize / 8 };
+            (from, to) = (from + plain, to + plain);
+            if found == 0 {
+                continue;
+            }
         }
-        text.push_str(&inside[copied..at]);
-        match inside.as_bytes().get(at + 1)? {
-            simple @ (b'"' | b'\\' | b'/') => text.push(char::from(*simple)),
-            b'n' => text.push('\n'),
-            _ => return serde_json::from_str(json).ok(),
-        }
-        at += 2;
-        copied = at;
+        let Some(byte) = inside.get(from) else { return Some(to) };
+        let (byte, length) = match byte {
+            b'\\' => (simple_escape(*inside.get(from + 1)?)?, 2),
+            plain => (*plain, 1),
+        };
+        *text.get_mut(to)? = byte;
+        (from, to) = (from + length, to + 1);
     }
-    text.push_str(&inside[copied..]);
-    Some(text)
+}
+
+const fn simple_escape(letter: u8) -> Option<u8> {
+    match letter {
+        b'"' | b'\\' | b'/' => Some(letter),
+        b'n' => Some(b'\n'),
+        _ => None,
+    }
 }
 
 /// Whether two names are the same. Most of equal length differ at an end, which costs less to see than a comparison.
@@ -497,6 +533,8 @@ mod tests {
                 serde_json::Value::String(string) => {
                     prop_assert_eq!(Value::Json(json).text().unwrap_or_default(), string.as_str());
                     prop_assert_eq!(unescaped(&text), Some(string.clone()));
+                    let texts = Texts::default();
+                    prop_assert_eq!(Value::Json(json).text_in(&texts).unwrap_or_default(), string.as_str());
                 }
                 _ => prop_assert!(Value::Json(json).object().is_none()),
             }

@@ -62,7 +62,8 @@ fn event<'a>(native: &mut Native<'a>, mut event: Object<'a>, texts: &'a Texts) -
         if let Some(properties) = event.take_object(name) {
             native.properties(properties);
         } else if let Some(text) = event.take_text(name) {
-            match Json::embedded(text.clone(), texts).and_then(|json| Value::Json(json).object()) {
+            let text = texts.text(text);
+            match Json::embedded(text, texts).and_then(|json| Value::Json(json).object()) {
                 Some(properties) => native.properties(properties),
                 None => native.context_text(name, text),
             }

@@ -1,7 +1,5 @@
 //! JSON that a parser has accepted, and the values within it, found by quotes and brackets alone.
 
-use std::borrow::Cow;
-
 use serde_json::value::RawValue;
 
 use super::json::{end_of_short_string, mend_escapes};
@@ -19,8 +17,7 @@ impl<'a> Json<'a> {
     }
 
     /// JSON that came as text within JSON, or in another wrapping: if it is any.
-    pub fn embedded(text: Cow<'a, str>, texts: &'a Texts) -> Option<Self> {
-        let text = texts.text(text);
+    pub fn embedded(text: &'a str, texts: &'a Texts) -> Option<Self> {
         Self::parse(texts.text(mend_escapes(text).0)).ok()
     }
 

@@ -152,13 +152,13 @@ fn json_of<'a>(
     [(plain, text), (encoded, base64)]: [(&'static str, Option<Value<'a>>); 2],
     texts: &'a Texts,
 ) -> Option<Json<'a>> {
-    if let Some(json) = text.and_then(Value::text).and_then(|text| Json::embedded(text, texts)) {
+    if let Some(json) = text.and_then(|value| value.text_in(texts)).and_then(|text| Json::embedded(text, texts)) {
         put_back(event, [(encoded, base64)]);
         return Some(json);
     }
     put_back(event, [(plain, text)]);
     let decode = |value: Value<'_>| String::from_utf8(BASE64.decode(value.text()?.as_bytes()).ok()?).ok();
-    let json = base64.and_then(decode).and_then(|text| Json::embedded(text.into(), texts));
+    let json = base64.and_then(decode).and_then(|text| Json::embedded(texts.keep(&text), texts));
     if json.is_none() {
         put_back(event, [(encoded, base64)]);
     }

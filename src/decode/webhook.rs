@@ -257,7 +257,7 @@ impl<'a> Payload<'a> {
 /// A form's `payload`, if it is a JSON object or array; else its members as an object, those of one name as a list.
 fn form<'a>(body: &'a str, texts: &'a Texts) -> Result<Json<'a>, DecodeError> {
     let payload = parameters(body).find(|(name, _)| name == "payload");
-    if let Some(payload) = payload.and_then(|(_, payload)| Json::embedded(payload, texts))
+    if let Some(payload) = payload.and_then(|(_, payload)| Json::embedded(texts.text(payload), texts))
         && payload.get().starts_with(['{', '['])
     {
         return Ok(payload);

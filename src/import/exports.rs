@@ -57,7 +57,7 @@ const POSTHOG_FOUND: [(&str, &str); 8] = [
 pub fn posthog<'a>(native: &mut Native<'a>, json: Json<'a>, texts: &'a Texts) -> Result<(), Refusal> {
     let (mut event, properties) = Object::parse_with(json, "properties")?;
     let properties = properties.or_else(|| {
-        let text = event.take_text("properties")?;
+        let text = texts.text(event.take_text("properties")?);
         Value::Json(Json::embedded(text, texts)?).object()
     });
     let mut properties = properties.unwrap_or_default();

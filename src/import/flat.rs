@@ -254,7 +254,7 @@ pub fn event<'a>(native: &mut Native<'a>, record: Object<'a>, names: &mut Names<
             Target::Query => address.query = value.text(),
             Target::Properties | Target::Context => {
                 let object = value.object().or_else(|| {
-                    let text = value.text()?;
+                    let text = value.text_in(texts)?;
                     Value::Json(Json::embedded(text, texts)?).object()
                 });
                 match (object, target) {

@@ -47,7 +47,7 @@ async fn every_behaviour_of_a_page_becomes_its_rows() {
                             where member <> 'inp')
                       else regexp_replace(properties::text, ':[0-9]+/', '/') end)
                from analytics.events order by 1";
-    insta::assert_snapshot!(rows_at_rest(&database, sql, 30).await);
+    insta::assert_snapshot!(rows_at_rest(&database, sql, 35).await);
     collector.stop().await;
 }
 

@@ -87,14 +87,13 @@ impl Default for Counters {
 }
 
 impl Counters {
-    pub fn add(&mut self, visit: &Kept, entries: &[Entry]) {
-        let Kept { visitor, minute, sums, .. } = visit;
-        let visitor = *visitor;
+    /// A visit: `sums` are of one, and of no visitor yet.
+    pub fn add(&mut self, visitor: u32, minute: u32, sums: &Sums, entries: &[Entry]) {
         self.count(ALL, 0, sums, visitor);
         self.count(HOUR, minute / 60, sums, visitor);
         // Whoever has been here before is nobody new: the counter's visitor, if it is zero.
         let first = Sums { visitors: u64::from(visitor != self.before), ..*sums };
-        self.count(MINUTE, *minute, &first, NOBODY);
+        self.count(MINUTE, minute, &first, NOBODY);
         self.before = visitor;
         for entry in entries {
             let often = u64::from(entry.count);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::codec::{put_counted, put_values, seal};
 use super::count::{Counters, Entry, Kept};
-use super::{AUDIENCE, ENTRY, EVENT, EXIT, GROUPS, Group, LISTS, PAGE, Sums, VISITS, key, visits};
+use super::{AUDIENCE, ENTRY, EVENT, EXIT, GROUPS, Group, LISTS, PAGE, Sums, VISITS, key, lists_of, visits};
 
 /// Of a part: so that it takes some tens of megabytes.
 const VISITS_MAX: usize = 100_000;
@@ -217,11 +217,12 @@ impl Part {
     /// What these visits come to.
     fn pack_some(&mut self, key: Vec<u8>, visits: &[u32]) -> Packed {
         for visit in visits.iter().filter_map(|number| self.visits.get(*number as usize)) {
-            self.counters.add(visit, self.entries.get(visit.entries.clone()).unwrap_or_default());
+            let entries = self.entries.get(visit.entries.clone()).unwrap_or_default();
+            self.counters.add(visit.visitor, visit.minute, &visit.sums, entries);
         }
         let counted = self.counters.take();
         let groups = GROUPS.map(|(group, _)| {
-            let of_group = || LISTS.iter().zip(&counted).filter(move |((_, of), _)| *of == group).map(|(_, list)| list);
+            let of_group = || lists_of(group).filter_map(|(list, _)| counted.get(list));
             let is_there = of_group().any(|list| !list.is_empty());
             is_there.then(|| {
                 let mut raw = Vec::new();
@@ -236,7 +237,7 @@ impl Part {
         let groups = GROUPS.map(|(group, _)| {
             (group != Group::Figures).then(|| {
                 let mut raw = Vec::new();
-                for (_, values) in LISTS.iter().zip(&self.lists).filter(|((_, of), _)| *of == group) {
+                for values in lists_of(group).filter_map(|(list, _)| self.lists.get(list)) {
                     put_values(&mut raw, &values.texts);
                 }
                 seal(&raw)

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::codec::{Counted, open, take_counted, take_values};
 use super::visits::{self, Groups};
-use super::{GROUPS, Group, LISTS, Sums, group_of};
+use super::{GROUPS, Group, LISTS, Sums, group_of, lists_of};
 
 /// One row, as far as it was asked for.
 pub struct Packed {
@@ -84,9 +84,9 @@ fn number(sealed: &[u8], list: &str, value: &str) -> Result<Option<u32>, ReadErr
     let group = group_of(list).ok_or(ReadError::Broken)?;
     let raw = open(sealed).ok_or(ReadError::Broken)?;
     let mut raw = raw.as_slice();
-    for (known, _) in LISTS.iter().filter(|(_, of)| *of == group) {
+    for (_, known) in lists_of(group) {
         let texts = take_values(&mut raw).ok_or(ReadError::Broken)?;
-        if *known == list {
+        if known == list {
             return Ok(texts.iter().position(|text| *text == value).map(|number| number as u32));
         }
     }
@@ -97,9 +97,8 @@ fn read_one(values: &Packed, row: &Packed, group: Group, take: Take<'_>) -> Opti
     let Some(sealed) = &row.group else { return Some(()) };
     let raw = open(sealed)?;
     let mut raw = raw.as_slice();
-    let lists = LISTS.iter().enumerate().filter(|(_, (_, of))| *of == group);
     let counted: Vec<(usize, Counted)> =
-        lists.map(|(list, _)| Some((list, take_counted(&mut raw)?))).collect::<Option<_>>()?;
+        lists_of(group).map(|(list, _)| Some((list, take_counted(&mut raw)?))).collect::<Option<_>>()?;
     hand_out(row.day_s, &counted, values.group.as_deref(), take)
 }
 

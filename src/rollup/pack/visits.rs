@@ -10,7 +10,7 @@
 
 use super::codec::{Counted, open, put, seal, take};
 use super::count::{Counters, Entry, Kept};
-use super::{ALL, EVENT, GROUPS, Group, HOUR, LISTS, MINUTE, PAGE, Sums, group_of};
+use super::{ALL, EVENT, GROUPS, Group, HOUR, LISTS, MINUTE, PAGE, Sums, lists_of};
 
 /// Groups of lists, in the order of [`GROUPS`].
 pub type Groups = [Option<Vec<u8>>; GROUPS.len()];
@@ -20,7 +20,7 @@ pub fn pack(visits: &[Kept], entries: &[Entry]) -> Groups {
     let of = |visit: &Kept| entries.get(visit.entries.clone()).unwrap_or_default();
     GROUPS.map(|(group, _)| {
         let mut raw = Vec::new();
-        for (list, _) in LISTS.iter().enumerate().filter(|(_, (_, of))| *of == group) {
+        for (list, _) in lists_of(group) {
             let mut bytes = Vec::new();
             match list {
                 ALL => put_sums(&mut bytes, visits),
@@ -103,10 +103,10 @@ struct Opened {
 impl Opened {
     /// The bytes of a list.
     fn list(&self, wanted: usize) -> Option<&[u8]> {
-        let (_, group) = LISTS.get(wanted)?;
-        let place = GROUPS.iter().position(|(known, _)| known == group)?;
+        let (_, group) = *LISTS.get(wanted)?;
+        let place = GROUPS.iter().position(|(known, _)| *known == group)?;
         let mut raw = self.groups.get(place)?.as_deref()?;
-        for (list, _) in LISTS.iter().enumerate().filter(|(_, (_, of))| of == group) {
+        for (list, _) in lists_of(group) {
             let length = take(&mut raw)? as usize;
             let (bytes, rest) = raw.split_at_checked(length)?;
             if list == wanted {
@@ -171,13 +171,10 @@ pub fn count(packed: &Groups, wanted: &[(usize, u32)], group: Group) -> Option<V
         wanted.iter().map(|(list, value)| Some((opened.column(*list)?, *value))).collect::<Option<_>>()?;
     let is_kept = |visit: usize| filters.iter().all(|(column, value)| column.has(visit, *value));
     if !(0..opened.visits).any(is_kept) {
-        let of_group = LISTS.iter().enumerate().filter(|(_, (_, of))| *of == group);
-        return Some(of_group.map(|(list, _)| (list, Counted::new())).collect());
+        return Some(lists_of(group).map(|(list, _)| (list, Counted::new())).collect());
     }
-    let columns: Vec<(u8, Column)> = LISTS
-        .iter()
-        .enumerate()
-        .filter(|(_, (_, of))| *of == group && group != Group::Figures)
+    let columns: Vec<(u8, Column)> = lists_of(group)
+        .filter(|_| group != Group::Figures)
         .map(|(list, _)| Some((list as u8, opened.column(list)?)))
         .collect::<Option<_>>()?;
     let mut all = opened.list(ALL)?;
@@ -198,8 +195,8 @@ pub fn count(packed: &Groups, wanted: &[(usize, u32)], group: Group) -> Option<V
             column.note(number, *list, &mut entries);
         }
         let sums = Sums { visitors: 0, visits: 1, page_views: page_views.into(), bounces: bounces.into(), duration_ms };
-        counters.add(&Kept { visitor, minute, sums, entries: 0..entries.len() }, &entries);
+        counters.add(visitor, minute, &sums, &entries);
     }
-    let counted = counters.take().into_iter().enumerate();
-    Some(counted.filter(|(list, _)| LISTS.get(*list).is_some_and(|(name, _)| group_of(name) == Some(group))).collect())
+    let mut counted = counters.take();
+    lists_of(group).map(|(list, _)| Some((list, std::mem::take(counted.get_mut(list)?)))).collect()
 }

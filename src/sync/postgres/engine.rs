@@ -21,7 +21,7 @@ use super::publisher::{Publisher, RemoteTable, Slot};
 use super::stream::{Event, Stream};
 use super::{LOCK_TIMEOUT_MS, ReplicationError, VALUES, copy, publish};
 use crate::database::Database;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Replication};
 
 /// After an error: doubled from the first to the last.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -243,7 +243,8 @@ impl Engine {
         let count = |state| known.tables.values().filter(|table| table.state == state).count();
         let states = [State::Copy, State::Live, State::LeftOut, State::Held, State::Gone]
             .map(|state| (state.name(), count(state)));
-        self.metrics.replication_is(name, lag_s, slot.bytes, slot.state != "lost", &states);
+        let is_slot_good = slot.state != "lost";
+        self.metrics.replication_is(name, Replication { lag_s, slot_bytes: slot.bytes, is_slot_good, tables: &states });
         Ok(())
     }
 
