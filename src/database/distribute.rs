@@ -6,17 +6,25 @@
 //!
 //! What Citus refuses is refused by name in the checker of tests/collector/citus/rules.rs; docs/citus.md has the reasons.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use deadpool_postgres::ClientWrapper;
 use serde::{Deserialize, Serialize};
-use tokio_postgres::Error;
+use tokio::time::{Instant, sleep};
+use tokio_postgres::{Error, GenericClient};
 
 const HAS_CITUS: &str = "select to_regclass('pg_catalog.pg_dist_partition') is not null as has_citus";
 const STANDING: &str = include_str!("sql/distribute_standing.sql");
 const ANY_EVENTS: &str = "select exists (select 1 from analytics.events limit 1) as is_any";
 const HOLD: &str = "set local lock_timeout = '5s'; lock table analytics.events in share row exclusive mode";
 const DISTRIBUTE: &str = "select create_distributed_table('analytics.events', 'event_id')";
-/// Classes of SQLSTATE: connection, rollback, resources, object state.
-const PASSING: [&str; 4] = ["08", "40", "53", "55"];
+/// Classes of SQLSTATE: connection, transaction state, rollback, resources, object state, intervention, system.
+const PASSING: [&str; 7] = ["08", "25", "40", "53", "55", "57", "58"];
+const PREPARED: &str = include_str!("sql/distribute_prepared.sql");
+/// A worker that is well commits within milliseconds; what it had prepared when it died waits for `citus.recover_2pc_interval`.
+const COMMIT_WAIT: Duration = Duration::from_secs(10);
+const COMMIT_POLL: Duration = Duration::from_millis(10);
 /// The column of which every unique index has to consist or which it has to contain.
 pub const COLUMN: &str = "event_id";
 
@@ -55,6 +63,11 @@ pub enum DistributeError {
     OtherColumn { found: String },
     #[error("the node {node} of the Citus cluster does not answer as it should: {reason}")]
     Node { node: String, reason: String },
+    #[error(
+        "a worker has not committed what the coordinator has: {0}; Citus does so with the next recover_prepared_transactions(), \
+         each citus.recover_2pc_interval"
+    )]
+    Uncommitted(String),
     #[error("Citus does not distribute analytics.events: {}", super::chain(.0))]
     Refused(Error),
 }
@@ -83,6 +96,36 @@ pub async fn standing(client: &ClientWrapper) -> Result<Standing, Error> {
     })
 }
 
+/// Waits until the workers have committed what is committed here by now. The coordinator commits first: who sees a row of a
+/// transaction here may not yet see its rows there.
+pub(super) async fn committed(client: &impl GenericClient) -> Result<(), super::DatabaseError> {
+    let refused = |error: DistributeError| Err(super::DatabaseError::Distribute(Box::new(error)));
+    let began = Instant::now();
+    let mut waited_for: Option<BTreeSet<String>> = None;
+    loop {
+        let mut prepared = BTreeSet::new();
+        for row in client.query_typed(PREPARED, &[]).await? {
+            let said: String = row.try_get("said")?;
+            if !row.try_get::<_, bool>("success")? {
+                return refused(DistributeError::Node { node: row.try_get("node")?, reason: said });
+            }
+            prepared.extend(said.split_whitespace().map(str::to_owned));
+        }
+        // What is prepared later is of others.
+        if let Some(before) = &waited_for {
+            prepared.retain(|transaction| before.contains(transaction));
+        }
+        if prepared.is_empty() {
+            return Ok(());
+        }
+        if began.elapsed() > COMMIT_WAIT {
+            return refused(DistributeError::Uncommitted(prepared.into_iter().collect::<Vec<_>>().join(", ")));
+        }
+        waited_for = Some(prepared);
+        sleep(COMMIT_POLL).await;
+    }
+}
+
 /// Makes the database what the setting says, under the lock of migrations; most often it is that already.
 pub(super) async fn settle(client: &mut ClientWrapper, wanted: Distribute) -> Result<(), super::DatabaseError> {
     let refused = |error: DistributeError| Err(super::DatabaseError::Distribute(Box::new(error)));
@@ -101,7 +144,7 @@ pub(super) async fn settle(client: &mut ClientWrapper, wanted: Distribute) -> Re
             match transaction.batch_execute(DISTRIBUTE).await {
                 Ok(()) => {}
                 // Time heals what a lock or a worker lacks, but not what Citus refuses.
-                Err(error) if error.code().is_some_and(|code| PASSING.contains(&&code.code()[..2])) => {
+                Err(error) if error.code().is_none_or(|code| PASSING.contains(&&code.code()[..2])) => {
                     return Err(error.into());
                 }
                 Err(error) => return refused(DistributeError::Refused(error)),

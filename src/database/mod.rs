@@ -150,6 +150,12 @@ impl Database {
         self.distribute != Distribute::None
     }
 
+    /// Until this has ended, who has seen a committed row of weir's own may not see the events that it tells of, where these lie on
+    /// other servers.
+    pub async fn events_are_committed(&self, client: &impl tokio_postgres::GenericClient) -> Result<(), DatabaseError> {
+        if self.is_distributed() { distribute::committed(client).await } else { Ok(()) }
+    }
+
     /// Where it is, with the password.
     pub fn url(&self) -> &str {
         &self.url

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bumpalo::Bump;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
@@ -17,8 +17,10 @@ use super::raw::Parts;
 use super::values::{Items, MaybeText, Text, check_object};
 use super::{DecodeError, EVENT_BYTES_MAX, EVENTS_MAX, Refusal};
 
-/// Room for the members of most objects, so that reading one allocates once.
-const MEMBERS_USUAL: usize = 24;
+/// Room for the members of most objects, so that reading one allocates once: a kilobyte, up to which allocating is quickest.
+const MEMBERS_USUAL: usize = 21;
+/// The same of an object within those.
+const INNER_MEMBERS_USUAL: usize = 5;
 
 /// No format has more columns.
 const NAMES_USUAL: usize = 16;
@@ -156,7 +158,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    fn is_null(self) -> bool {
+    pub(super) fn is_null(self) -> bool {
         matches!(self, Self::Json(Json("null")))
     }
 
@@ -172,6 +174,23 @@ impl<'a> Value<'a> {
         }
     }
 }
+
+/// Takes members out of an [`Object`] in one pass, each into a variable of its own: `None` where it is missing or `null`. As a `match`,
+/// so that the compiler sorts the names.
+macro_rules! take_members {
+    ($object:expr, { $($name:literal => $variable:ident),+ $(,)? }) => {
+        $(let mut $variable = None;)+
+        $object.take_matching(|name, value| {
+            match name {
+                $($name => $variable = Some(value),)+
+                _ => return false,
+            }
+            true
+        });
+        $(let $variable = $variable.filter(|value| !value.is_null());)+
+    };
+}
+pub(super) use take_members;
 
 /// The members of an object, to be taken out one by one. Of equal names the last counts, as everywhere.
 #[derive(Debug, Default, Clone)]
@@ -213,6 +232,14 @@ impl<'a> Object<'a> {
     pub fn parse_with(json: Json<'a>, inner: &str) -> Result<(Self, Option<Self>), Refusal> {
         check_object(json.0)?;
         Ok(Self::read(&mut Parts::of(json), Some(inner)))
+    }
+
+    /// The object that is the member `name` of the object that `text` is: one pass for both. `None`: it is not as simple as that.
+    pub fn of_member(text: &'a str, name: &'static str) -> Option<Self> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let object = json.deserialize_map(MemberVisitor(name)).ok()?;
+        json.end().ok()?;
+        object
     }
 
     /// The object that a body is, which else is no body at all.
@@ -260,6 +287,11 @@ impl<'a> Object<'a> {
             at = earlier;
         }
         Some(found).filter(|value| !value.is_null())
+    }
+
+    /// Takes out the members that `take` says it has taken.
+    pub fn take_matching(&mut self, mut take: impl FnMut(&str, Value<'a>) -> bool) {
+        self.members.retain(|(name, value)| !take(name, *value));
     }
 
     /// Takes out all of these in one pass. What is missing or `null` is `None`.
@@ -345,6 +377,58 @@ impl<'a> Object<'a> {
     }
 }
 
+/// The object that is the only member of this name of another one.
+struct MemberVisitor(&'static str);
+
+impl<'de> Visitor<'de> for MemberVisitor {
+    type Value = Option<Object<'de>>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut object = None;
+        let mut is_one = true;
+        while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
+            if name == self.0 {
+                is_one &= object.is_none();
+                object = Some(map.next_value_seed(ObjectSeed)?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(object.filter(|_| is_one))
+    }
+}
+
+struct ObjectSeed;
+
+impl<'de> DeserializeSeed<'de> for ObjectSeed {
+    type Value = Object<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ObjectSeed {
+    type Value = Object<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut object = Object { members: Vec::with_capacity(INNER_MEMBERS_USUAL) };
+        while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
+            let value: &'de RawValue = map.next_value()?;
+            object.push(name, Value::Json(Json(value.get())));
+        }
+        Ok(object)
+    }
+}
+
 /// The members of an object, and apart from them the items of the one of this name.
 struct BatchVisitor(&'static str);
 
@@ -424,7 +508,7 @@ fn is_same(own: &str, name: &str) -> bool {
 
 /// Text as PostgreSQL can hold it.
 pub(super) fn without_nul(text: Cow<'_, str>) -> Cow<'_, str> {
-    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { text }
+    if memchr::memchr(0, text.as_bytes()).is_some() { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { text }
 }
 
 /// Writes a text as JSON.

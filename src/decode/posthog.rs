@@ -17,7 +17,7 @@ use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::general_purpose::GeneralPurpose;
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 
-use super::object::{Json, Object, Texts, Value};
+use super::object::{Json, Object, Texts, Value, take_members};
 use super::translate::{Native, Translation, screen_of};
 use super::{DecodeError, Refusal, mend_escapes};
 
@@ -140,22 +140,27 @@ pub fn event<'a>(
     };
     native.text("type", kind);
     // All that is looked for, in one pass each.
-    let [id, timestamp, own_sent_at, window, session, distinct] =
-        event.take_all(["uuid", "timestamp", "sent_at", "window_id", "session_id", "distinct_id"]);
-    let [inner_id, url, inner_session, width, height, raw_agent, agent, inner_distinct, device, user, is_identified] =
-        properties.take_all([
-            "uuid",
-            "$current_url",
-            "$session_id",
-            "$screen_width",
-            "$screen_height",
-            "$raw_user_agent",
-            "$user_agent",
-            "distinct_id",
-            "$device_id",
-            "$user_id",
-            "$is_identified",
-        ]);
+    take_members!(event, {
+        "uuid" => id,
+        "timestamp" => timestamp,
+        "sent_at" => own_sent_at,
+        "window_id" => window,
+        "session_id" => session,
+        "distinct_id" => distinct,
+    });
+    take_members!(properties, {
+        "uuid" => inner_id,
+        "$current_url" => url,
+        "$session_id" => inner_session,
+        "$screen_width" => width,
+        "$screen_height" => height,
+        "$raw_user_agent" => raw_agent,
+        "$user_agent" => agent,
+        "distinct_id" => inner_distinct,
+        "$device_id" => device,
+        "$user_id" => user,
+        "$is_identified" => is_identified,
+    });
     native.member("id", id.or(inner_id));
     native.member("timestamp", timestamp);
     native.member("sent_at", own_sent_at.or(sent_at));

@@ -18,7 +18,12 @@ impl<'a> Json<'a> {
 
     /// JSON that came as text within JSON, or in another wrapping: if it is any.
     pub fn embedded(text: &'a str, texts: &'a Texts) -> Option<Self> {
-        Self::parse(texts.text(mend_escapes(text).0)).ok()
+        Self::parse(Self::mended(text, texts)).ok()
+    }
+
+    /// Text that may be such JSON, made safe for PostgreSQL.
+    pub fn mended(text: &'a str, texts: &'a Texts) -> &'a str {
+        texts.text(mend_escapes(text).0)
     }
 
     pub fn get(self) -> &'a str {

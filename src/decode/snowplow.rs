@@ -17,7 +17,7 @@ use base64::alphabet::URL_SAFE as ALPHABET;
 use base64::engine::general_purpose::GeneralPurpose;
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 
-use super::object::{Json, Object, Texts, Value};
+use super::object::{Json, Object, Texts, Value, take_members};
 use super::translate::{Native, Translation};
 use super::{DecodeError, Refusal};
 
@@ -26,26 +26,15 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-const COLUMNS: [(&str, &str); 10] = [
-    ("eid", "id"),
-    ("uid", "user_id"),
-    ("sid", "session_id"),
-    ("url", "url"),
-    ("page", "title"),
-    ("refr", "referrer"),
-    ("res", "screen"),
-    ("lang", "language"),
-    ("ip", "ip"),
-    ("ua", "user_agent"),
-];
 /// The properties of a structured event.
 const STRUCTURED: [(&str, &str); 4] =
     [("se_ca", "category"), ("se_la", "label"), ("se_pr", "property"), ("se_va", "value")];
 
 pub fn translate<'a>(body: &'a str, texts: &'a Texts) -> Result<Translation<'a>, DecodeError> {
     let (_, events) = Object::of_batch(body, "data")?;
-    let mut translation = Translation::new(texts);
-    for item in events.ok_or(DecodeError::Empty)? {
+    let events = events.ok_or(DecodeError::Empty)?;
+    let mut translation = Translation::of_events(texts, events.len());
+    for item in events {
         one(&mut translation, texts, || Object::parse(item));
     }
     Ok(translation)
@@ -71,8 +60,29 @@ fn event<'a>(
     key: &mut Option<Cow<'a, str>>,
 ) -> Result<(), Refusal> {
     // All that is looked for, in one pass.
-    let [application, kind, time, true_time, sent_at, network, domain, contexts, encoded_contexts, own, encoded_own] =
-        event.take_all(["aid", "e", "dtm", "ttm", "stm", "nuid", "duid", "co", "cx", "ue_pr", "ue_px"]);
+    take_members!(event, {
+        "aid" => application,
+        "e" => kind,
+        "eid" => id,
+        "uid" => user,
+        "duid" => domain,
+        "nuid" => network,
+        "sid" => session,
+        "dtm" => time,
+        "ttm" => true_time,
+        "stm" => sent_at,
+        "url" => url,
+        "page" => title,
+        "refr" => referrer,
+        "res" => screen,
+        "lang" => language,
+        "ip" => address,
+        "ua" => agent,
+        "co" => contexts,
+        "cx" => encoded_contexts,
+        "ue_pr" => own,
+        "ue_px" => encoded_own,
+    });
     *key = application.and_then(Value::text);
     let kind =
         kind.and_then(Value::text).ok_or_else(|| Refusal::BadField { field: "e", reason: "there is none".into() })?;
@@ -80,15 +90,30 @@ fn event<'a>(
     native.member("timestamp", true_time.or(time));
     native.member("sent_at", sent_at.and_then(Value::whole_number));
     native.member("visitor_id", domain.or(network));
-    native.renamed(&mut event, &COLUMNS);
-    if let Some(contexts) = json_of(&mut event, [("co", contexts), ("cx", encoded_contexts)], texts).map(Value::Json) {
+    for (name, value) in [
+        ("id", id),
+        ("user_id", user),
+        ("session_id", session),
+        ("url", url),
+        ("title", title),
+        ("referrer", referrer),
+        ("screen", screen),
+        ("language", language),
+        ("ip", address),
+        ("user_agent", agent),
+    ] {
+        native.member(name, value);
+    }
+    let contexts =
+        json_of(&mut event, [("co", contexts), ("cx", encoded_contexts)], texts, |text| Json::embedded(text, texts));
+    if let Some(contexts) = contexts.map(Value::Json) {
         let data = contexts.object().and_then(|mut contexts| contexts.take("data"));
         native.context("contexts", data.unwrap_or(contexts));
     }
     let own = [("ue_pr", own), ("ue_px", encoded_own)];
     if kind == "ue" {
-        let json = json_of(&mut event, own, texts);
-        self_describing(native, json, texts);
+        let own = json_of(&mut event, own, texts, |text| SelfDescribing::read(text, texts));
+        self_describing(native, own, texts);
         native.contexts(event);
         return Ok(());
     }
@@ -119,18 +144,40 @@ fn event<'a>(
     Ok(())
 }
 
-/// The name is that of the schema: `iglu:vendor/NAME/jsonschema/1-0-0`.
-fn self_describing<'a>(native: &mut Native<'a>, json: Option<Json<'a>>, texts: &'a Texts) {
-    let Some(mut inner) = json.and_then(|json| Object::parse_with(json, "data").ok()?.1) else {
-        native.text("type", "track");
-        native.text("name", "unstructured");
-        if let Some(json) = json {
-            native.context("ue_pr", Value::Json(json));
+/// What an event describes itself by: the `data` of the outer schema, with a schema of its own.
+enum SelfDescribing<'a> {
+    Data(Object<'a>),
+    Other(Json<'a>),
+}
+
+impl<'a> SelfDescribing<'a> {
+    fn read(text: &'a str, texts: &'a Texts) -> Option<Self> {
+        let text = Json::mended(text, texts);
+        if let Some(data) = Object::of_member(text, "data") {
+            return Some(Self::Data(data));
         }
-        return;
+        let json = Json::parse(text).ok()?;
+        let data = Object::parse_with(json, "data").ok().and_then(|(_, data)| data);
+        Some(data.map_or(Self::Other(json), Self::Data))
+    }
+}
+
+/// The name is that of the schema: `iglu:vendor/NAME/jsonschema/1-0-0`.
+fn self_describing<'a>(native: &mut Native<'a>, own: Option<SelfDescribing<'a>>, texts: &'a Texts) {
+    let mut inner = match own {
+        Some(SelfDescribing::Data(inner)) => inner,
+        other => {
+            native.text("type", "track");
+            native.text("name", "unstructured");
+            if let Some(SelfDescribing::Other(json)) = other {
+                native.context("ue_pr", Value::Json(json));
+            }
+            return;
+        }
     };
-    let schema = texts.text(inner.take_text("schema").unwrap_or_default());
-    let name = schema.split('/').nth(1).unwrap_or("unstructured");
+    let described_by = inner.peek("schema");
+    let schema = described_by.and_then(|schema| schema.text_in(texts)).unwrap_or_default();
+    let name = name_of(schema).unwrap_or("unstructured");
     let kind = match name {
         "link_click" | "button_click" => "click",
         "screen_view" => "screen",
@@ -138,7 +185,10 @@ fn self_describing<'a>(native: &mut Native<'a>, json: Option<Json<'a>>, texts: &
     };
     native.text("type", kind);
     native.text("name", name);
-    native.context_text("schema", schema);
+    if let Some(described_by) = described_by.filter(|_| !schema.is_empty()) {
+        inner.drop_all(&["schema"]);
+        native.context("schema", described_by);
+    }
     match inner.take_if_object("data") {
         // As it stands: nothing else has become a property.
         Some(data) => native.member("properties", Some(data)),
@@ -147,22 +197,28 @@ fn self_describing<'a>(native: &mut Native<'a>, json: Option<Json<'a>>, texts: &
 }
 
 /// JSON that comes as text, or as base64 of it, by the names of both. What is none, or not needed, stays in the event.
-fn json_of<'a>(
+fn json_of<'a, T>(
     event: &mut Object<'a>,
     [(plain, text), (encoded, base64)]: [(&'static str, Option<Value<'a>>); 2],
     texts: &'a Texts,
-) -> Option<Json<'a>> {
-    if let Some(json) = text.and_then(|value| value.text_in(texts)).and_then(|text| Json::embedded(text, texts)) {
+    read: impl Fn(&'a str) -> Option<T>,
+) -> Option<T> {
+    if let Some(json) = text.and_then(|value| value.text_in(texts)).and_then(&read) {
         put_back(event, [(encoded, base64)]);
         return Some(json);
     }
     put_back(event, [(plain, text)]);
     let decode = |value: Value<'_>| String::from_utf8(BASE64.decode(value.text()?.as_bytes()).ok()?).ok();
-    let json = base64.and_then(decode).and_then(|text| Json::embedded(texts.keep(&text), texts));
+    let json = base64.and_then(decode).and_then(|text| read(texts.keep(&text)));
     if json.is_none() {
         put_back(event, [(encoded, base64)]);
     }
     json
+}
+
+fn name_of(schema: &str) -> Option<&str> {
+    let (_, behind) = schema.split_at_checked(memchr::memchr(b'/', schema.as_bytes())? + 1)?;
+    behind.get(..memchr::memchr(b'/', behind.as_bytes()).unwrap_or(behind.len()))
 }
 
 fn put_back<'a, const N: usize>(event: &mut Object<'a>, members: [(&'static str, Option<Value<'a>>); N]) {

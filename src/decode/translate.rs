@@ -31,6 +31,11 @@ impl<'a> Translation<'a> {
         Self { texts, events: Vec::new(), key: None, secret: None }
     }
 
+    /// The same of so many events.
+    pub fn of_events(texts: &'a Texts, count: usize) -> Self {
+        Self { events: Vec::with_capacity(count), ..Self::new(texts) }
+    }
+
     /// Adds one event.
     pub fn event(&mut self, write: impl FnOnce(&mut Native<'a>) -> Result<(), Refusal>) {
         let mut native =

@@ -2,8 +2,8 @@
 //! stored, all in one transaction with the ledger.
 //!
 //! Rows are copied into a temporary table and inserted from there with `on conflict do nothing`: that is all that
-//! duplicates need. If a row is refused, they go by slices, and `weir.store_each` takes those of a slice with such a row one by
-//! one. Rows that cannot even be copied, which no event should become, are found by halving, at most log2(n) + 1 attempts for
+//! duplicates need. If a row is refused, `weir.store_each` takes them one by one; where they lie on other servers, only those of
+//! a slice with such a row. Rows that cannot even be copied, which no event should become, are found by halving, at most log2(n) + 1 attempts for
 //! each.
 
 use std::collections::HashMap;
@@ -23,7 +23,8 @@ const MAKE_INCOMING: &str =
     "create temporary table weir_incoming (like analytics.events including defaults) on commit drop";
 const STORE_ALL: &str = include_str!("sql/careful_store_all.sql");
 const STORE_EACH: &str = "select event_id, source, outcome, state, message from weir.store_each()";
-const EMPTY: &str = "delete from weir_incoming";
+/// In place, as the table is of this transaction; what is deleted would be gone through with each slice.
+const EMPTY: &str = "truncate weir_incoming";
 /// Where rows lie on other servers, each that goes alone takes some round trips: so few go alone, and no statement takes long.
 const SLICE_ROWS: usize = 50;
 const QUARANTINE: &str = include_str!("sql/careful_quarantine.sql");
@@ -43,39 +44,49 @@ pub async fn store(
     transaction: &Transaction<'_>,
     frames: &Frames,
     segment_id: Uuid,
+    is_distributed: bool,
 ) -> Result<SourceCounts, FlushError> {
     let mut counts = promised(frames);
     for counts in counts.values_mut() {
         counts.settled.stored = 0;
     }
     let tuples = split(frames)?;
-    store_and_quarantine(transaction, frames.row_version, &tuples, segment_id, &mut counts).await?;
+    let incoming = Incoming { row_version: frames.row_version, tuples: &tuples, is_distributed };
+    store_and_quarantine(transaction, incoming, segment_id, &mut counts).await?;
     for counts in counts.values_mut() {
         counts.settled.duplicate = counts.accepted - counts.settled.stored - counts.settled.quarantined;
     }
     Ok(counts)
 }
 
-/// Stores what can be stored of `tuples`, and puts the rest into quarantine; adds both to `counts`. What is in neither was
+/// Rows as they came.
+#[derive(Clone, Copy)]
+pub(super) struct Incoming<'a> {
+    pub row_version: u16,
+    pub tuples: &'a [Bytes],
+    /// Whether they go to other servers.
+    pub is_distributed: bool,
+}
+
+/// Stores what can be stored of `incoming`, and puts the rest into quarantine; adds both to `counts`. What is in neither was
 /// there before.
 pub(super) async fn store_and_quarantine(
     transaction: &Transaction<'_>,
-    row_version: u16,
-    tuples: &[Bytes],
+    incoming: Incoming<'_>,
     segment_id: Uuid,
     counts: &mut SourceCounts,
 ) -> Result<(), FlushError> {
     let mut refused = Vec::new();
     // A constraint that is checked only at commit would refuse the batch, and not the row.
     transaction.batch_execute("set constraints all immediate").await?;
-    let stored = store_tuples(transaction, row_version, tuples, &mut refused).await?;
+    let stored = store_tuples(transaction, incoming, &mut refused).await?;
     for (source, rows) in stored {
         counts.entry(source).or_default().settled.stored += rows;
     }
     for (tuple, reason) in refused {
         let source = row::source(&tuple).map_err(unreadable)?;
         counts.entry(source.to_owned()).or_default().settled.quarantined += 1;
-        quarantine(transaction, &tuple, &reason, segment_id, row_version).await?;
+        quarantine(transaction, &tuple, &reason, segment_id, incoming.row_version).await?;
     }
     Ok(())
 }
@@ -87,7 +98,9 @@ pub(super) async fn store_again(
     tuple: Bytes,
 ) -> Result<Result<bool, String>, FlushError> {
     let mut refused = Vec::new();
-    let stored = store_tuples(transaction, row_version, &[tuple], &mut refused).await?;
+    // One row is a slice of its own.
+    let incoming = Incoming { row_version, tuples: &[tuple], is_distributed: false };
+    let stored = store_tuples(transaction, incoming, &mut refused).await?;
     Ok(match refused.pop() {
         Some((_, reason)) => Err(reason.message),
         None => Ok(!stored.is_empty()),
@@ -97,8 +110,7 @@ pub(super) async fn store_again(
 /// Returns how many rows of each source were new; the rest are duplicates or in `refused`.
 async fn store_tuples(
     transaction: &Transaction<'_>,
-    row_version: u16,
-    tuples: &[Bytes],
+    Incoming { row_version, tuples, is_distributed }: Incoming<'_>,
     refused: &mut Vec<(Bytes, Reason)>,
 ) -> Result<HashMap<String, u64>, FlushError> {
     transaction.batch_execute(MAKE_INCOMING).await?;
@@ -107,6 +119,11 @@ async fn store_tuples(
     copy_tuples(transaction, row_version, tuples, &mut uncopied).await?;
     if store_all(transaction, &mut stored).await? {
         refused.append(&mut uncopied);
+        return Ok(stored);
+    }
+    if !is_distributed {
+        refused.append(&mut uncopied);
+        store_each(transaction, tuples, &mut stored, refused).await?;
         return Ok(stored);
     }
     // What cannot be copied is found again in its slice.

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use super::store::SourceCounts;
 use crate::journal::segment::Frames;
 use crate::row::{self, TupleError};
 
@@ -45,12 +44,6 @@ impl Hours {
             }
         }
         Ok(hours)
-    }
-
-    /// As [`Self::of`], where anything was stored; duplicates and refused rows change nothing.
-    pub fn of_stored(frames: &Frames, counts: &SourceCounts) -> Result<Self, TupleError> {
-        let is_any_stored = counts.values().any(|counts| counts.settled.stored > 0);
-        if is_any_stored { Self::of(frames) } else { Ok(Self::default()) }
     }
 
     /// The starts of the hours, in order.

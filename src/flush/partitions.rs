@@ -19,6 +19,7 @@ use tokio_postgres::types::Type;
 use super::FlushError;
 use crate::clock::{Day, day_of};
 use crate::database::advisory;
+use crate::database::distribute::{self, Standing};
 use crate::journal::segment::Frames;
 use crate::row;
 
@@ -116,13 +117,15 @@ impl Partitions {
 /// A transaction for each: while it lasts, whoever reads all days waits for the default partition, and behind the lock for a
 /// partition there is nobody for longer than that.
 async fn make_one(client: &mut ClientWrapper, day: Day) -> Result<(), FlushError> {
+    let is_distributed = matches!(distribute::standing(client).await?, Standing::By(_));
     let transaction = client.transaction().await?;
     transaction.batch_execute(&format!("set local lock_timeout = {LOCK_TIMEOUT_MS}")).await?;
     advisory::wait(&transaction, PARTITION_LOCK).await?;
     // Somebody else may have made it meanwhile.
     let table = format!("analytics.{}", name(day));
     if !transaction.query_typed_one(IS_ATTACHED, &[(&table, Type::TEXT)]).await?.try_get("is_attached")? {
-        for statement in create(day) {
+        // One statement each: Citus hands the text that it comes in on, whole.
+        for statement in create(day, is_distributed) {
             transaction.batch_execute(&statement).await?;
         }
         tracing::info!(partition = name(day), "partition made");
@@ -155,27 +158,41 @@ fn day_of_name(name: &str) -> Option<Day> {
     Some(day_of(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()))
 }
 
-/// One statement each: Citus hands the text that it comes in on, whole.
-fn create(day: Day) -> [String; 9] {
+/// Rows that strayed into the default partition go along. The locks are those that attaching takes, in its order; the one that
+/// readers notice as late as can be.
+fn create(day: Day, is_distributed: bool) -> Vec<String> {
     let (name, from, to) = (name(day), date(day), date(day + 1));
     let within = format!("occurred_at >= '{from} 00:00:00+00' and occurred_at < '{to} 00:00:00+00'");
-    // The locks are those that attaching takes, in its order; the one that readers notice as late as can be. The table is
-    // attached empty: Citus would leave the rows that it finds in it where they are, and copy them.
-    [
+    let attach = format!(
+        "alter table analytics.events attach partition analytics.{name} for values from ('{from} 00:00:00+00') to ('{to} 00:00:00+00')"
+    );
+    let mut statements = vec![
         "lock table only analytics.events in share update exclusive mode".to_owned(),
         format!("create table analytics.{name} (like analytics.events including all)"),
         format!("create unique index {name}_event_id on analytics.{name} (event_id)"),
         "lock table only analytics.events_default in access exclusive mode".to_owned(),
-        format!(
-            "create temporary table weir_strays on commit drop as select * from only analytics.events_default where {within}"
-        ),
-        format!("delete from only analytics.events_default where {within}"),
-        format!(
-            "alter table analytics.events attach partition analytics.{name} for values from ('{from} 00:00:00+00') to ('{to} 00:00:00+00')"
-        ),
-        format!("insert into analytics.{name} select * from weir_strays"),
-        "drop table weir_strays".to_owned(),
-    ]
+    ];
+    if is_distributed {
+        // Attached empty: Citus would leave the rows that it finds where they are, and copy them.
+        statements.extend([
+            format!(
+                "create temporary table weir_strays on commit drop as select * from only analytics.events_default where {within}"
+            ),
+            format!("delete from only analytics.events_default where {within}"),
+            attach,
+            format!("insert into analytics.{name} select * from weir_strays"),
+            "drop table weir_strays".to_owned(),
+        ]);
+    } else {
+        // Before it is attached, and gets triggers that people may have made: these have seen the rows come.
+        statements.extend([
+            format!(
+                "with strayed as (delete from only analytics.events_default where {within} returning *) insert into analytics.{name} select * from strayed"
+            ),
+            attach,
+        ]);
+    }
+    statements
 }
 
 #[cfg(test)]
@@ -193,6 +210,7 @@ mod tests {
 
     #[test]
     fn the_statement_is_as_reviewed() {
-        insta::assert_snapshot!(create(20_779).join(";\n"));
+        insta::assert_snapshot!(create(20_779, false).join(";\n"));
+        insta::assert_snapshot!("distributed", create(20_779, true).join(";\n"));
     }
 }

@@ -10,6 +10,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
+use super::careful::Incoming;
 use super::hours::Hours;
 use super::partitions::Partitions;
 use super::store::{Applied, Counts, Position, Session, SourceCounts, Store, Transaction};
@@ -199,7 +200,14 @@ impl Flush<'_> {
         origin: Uuid,
         counts: &mut SourceCounts,
     ) -> Result<(), FlushError> {
-        careful::store_and_quarantine(&self.transaction, ROW_VERSION, tuples, origin, counts).await
+        let incoming = Incoming { row_version: ROW_VERSION, tuples, is_distributed: self.is_distributed };
+        careful::store_and_quarantine(&self.transaction, incoming, origin, counts).await
+    }
+
+    /// Whether there is anything that others have to hear of. The servers on which rows lie commit each for itself: after a crash the
+    /// rows may be there, and who was to hear of them was never told.
+    pub fn is_to_be_told(&self, stored: u64) -> bool {
+        stored > 0 || self.is_distributed
     }
 
     /// For what else belongs to it.
@@ -236,9 +244,13 @@ impl Transaction for Flush<'_> {
     }
 
     async fn sort_out(&mut self, frames: &Frames, segment: Uuid) -> Result<(SourceCounts, Hours), FlushError> {
-        let counts = careful::store(&self.transaction, frames, segment).await?;
-        let hours = Hours::of_stored(frames, &counts).map_err(unreadable)?;
-        if *self.is_followed && hours.iter().next().is_some() {
+        let counts = careful::store(&self.transaction, frames, segment, self.is_distributed).await?;
+        let stored = counts.values().map(|counts| counts.settled.stored).sum();
+        if !self.is_to_be_told(stored) {
+            return Ok((counts, Hours::default()));
+        }
+        let hours = Hours::of(frames).map_err(unreadable)?;
+        if *self.is_followed {
             // What was there before, and what was refused, is among them.
             let (_, _, ids) = order::by_event_id(frames, true).map_err(unreadable)?;
             self.named = ids.map(|ids| Named { ids, is_new: false });

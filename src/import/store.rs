@@ -266,7 +266,7 @@ impl Writer {
         }
         let counted = counts.get(self.source.as_ref()).copied().unwrap_or_default();
         let none = Hours::default();
-        let hours = if counted.settled.stored > 0 { &batch.hours } else { &none };
+        let hours = if flush.is_to_be_told(counted.settled.stored) { &batch.hours } else { &none };
         flush.settle(self.import.import_id, &counts, hours).await?;
         self.note(flush.statements(), batch).await?;
         Ok(counted)

@@ -135,7 +135,9 @@ impl Exporter {
         day: Date,
         summary: &mut Summary,
     ) -> Result<(), LakeError> {
-        for taken in book::take(client, day).await? {
+        let taken = book::take(client, day).await?;
+        self.database.events_are_committed(&**client).await?;
+        for taken in taken {
             self.export_part(client, elected, &taken, summary).await?;
         }
         summary.days.insert(day);

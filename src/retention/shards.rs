@@ -13,8 +13,9 @@ use crate::database::distribute::DistributeError;
 
 const ON_EACH_NODE: &str = include_str!("sql/shards.sql");
 const WHOSE: &str = include_str!("sql/shards_of.sql");
-const ASK: &str = "select nodename || ':' || nodeport as node, success, result
-    from run_command_on_all_nodes($1) join pg_dist_node using (nodeid)";
+/// Not the coordinator, which may not be let in to itself: it answers without.
+const ASK: &str = "select nodename || ':' || nodeport as node, success, coalesce(result, '') as result
+    from run_command_on_workers($1)";
 
 /// One shard.
 #[derive(Debug, Deserialize)]
@@ -36,17 +37,18 @@ pub(super) async fn measure(client: &ClientWrapper, leaves: &mut [Leaf]) -> Resu
         of.entry(name.clone()).or_default();
         names.insert(row.try_get("shard")?, name);
     }
+    if names.is_empty() {
+        return Ok(());
+    }
+    let here = client.query_typed_one(ON_EACH_NODE, &[]).await?.try_get::<_, String>(0)?;
+    let mut answers = vec![("coordinator".to_owned(), true, here)];
     for row in client.query_typed(ASK, &[(&ON_EACH_NODE, Type::TEXT)]).await? {
-        let (node, result): (String, Option<String>) = (row.try_get("node")?, row.try_get("result")?);
-        let shards: Option<Vec<Shard>> = match &result {
-            // The coordinator may have no shards, and then says nothing.
-            Some(text) if row.try_get("success")? => serde_json::from_str(text).ok(),
-            None => Some(Vec::new()),
-            Some(_) => None,
-        };
+        answers.push((row.try_get("node")?, row.try_get("success")?, row.try_get("result")?));
+    }
+    for (node, is_answer, said) in answers {
+        let shards = if is_answer { serde_json::from_str::<Vec<Shard>>(&said).ok() } else { None };
         let Some(shards) = shards else {
-            let reason = result.unwrap_or_default();
-            return Err(DatabaseError::Distribute(Box::new(DistributeError::Node { node, reason })));
+            return Err(DatabaseError::Distribute(Box::new(DistributeError::Node { node, reason: said })));
         };
         for shard in shards {
             // One that is no longer anybody's is Citus' to clean up.

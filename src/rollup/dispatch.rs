@@ -26,6 +26,10 @@ pub async fn dispatch(database: &Database) -> Result<u64, RollupError> {
         lock(&transaction).await?;
         let row = transaction.query_typed_one(DISPATCH, &[(&TOUCHED_MAX, Type::INT8)]).await?;
         made += row.try_get::<_, i64>("made")?.cast_unsigned();
+        // Marks are made of events that can be read.
+        if row.try_get::<_, i64>("taken")? > 0 {
+            database.events_are_committed(&*transaction).await?;
+        }
         transaction.commit().await?;
         if row.try_get::<_, i64>("taken")? < TOUCHED_MAX {
             return Ok(made);

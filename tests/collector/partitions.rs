@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use crate::support::{TestCollector, TestDatabase, collector, config, connect, eventually};
-use weir::database::Database;
+use weir::database::{Database, migrate};
 use weir::flush::partitions::Partitions;
 use weir::sources::KeyPair;
 
@@ -107,6 +107,30 @@ async fn each_partition_is_made_by_itself_and_readers_wait_for_its_moment_only()
     tokio::join!(made, seen);
     assert_eq!(partitions.count(), 8 + 3);
     collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_strayed_are_seen_by_triggers_once() {
+    // Citus takes no triggers.
+    let database = TestDatabase::on_one_server().await;
+    let settings = weir::config::Database { url: database.url.clone(), ..weir::Config::default().database };
+    let weir = Database::new(&settings, 2).expect("a valid URL");
+    migrate::run(&weir).await.expect("migrated");
+    let trigger = "create table public.seen (event_id uuid);
+        create function public.see() returns trigger language plpgsql as $$ begin
+            if exists (select from public.seen s where s.event_id = new.event_id) then return null; end if;
+            insert into public.seen values (new.event_id);
+            return new;
+        end $$;
+        create trigger see before insert on analytics.events for each row execute function public.see();
+        insert into analytics.events (event_id, occurred_at, received_at, source, kind, is_bot)
+        select gen_random_uuid(), '2020-02-02 10:00Z', now(), 'web', 'page', false from generate_series(1, 20)";
+    database.client.batch_execute(trigger).await.expect("stored");
+    assert_eq!(database.number(DEFAULT_ROWS).await, 20);
+    let mut client = weir.client().await.expect("connected");
+    Partitions::default().ensure_ahead(&mut client, jiff::Timestamp::now(), 1).await.expect("looked after");
+    assert_eq!(database.number("select count(*) from analytics.events_20200202").await, 20);
+    assert_eq!(database.number(DEFAULT_ROWS).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

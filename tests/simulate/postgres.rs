@@ -471,7 +471,8 @@ impl Transaction for Flush<'_> {
                 self.pending().rows.push(id);
             }
         }
-        let hours = Hours::of_stored(frames, &counts).expect("tuples");
+        let is_any_stored = counts.values().any(|counts| counts.settled.stored > 0);
+        let hours = if is_any_stored { Hours::of(frames).expect("tuples") } else { Hours::default() };
         Ok((counts, hours))
     }
 

@@ -1,4 +1,4 @@
--- What each node of the cluster answers; one that cannot be reached says why.
+-- What each worker of the cluster answers; one that cannot be reached says why.
 select nodename || ':' || nodeport as node, success, coalesce(result, '') as said
-  from run_command_on_all_nodes('select 1') join pg_dist_node using (nodeid)
+  from run_command_on_workers('select 1')
  order by node

@@ -137,6 +137,7 @@ pub async fn forget(database: &Database, request: &Request) -> Result<Forgotten,
         }
         if pass == 1 {
             forgotten.pending = waiting::until_arrived(&client).await?;
+            database.events_are_committed(&**client).await?;
         } else if gone == 0 {
             break;
         }

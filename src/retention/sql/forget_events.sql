@@ -4,7 +4,7 @@ with theirs as (
     select event.event_id from only {table} event where {person} limit $3
 ), gone as (
     delete from only {table} event
-     where event.event_id = any (array (select event_id from theirs)) and {person}
+     where event.event_id = any (array (select event_id from theirs))
     returning event.source, event.occurred_at, event.event_id
 ), counted as (
     select source, count(*) as rows from gone group by source

@@ -5,7 +5,7 @@ select coalesce(json_agg(json_build_object(
            'heap_bytes', pg_table_size(c.oid),
            'index_bytes', pg_indexes_size(c.oid),
            'inserted', pg_stat_get_tuples_inserted(c.oid),
-           'blocks', pg_relation_size(c.oid) / current_setting('block_size')::bigint)), '[]')
+           'blocks', pg_relation_size(c.oid) / current_setting('block_size')::bigint)), '[]')::text
   from pg_class c
   join pg_namespace n on n.oid = c.relnamespace
  where c.relkind = 'r' and n.nspname in ('analytics', 'weir') and c.relname ~ '^(events|expired)_.*_\d+$'

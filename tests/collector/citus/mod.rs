@@ -13,12 +13,13 @@ use std::time::Duration;
 use weir::config::Config;
 use weir::database::distribute::{Distribute, Standing, standing};
 use weir::database::{Database, migrate};
+use weir::rollup::dispatch::dispatch;
 
 use crate::support::chance::Chance;
 use crate::support::citus::url;
 use crate::support::clients::{Clients, Habits};
 use crate::support::program::Collector;
-use crate::support::{TestCollector, TestDatabase, collector, eventually, first_source, settings};
+use crate::support::{TestCollector, TestDatabase, collector, connect, eventually, first_source, settings};
 
 const KILLS: u64 = 6;
 /// A round in which nothing was taken proves nothing.
@@ -201,4 +202,54 @@ async fn a_dropped_day_leaves_no_shard() {
         .await;
     assert_eq!(database.number("select count(*) from analytics.events").await, 0);
     again.stop().await;
+}
+
+/// Citus commits on the coordinator first: what is noted there is seen before its events are.
+#[tokio::test(flavor = "multi_thread")]
+async fn marks_are_made_of_what_every_worker_has_committed() {
+    if !is_there("marks_are_made_of_what_every_worker_has_committed") {
+        return;
+    }
+    let database = TestDatabase::new().await;
+    let pool = Database::new(&settings(&database.url), 2).expect("a valid URL");
+    migrate::run(&pool).await.expect("migrated");
+    let node = database.rows("select nodename || ':' || nodeport from pg_dist_node where groupid <> 0 limit 1").await;
+    let coordinator = url().expect("there is a cluster");
+    let (user, _) = coordinator.split_once('@').expect("a URL with a user");
+    let name = database.url.rsplit('/').next().expect("a name");
+    let worker = connect(&format!("{user}@{}/{name}", node[0])).await;
+    // Of another coordinator by its name, so that nobody settles it but this test.
+    let prepare = "begin; select txid_current(); prepare transaction 'citus_999_1_1_1'";
+    worker.batch_execute(prepare).await.expect("prepared");
+    let touch = "insert into weir.touched (hours) values (array[timestamptz '2026-11-22 10:00Z'])";
+    database.client.batch_execute(touch).await.expect("touched");
+    let dispatching = tokio::spawn(async move { dispatch(&pool).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!dispatching.is_finished(), "it waits");
+    assert_eq!(database.number("select count(*) from weir.touched").await, 1);
+    worker.batch_execute("commit prepared 'citus_999_1_1_1'").await.expect("committed");
+    dispatching.await.expect("no panic").expect("dispatched");
+    assert_eq!(database.number("select count(*) from weir.touched").await, 0);
+}
+
+/// A coordinator that crashes may have forgotten of whom it told what a worker has kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_there_already_is_told_again() {
+    if !is_there("what_was_there_already_is_told_again") {
+        return;
+    }
+    let (database, collector, _journal) = collector(|settings| settings.rollup.concurrency = 0).await;
+    let event = r#"{"name":"a","id":"one","timestamp":"2026-11-22T10:00:00Z"}"#;
+    assert_eq!(collector.post(event).await.status, 200);
+    database.until_stored(1).await;
+    // Another collector, which has not seen it either.
+    let (mut settings, keys) = collector.stop().await;
+    database.client.batch_execute("delete from weir.touched").await.expect("forgotten");
+    let journal = tempfile::tempdir().expect("a directory");
+    settings.journal.dir = journal.path().to_owned();
+    let collector = TestCollector::start_with(settings, keys).await.expect("starts");
+    assert_eq!(collector.post(event).await.status, 200);
+    database.until("select coalesce(sum(duplicate), 0)::bigint from weir.accounting", 1).await;
+    assert_eq!(database.number("select count(*) from weir.touched").await, 1);
+    collector.stop().await;
 }
