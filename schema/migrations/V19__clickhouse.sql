@@ -6,10 +6,11 @@ set local lock_timeout = '5s';
 create table weir.clickhouse_sink (
     only_row     boolean     primary key default true check (only_row),
     named_until  timestamptz not null default '-infinity',  -- so long flushes name their rows; later only hours are marked
-    compared_at  timestamptz not null default '-infinity',  -- when PostgreSQL was last read to compare a range
+    compared_at  timestamptz not null default '-infinity',  -- what is named before may be there already
+    target       text,                                      -- which ClickHouse and table that is
     succeeded_at timestamptz,                               -- when nothing was left to be sent
     failing_since timestamptz,
-    error        text
+    error        text                                       -- why nothing can be sent
 );
 comment on table weir.clickhouse_sink is 'Whether there is a ClickHouse that follows the events, and how it is.';
 
@@ -32,7 +33,11 @@ create table weir.clickhouse_marks (
     to_at    timestamptz not null check (to_at > from_at),
     is_taken boolean     not null default false,  -- nobody relies on it any more
     done_to  uuid,                                -- ids up to this one are compared
-    noted_at timestamptz not null default now()
+    noted_at timestamptz not null default now(),
+    retry_at timestamptz not null default '-infinity',  -- after a failure: not before
+    failures integer     not null default 0,
+    failing_since timestamptz,
+    error    text                                 -- why this one could not be compared
 );
 create index clickhouse_marks_range on weir.clickhouse_marks (from_at, to_at) where not is_taken;
 comment on table weir.clickhouse_marks is 'Stretches of time of which ClickHouse may have other events than PostgreSQL.';
@@ -80,9 +85,11 @@ create trigger clickhouse after insert on weir.touched
 create view weir.clickhouse_status as
 select (select coalesce(sum(octet_length(ids)), 0) / 16 from weir.clickhouse_named)::bigint as events_named,
        (select count(*) from weir.clickhouse_marks) as ranges_marked,
-       extract(epoch from now() - least((select min(noted_at) from weir.clickhouse_named),
-                                        (select min(noted_at) from weir.clickhouse_marks)))::double precision as waiting_s,
-       now() < named_until as is_followed,
-       succeeded_at, failing_since, error
+       extract(epoch from statement_timestamp() - least((select min(noted_at) from weir.clickhouse_named),
+                                                        (select min(noted_at) from weir.clickhouse_marks)))::double precision as waiting_s,
+       statement_timestamp() < named_until as is_followed,
+       succeeded_at,
+       coalesce(failing_since, (select min(m.failing_since) from weir.clickhouse_marks m)) as failing_since,
+       coalesce(error, (select m.error from weir.clickhouse_marks m where m.error is not null order by m.failing_since limit 1)) as error
   from weir.clickhouse_sink;
 comment on view weir.clickhouse_status is 'What ClickHouse may lack, since when, and why; no row where there is none.';

@@ -1,13 +1,17 @@
 //! `weir clickhouse`: whether `ClickHouse` has what PostgreSQL has.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use anyhow::{Context, ensure};
 use clap::Subcommand;
+use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde_json::json;
 
 use crate::clickhouse::settings::ClickHouse;
+use crate::clickhouse::table::Table;
 use crate::clickhouse::{book, difference, task};
 use crate::database::Database;
 use crate::retention::listing;
@@ -69,7 +73,7 @@ async fn check(database: &Database, settings: &ClickHouse, only: Option<Date>) -
     let table = table.context("the table is not in ClickHouse yet: a collector with clickhouse.url makes it")?;
     let days = match only {
         Some(day) => vec![day],
-        None => days(&client).await?,
+        None => days(&client, &table).await?,
     };
     let (mut differ, count) = (0, days.len());
     for date in days {
@@ -89,11 +93,15 @@ async fn check(database: &Database, settings: &ClickHouse, only: Option<Date>) -
     Ok(())
 }
 
-async fn days(client: &deadpool_postgres::ClientWrapper) -> anyhow::Result<Vec<Date>> {
+/// Those of both: `ClickHouse` may have days that are gone from PostgreSQL.
+async fn days(client: &deadpool_postgres::ClientWrapper, table: &Table) -> anyhow::Result<Vec<Date>> {
     let leaves = listing::leaves(client, false).await?;
-    let mut days: Vec<Date> = leaves.iter().filter(|leaf| !leaf.is_detached()).filter_map(|leaf| leaf.day).collect();
-    days.sort_unstable();
-    Ok(days)
+    let mut days: BTreeSet<Date> =
+        leaves.iter().filter(|leaf| !leaf.is_detached()).filter_map(|leaf| leaf.day).collect();
+    for start_us in table.days().await? {
+        days.insert(Timestamp::from_microsecond(start_us)?.to_zoned(TimeZone::UTC).date());
+    }
+    Ok(days.into_iter().collect())
 }
 
 async fn resend(database: &Database, day: &str) -> anyhow::Result<()> {

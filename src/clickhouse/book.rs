@@ -2,14 +2,17 @@
 
 use deadpool_postgres::{ClientWrapper, Transaction};
 use jiff::civil::Date;
+use tokio_postgres::GenericClient;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::ClickHouseError;
-use super::table::Range;
+use super::table::{DAY_US, HOUR_US, Range};
 use crate::flush::partitions::LOCK_TIMEOUT_MS;
 
-const IS_ENTERED: &str = "select exists (select from weir.clickhouse_sink)";
+const TARGET: &str = "select target from weir.clickhouse_sink";
+/// It may have any of the rows already.
+const ENTER: &str = "update weir.clickhouse_sink set target = $1, compared_at = clock_timestamp()";
 const MARK_DAYS: &str = include_str!("sql/mark_days.sql");
 const MARK_ALL: &str = include_str!("sql/mark_all.sql");
 const RENEW: &str = include_str!("sql/renew.sql");
@@ -18,11 +21,15 @@ const OPEN_BATCH: &str = include_str!("sql/batch_open.sql");
 const DONE_BATCH: &str = "delete from weir.clickhouse_named where batch = $1";
 const TAKE_MARK: &str = include_str!("sql/mark_take.sql");
 const DIVIDE_MARK: &str = include_str!("sql/mark_divide.sql");
-const MOVE_MARK: &str = "update weir.clickhouse_marks set done_to = $2 where id = $1";
+const MOVE_MARK: &str =
+    "update weir.clickhouse_marks set done_to = $2, failures = 0, failing_since = null, error = null where id = $1";
+const POSTPONE_MARK: &str = include_str!("sql/mark_postpone.sql");
 const DONE_MARK: &str = "delete from weir.clickhouse_marks where id = $1";
-/// Before what was compared is sent: what is named until now may be sent with it.
+/// What is named until now may be there: what was compared is about to be sent, or it is not known what was.
 const COMPARED: &str = "update weir.clickhouse_sink set compared_at = clock_timestamp()";
-const SUCCEEDED: &str = "update weir.clickhouse_sink set succeeded_at = now(), failing_since = null, error = null";
+const SUCCEEDED: &str = include_str!("sql/succeeded.sql");
+const RECOVERED: &str =
+    "update weir.clickhouse_sink set failing_since = null, error = null where failing_since is not null";
 const FAILED: &str = "update weir.clickhouse_sink set failing_since = coalesce(failing_since, now()), error = $1";
 const STATUS: &str = include_str!("sql/status.sql");
 /// Ids that may wait, 160 MB of them: beyond, flushes only mark hours.
@@ -40,6 +47,8 @@ pub struct Batch {
     pub is_new: bool,
     /// Whether there was one.
     pub is_retry: bool,
+    /// Whether more are waiting.
+    pub has_more: bool,
 }
 
 /// A stretch of time that may differ, up to an hour long, or a day.
@@ -49,6 +58,22 @@ pub struct Mark {
     pub range: Range,
     /// Ids up to this one are compared.
     pub done_to: Option<Uuid>,
+}
+
+impl Mark {
+    pub fn length_us(&self) -> i64 {
+        self.range.to_us - self.range.from_us
+    }
+
+    /// The starts of its hours.
+    pub fn hours(&self) -> Vec<i64> {
+        (0..self.length_us() / HOUR_US).map(|hour| self.range.from_us + hour * HOUR_US).collect()
+    }
+
+    /// Whether it is a day that nobody has begun with.
+    pub fn is_whole_day(&self) -> bool {
+        self.length_us() == DAY_US && self.done_to.is_none()
+    }
 }
 
 /// As `weir.clickhouse_status` says.
@@ -69,10 +94,13 @@ pub async fn mark_day(transaction: &Transaction<'_>, day: Date) -> Result<(), to
     Ok(())
 }
 
-/// Says that there is a `ClickHouse`, which may lack everything. When it returns, every transaction that did not see it has ended.
-pub async fn enter(client: &mut ClientWrapper) -> Result<(), ClickHouseError> {
-    if client.query_typed_one(IS_ENTERED, &[]).await?.try_get(0)? {
-        return Ok(());
+/// Says that there is a `ClickHouse`, or that it is another one now, which may lack everything. When it returns, every transaction that
+/// did not see it has ended. Returns whether that was new.
+pub async fn enter(client: &mut ClientWrapper, target: &str) -> Result<bool, ClickHouseError> {
+    if let Some(row) = client.query_typed_opt(TARGET, &[]).await?
+        && row.try_get::<_, Option<&str>>("target")? == Some(target)
+    {
+        return Ok(false);
     }
     let transaction = client.transaction().await?;
     // Who changes events looks at this table, and holds what it has looked at until its end.
@@ -81,12 +109,13 @@ pub async fn enter(client: &mut ClientWrapper) -> Result<(), ClickHouseError> {
          insert into weir.clickhouse_sink default values on conflict do nothing"
     );
     transaction.batch_execute(&lock).await?;
+    transaction.execute_typed(ENTER, &[(&target, Type::TEXT)]).await?;
     transaction.query_typed_one(MARK_ALL, &[]).await?;
     transaction.commit().await?;
-    Ok(())
+    Ok(true)
 }
 
-/// Marks all days that there are; returns how many.
+/// Marks all days that there are, and all time without one; returns how many days.
 pub async fn mark_all(client: &ClientWrapper) -> Result<u64, ClickHouseError> {
     Ok(client.query_typed_one(MARK_ALL, &[]).await?.try_get::<_, i64>("days")?.cast_unsigned())
 }
@@ -111,7 +140,9 @@ pub async fn take_batch(client: &ClientWrapper, new: Uuid) -> Result<Option<Batc
         rows = client.query_typed(TAKE_BATCH, &[(&new, Type::UUID), (&BATCH_BYTES_MAX, Type::INT8)]).await?;
     }
     let Some(first) = rows.first() else { return Ok(None) };
-    let mut batch = Batch { id: first.try_get("batch")?, ids: Vec::new(), is_new: true, is_retry };
+    // What else waits beside one that was not finished was not looked at.
+    let has_more = is_retry || first.try_get::<_, i64>("waiting")?.cast_unsigned() > rows.len() as u64;
+    let mut batch = Batch { id: first.try_get("batch")?, ids: Vec::new(), is_new: true, is_retry, has_more };
     for row in &rows {
         batch.is_new &= row.try_get::<_, bool>("is_new")?;
         let ids: &[u8] = row.try_get("ids")?;
@@ -146,17 +177,30 @@ pub async fn move_mark(client: &ClientWrapper, mark: &Mark, to: Uuid) -> Result<
     Ok(())
 }
 
+/// It could not be compared: it is taken up again later.
+pub async fn postpone_mark(client: &ClientWrapper, mark: &Mark, error: &str) -> Result<(), ClickHouseError> {
+    client.execute_typed(POSTPONE_MARK, &[(&mark.id, Type::INT8), (&error, Type::TEXT)]).await?;
+    Ok(())
+}
+
 pub async fn done_mark(client: &ClientWrapper, mark: &Mark) -> Result<(), ClickHouseError> {
     client.execute_typed(DONE_MARK, &[(&mark.id, Type::INT8)]).await?;
     Ok(())
 }
 
-/// What was read of the database until now is about to be sent.
+/// What the database has had until now may be in `ClickHouse`, or be about to be sent.
 pub async fn compared(client: &ClientWrapper) -> Result<(), ClickHouseError> {
     client.execute_typed(COMPARED, &[]).await?;
     Ok(())
 }
 
+/// What failed before goes well again.
+pub async fn recovered(client: &ClientWrapper) -> Result<(), ClickHouseError> {
+    client.execute_typed(RECOVERED, &[]).await?;
+    Ok(())
+}
+
+/// Nothing is left to be done, at this moment.
 pub async fn succeeded(client: &ClientWrapper) -> Result<(), ClickHouseError> {
     client.execute_typed(SUCCEEDED, &[]).await?;
     Ok(())
@@ -169,6 +213,11 @@ pub async fn failed(client: &ClientWrapper, error: &str) -> Result<(), ClickHous
 
 /// `None`: there never was one.
 pub async fn status(client: &ClientWrapper) -> Result<Option<Status>, ClickHouseError> {
+    status_by(&**client).await
+}
+
+/// As [`status`], also within a transaction: at the moment of the statement.
+pub async fn status_by(client: &impl GenericClient) -> Result<Option<Status>, ClickHouseError> {
     let Some(row) = client.query_typed_opt(STATUS, &[]).await? else { return Ok(None) };
     Ok(Some(Status {
         events_named: row.try_get("events_named")?,

@@ -148,7 +148,12 @@ impl Column {
         let name = self.name;
         let text = match self.kind {
             Type::Uuid => format!("{name}::text"),
-            Type::Time => format!("(extract(epoch from {name}) * 1000000)::bigint::text"),
+            // What has no end is the greatest number or the least, as in RowBinary.
+            Type::Time => format!(
+                "case {name} when 'infinity' then '{}' when '-infinity' then '{}' else (extract(epoch from {name}) * 1000000)::bigint::text end",
+                i64::MAX,
+                i64::MIN
+            ),
             Type::Flag => format!("{name}::integer::text"),
             Type::Word | Type::Text | Type::Inet | Type::Json => self.read(),
         };
@@ -206,16 +211,16 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Reads what `ClickHouse` says of its columns: name and type of each.
-    pub fn of(declared: &[(String, String)]) -> Result<Self, ClickHouseError> {
+    /// Reads what `ClickHouse` says of its columns: name and type of each. `wanted`: how it can have times.
+    pub fn of(declared: &[(String, String)], wanted: Times) -> Result<Self, ClickHouseError> {
         let mut times = Vec::with_capacity(COLUMNS.len());
         for column in &COLUMNS {
             let Some((_, declared)) = declared.iter().find(|(name, _)| name == column.name) else {
-                return Err(ClickHouseError::NoColumn { declaration: column.declaration(Times::DateTime64) });
+                return Err(ClickHouseError::NoColumn { declaration: column.declaration(wanted) });
             };
             let Some(fit) = column.fit(declared) else {
-                let (found, wanted) = (declared.clone(), column.declaration(Times::DateTime64));
-                return Err(ClickHouseError::WrongColumn { found, wanted });
+                let (name, found) = (column.name, declared.clone());
+                return Err(ClickHouseError::WrongColumn { name, found, declaration: column.declaration(wanted) });
             };
             times.push(fit.unwrap_or(Times::Int64));
         }
@@ -265,10 +270,14 @@ mod tests {
                     text.split_once(' ').map(|(name, kind)| (name.to_owned(), kind.to_owned())).expect("a type")
                 })
                 .collect();
-            let layout = Layout::of(&declared).expect("it fits");
+            let layout = Layout::of(&declared, times).expect("it fits");
             assert_eq!(layout.occurred_at(), times);
-            let fewer = Layout::of(&declared[1..]).expect_err("a column is missing");
+            let fewer = Layout::of(&declared[1..], times).expect_err("a column is missing");
             assert!(matches!(fewer, ClickHouseError::NoColumn { .. }));
+            let mut other = declared;
+            other[2].1 = "String".to_owned();
+            let other = Layout::of(&other, times).expect_err("a type is another").to_string();
+            assert!(other.contains("received_at as String") && other.contains("modify column received_at "), "{other}");
         }
     }
 

@@ -1,25 +1,32 @@
 //! Stretches of time that may differ: both databases sum them up, and where the sums differ, their rows are gone through by id.
 
-use std::collections::HashMap;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::ClickHouseError;
 use super::book::{self, Mark};
 use super::rows::{self, first_id};
-use super::send::Sender;
+use super::send::{Differing, Sender};
 use super::table::{HOUR_US, Range, milliseconds};
 
 /// Rows that are compared at once: 24 bytes of each, from both sides.
 const PAGE_ROWS: usize = 20_000;
-/// Inserted at once.
-const IDS_MAX: usize = 10_000;
+/// Deletions are waited for so long before another range, or a batch, has its turn: mostly they take some seconds.
+const DELETION_MAX: Duration = Duration::from_secs(20);
 
 impl Sender<'_> {
     /// Goes one step on with a mark: what is bounded by a page, and a sum.
     pub async fn compare(&mut self, mark: &Mark) -> Result<(), ClickHouseError> {
         if mark.done_to.is_none() {
+            // What is about to go is not there: sums with it would be believed.
+            self.until_deleted(DELETION_MAX).await?;
             let theirs = self.table.sums(mark.range).await?;
+            if theirs.is_empty() && mark.is_whole_day() {
+                // All of it is missing: to sum up the whole day would tell nothing else.
+                let hours = rows::hours(self.client, mark.range).await?;
+                return book::divide_mark(self.client, mark, &hours).await;
+            }
             let ours = rows::sums(self.client, mark.range).await?;
             if ours == theirs {
                 return book::done_mark(self.client, mark).await;
@@ -29,14 +36,13 @@ impl Sender<'_> {
                 self.metrics.deleted.increment(theirs.values().map(|sum| sum.rows).sum());
                 return book::done_mark(self.client, mark).await;
             }
-            if mark.range.to_us - mark.range.from_us > HOUR_US {
+            if mark.length_us() > HOUR_US {
                 let mut hours: Vec<i64> = ours.keys().chain(theirs.keys()).copied().collect();
                 hours.retain(|hour| ours.get(hour) != theirs.get(hour));
                 hours.sort_unstable();
                 hours.dedup();
                 return book::divide_mark(self.client, mark, &hours).await;
             }
-            self.until_deleted().await?;
         }
         let after = mark.done_to.unwrap_or(first_id(mark.range.from_us));
         match self.page(mark.range, after).await? {
@@ -58,18 +64,11 @@ impl Sender<'_> {
             end = theirs.last().map(|(id, _)| *id);
             ours.retain(|(id, _)| end.is_none_or(|end| *id <= end));
         }
-        let theirs: HashMap<Uuid, u64> = theirs.into_iter().collect();
-        let wrong: Vec<Uuid> = ours.iter().filter(|(id, sum)| theirs.get(id) != Some(sum)).map(|(id, _)| *id).collect();
-        let ours: HashMap<Uuid, u64> = ours.into_iter().collect();
-        let gone: Vec<Uuid> = theirs.iter().filter(|(id, sum)| ours.get(id) != Some(sum)).map(|(id, _)| *id).collect();
-        // Rows that are otherwise go first; what is inserted after that stays.
-        self.delete(&gone).await?;
-        if !wrong.is_empty() {
+        let differing = Differing::of(&ours.into_iter().collect(), &theirs.into_iter().collect());
+        if !differing.missing.is_empty() {
             book::compared(self.client).await?;
-            for ids in wrong.chunks(IDS_MAX) {
-                self.insert(ids, None).await?;
-            }
         }
+        self.mend(&differing).await?;
         Ok(end)
     }
 }

@@ -9,9 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::ClickHouseError;
 use super::rows;
-use super::table::{HOUR_US, Range, Sum, Table};
-
-const DAY_US: i64 = 24 * HOUR_US;
+use super::table::{DAY_US, Range, Sum, Table};
 
 /// One day on both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use super::settings::ClickHouse;
 use crate::database::chain;
 use crate::outbound;
 
-/// Reading a whole day to sum it up takes the longest.
+/// Reading a whole day to sum it up takes the longest. `ClickHouse` itself gives up before: it would go on with nobody there.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
+const SELECT_SECONDS_MAX: &str = "240";
 /// Shorter than `ClickHouse` keeps a connection without a request, by default three seconds: it must not end as one is sent.
 const IDLE_MAX: Duration = Duration::from_secs(2);
 /// The longest answer that is asked for is a page of ids.
@@ -46,7 +47,9 @@ impl Http {
 
     /// The rows of a statement, columns separated by tabs, as `ClickHouse` escapes them.
     pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, ClickHouseError> {
-        let text = self.send(&[], Body::from(format!("{sql} format TabSeparated"))).await?;
+        let text = self
+            .send(&[("max_execution_time", SELECT_SECONDS_MAX)], Body::from(format!("{sql} format TabSeparated")))
+            .await?;
         Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
     }
 
@@ -74,7 +77,12 @@ impl Http {
     }
 
     async fn send(&self, settings: &[(&str, &str)], body: Body) -> Result<String, ClickHouseError> {
-        let away = |error: reqwest::Error| ClickHouseError::Away(chain(&error.without_url()));
+        let away = |error: reqwest::Error| {
+            if error.is_timeout() && !error.is_connect() {
+                return ClickHouseError::Late { seconds: REQUEST_TIMEOUT.as_secs() };
+            }
+            ClickHouseError::Away(chain(&error.without_url()))
+        };
         let mut url = self.url.clone();
         url.query_pairs_mut()
             // What fails in the midst of an answer would otherwise be said at its end, after a 200.

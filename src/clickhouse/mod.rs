@@ -27,13 +27,20 @@
 //!
 //! # Why nothing is there twice
 //!
-//! The ids of a batch are fixed before it is sent for the first time, and cut into inserts by themselves alone, so each insert has
-//! the same token however often it is repeated: `ClickHouse` takes it once. Whoever begins to follow, or begins again after a failure, first looks
-//! whether an earlier insert is still running. Where a row may be there already (a repetition on a server that knows no
-//! tokens, a batch with known duplicates, what a comparison may have sent) it is asked first. Should a row be there twice after all,
-//! as an insert that was on its way when its sender was killed may be done later, the table's engine removes one when it merges, and `FINAL` shows one.
+//! Where a row may be there already (a batch that is sent again, one with known duplicates, what a comparison may have sent) it is
+//! asked first, by id and checksum: what is missing is inserted, and what is otherwise or gone is deleted. Whoever begins to
+//! follow, or begins again after a failure, first looks whether an earlier insert is still running. Should one that was on its way when its sender
+//! was killed be done later still: the ids of a batch are fixed before it is sent for the first time, and cut into inserts by themselves
+//! alone, so an insert that is repeated has the same token, and `ClickHouse` takes it once. Rows of more than one piece
+//! (`send.rs`), and old servers, have no tokens; there, as after a failover of PostgreSQL that lost commits, a row may be there
+//! twice, and alike: the table's engine removes one when it merges, and `FINAL` shows one.
 //!
-//! A repetition is checked afterwards: an insert whose body was cut off where a row ends would have counted as whole.
+//! What is repeated by its token is asked for afterwards: an insert whose body was cut off where a row ends would have counted as whole.
+//!
+//! # Why nothing holds up the rest
+//!
+//! A stretch of time that cannot be compared (too much for a server's limits, a deletion that takes long) is told, and taken up again
+//! later; only what nothing can go on without ends the follower, which then begins again.
 //!
 //! One collector of all does it, by an advisory lock.
 
@@ -51,6 +58,7 @@ pub mod task;
 
 use crate::database::DatabaseError;
 use rowbinary::EncodeError;
+use tokio_postgres::error::SqlState;
 
 /// Advisory lock of whoever follows: "clik" in ASCII.
 pub(crate) const CLICKHOUSE_LOCK: i64 = 0x636c_696b;
@@ -64,6 +72,8 @@ pub enum ClickHouseError {
     Database(#[from] DatabaseError),
     #[error("no answer from ClickHouse: {0}")]
     Away(String),
+    #[error("no answer from ClickHouse for {seconds} s")]
+    Late { seconds: u64 },
     #[error("ClickHouse says no ({status}): {text}")]
     Refused { status: u16, code: Option<u32>, text: String },
     #[error("ClickHouse's answer has more than {bytes_max} bytes")]
@@ -76,8 +86,10 @@ pub enum ClickHouseError {
     Tls(String),
     #[error("the table in ClickHouse lacks a column: alter table ... add column {declaration}")]
     NoColumn { declaration: String },
-    #[error("the table in ClickHouse has a column of type {found}, and it has to be {wanted}")]
-    WrongColumn { found: String, wanted: String },
+    #[error(
+        "the table in ClickHouse has {name} as {found}, which cannot be: alter table ... modify column {declaration}"
+    )]
+    WrongColumn { name: &'static str, found: String, declaration: String },
     #[error("an earlier insert is still running in ClickHouse: it is waited for")]
     Running,
     #[error("ClickHouse has not carried out a deletion yet: {0}")]
@@ -93,6 +105,32 @@ impl From<tokio_postgres::Error> for ClickHouseError {
 }
 
 impl ClickHouseError {
+    /// Whether it is of what was asked, and what else is to be done may go well.
+    pub fn is_of_question(&self) -> bool {
+        match self {
+            Self::Database(error) => error.sqlstate().is_some(),
+            // But a column, table, or database that is not there, no login, and no right (src/Common/ErrorCodes.cpp of ClickHouse).
+            Self::Refused { code, .. } => !matches!(code, Some(16 | 47 | 60 | 81 | 192..=194 | 497 | 516)),
+            Self::Late { .. } | Self::TooMuch { .. } | Self::Unclear(_) | Self::Deleting(_) | Self::Encode(_) => true,
+            Self::Away(_)
+            | Self::BadLogin
+            | Self::Tls(_)
+            | Self::NoColumn { .. }
+            | Self::WrongColumn { .. }
+            | Self::Running => false,
+        }
+    }
+
+    /// Whether less at once may be done in time, or in the memory that there is.
+    pub fn is_of_size(&self) -> bool {
+        match self {
+            // Too slow, too slow to end in time, too many rows or bytes, too much memory.
+            Self::Refused { code: Some(158..=160 | 241 | 307), .. } | Self::Late { .. } => true,
+            Self::Database(error) => error.sqlstate() == Some(&SqlState::QUERY_CANCELED),
+            _ => false,
+        }
+    }
+
     /// What a person can do.
     pub fn cure(&self) -> &'static str {
         // Codes: src/Common/ErrorCodes.cpp of ClickHouse.
@@ -115,9 +153,12 @@ impl ClickHouseError {
             }
             Self::BadLogin | Self::Tls(_) => "mend the settings",
             Self::Deleting(_) => "system.mutations in ClickHouse tells why",
-            Self::Database(_) | Self::TooMuch { .. } | Self::Unclear(_) | Self::Running | Self::Encode(_) => {
-                "it is tried again"
-            }
+            Self::Database(_)
+            | Self::Late { .. }
+            | Self::TooMuch { .. }
+            | Self::Unclear(_)
+            | Self::Running
+            | Self::Encode(_) => "it is tried again",
         }
     }
 }

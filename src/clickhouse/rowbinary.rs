@@ -69,7 +69,10 @@ fn put(out: &mut Vec<u8>, column: &Column, value: Option<&[u8]>) -> Option<()> {
         }
         Type::Time => {
             // Infinity stays what it is: the greatest or the least number.
-            let us = i64::from_be_bytes(value.try_into().ok()?).saturating_add(POSTGRES_EPOCH_US);
+            let us = match i64::from_be_bytes(value.try_into().ok()?) {
+                i64::MIN => i64::MIN,
+                us => us.saturating_add(POSTGRES_EPOCH_US),
+            };
             out.extend_from_slice(&us.to_le_bytes());
         }
         Type::Flag => out.push(*value.first()?),
@@ -121,6 +124,10 @@ mod tests {
         assert_eq!(bytes(column("occurred_at"), Some(&second)).expect("a time"), expected);
         assert_eq!(bytes(column("sent_at"), None).expect("a null"), [1]);
         assert_eq!(bytes(column("sent_at"), Some(&second)).expect("a time")[1..], expected);
+        for end in [i64::MIN, i64::MAX] {
+            let time = bytes(column("occurred_at"), Some(&end.to_be_bytes())).expect("a time");
+            assert_eq!(time, end.to_le_bytes());
+        }
         assert_eq!(bytes(column("is_bot"), Some(&[1])).expect("a flag"), [1]);
         assert_eq!(bytes(column("source"), Some(b"web")).expect("a word"), *b"\x03web");
         assert_eq!(bytes(column("name"), Some("é".as_bytes())).expect("a word"), *b"\0\x02\xc3\xa9");

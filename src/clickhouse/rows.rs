@@ -1,12 +1,13 @@
 //! What PostgreSQL has: rows to be sent, and sums and pages to be compared.
 
-use std::collections::{BTreeMap, HashSet};
-use std::pin::pin;
+use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use deadpool_postgres::{ClientWrapper, Transaction};
 use futures_util::TryStreamExt;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Row, RowStream};
 use uuid::Uuid;
 
 use super::ClickHouseError;
@@ -15,67 +16,96 @@ use super::rowbinary;
 use super::table::{Range, Sum, range_of};
 
 const ROWS: &str = include_str!("sql/rows.sql");
-const EXISTING: &str = include_str!("sql/existing.sql");
+const CHECKSUMS: &str = include_str!("sql/checksums.sql");
 const SUMS: &str = include_str!("sql/sums.sql");
 const PAGE: &str = include_str!("sql/page.sql");
-/// Summing up one whole day.
+/// Summing up one whole day, or sending the largest rows of one insert.
 const STATEMENT_TIMEOUT_MS: u32 = 15 * 60 * 1_000;
 
-/// Rows that were read, encoded, and which they are.
+/// Rows that were read, encoded.
 #[derive(Debug, Default)]
 pub struct Encoded {
     pub bytes: Vec<u8>,
-    pub ids: Vec<Uuid>,
+    pub rows: u64,
+    /// Whether there are no more.
+    pub is_last: bool,
 }
 
-/// Reads these rows as they are now, encoded, in pieces of about `bytes_max`: mostly one, none where there are no rows any more.
-pub async fn read(client: &mut ClientWrapper, ids: &[Uuid], bytes_max: usize) -> Result<Vec<Encoded>, ClickHouseError> {
+/// Rows that are being read.
+pub struct Reading<'a> {
+    rows: Pin<Box<RowStream>>,
+    is_done: bool,
+    /// Ends with them.
+    _transaction: Transaction<'a>,
+}
+
+/// Reads these rows as they are now: none where there are no rows any more.
+pub async fn read<'a>(client: &'a mut ClientWrapper, ids: &[Uuid]) -> Result<Reading<'a>, ClickHouseError> {
     let columns: Vec<String> = COLUMNS.iter().map(Column::read).collect();
     let sql = ROWS.replace("{columns}", &columns.join(", "));
     let transaction = begin(client).await?;
     let (from, to) = times(range_of(ids));
-    let mut rows = pin!(
-        transaction
-            .query_typed_raw(
-                &sql,
-                [
-                    (&from as &(dyn tokio_postgres::types::ToSql + Sync), Type::TIMESTAMPTZ),
-                    (&to, Type::TIMESTAMPTZ),
-                    (&ids, Type::UUID_ARRAY)
-                ]
-            )
-            .await?
-    );
-    let mut pieces = Vec::new();
-    let mut piece = Encoded::default();
-    while let Some(row) = rows.try_next().await? {
-        piece.ids.push(rowbinary::encode(&row, &mut piece.bytes)?);
-        if piece.bytes.len() >= bytes_max {
-            pieces.push(std::mem::take(&mut piece));
-        }
-    }
-    if !piece.ids.is_empty() {
-        pieces.push(piece);
-    }
-    Ok(pieces)
+    let rows = transaction
+        .query_typed_raw(
+            &sql,
+            [
+                (&from as &(dyn tokio_postgres::types::ToSql + Sync), Type::TIMESTAMPTZ),
+                (&to, Type::TIMESTAMPTZ),
+                (&ids, Type::UUID_ARRAY),
+            ],
+        )
+        .await?;
+    Ok(Reading { rows: Box::pin(rows), is_done: false, _transaction: transaction })
 }
 
-/// Which of these rows there are.
-pub async fn existing(client: &mut ClientWrapper, ids: &[Uuid]) -> Result<HashSet<Uuid>, ClickHouseError> {
+impl Reading<'_> {
+    /// The next rows, of `bytes_max` and what the last of them is longer. What is behind them waits in PostgreSQL, which sends as
+    /// fast as it is read.
+    pub async fn piece(&mut self, bytes_max: usize) -> Result<Option<Encoded>, ClickHouseError> {
+        let mut piece = Encoded::default();
+        while !self.is_done && piece.bytes.len() < bytes_max {
+            if let Some(row) = self.rows.try_next().await? {
+                rowbinary::encode(&row, &mut piece.bytes)?;
+                piece.rows += 1;
+            } else {
+                self.is_done = true;
+            }
+        }
+        piece.is_last = self.is_done;
+        Ok((piece.rows > 0).then_some(piece))
+    }
+}
+
+/// Which of these rows there are, each with its checksum.
+pub async fn checksums(client: &mut ClientWrapper, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, ClickHouseError> {
     let transaction = begin(client).await?;
     let (from, to) = times(range_of(ids));
+    let sql = CHECKSUMS.replace("{checksum}", &checksum_there());
     let rows = transaction
-        .query_typed(EXISTING, &[(&from, Type::TIMESTAMPTZ), (&to, Type::TIMESTAMPTZ), (&ids, Type::UUID_ARRAY)])
+        .query_typed(&sql, &[(&from, Type::TIMESTAMPTZ), (&to, Type::TIMESTAMPTZ), (&ids, Type::UUID_ARRAY)])
         .await?;
-    Ok(rows.iter().map(|row| row.try_get("event_id")).collect::<Result<_, _>>()?)
+    rows.iter().map(checksum).collect()
 }
 
 /// What is in the range, by the hour's start in microseconds.
 pub async fn sums(client: &mut ClientWrapper, range: Range) -> Result<BTreeMap<i64, Sum>, ClickHouseError> {
+    sums_of(client, range, &checksum_there()).await
+}
+
+/// The hours of the range that have rows, whatever they are: which is known much sooner.
+pub async fn hours(client: &mut ClientWrapper, range: Range) -> Result<Vec<i64>, ClickHouseError> {
+    Ok(sums_of(client, range, "0").await?.into_keys().collect())
+}
+
+async fn sums_of(
+    client: &mut ClientWrapper,
+    range: Range,
+    checksum: &str,
+) -> Result<BTreeMap<i64, Sum>, ClickHouseError> {
     let transaction = begin(client).await?;
     let (from, to) = times(range);
     let (first, last) = (first_id(range.from_us), first_id(range.to_us));
-    let sql = SUMS.replace("{checksum}", &checksum_there());
+    let sql = SUMS.replace("{checksum}", checksum);
     let rows = transaction
         .query_typed(
             &sql,
@@ -114,7 +144,11 @@ pub async fn page(
             ],
         )
         .await?;
-    rows.iter().map(|row| Ok((row.try_get("event_id")?, row.try_get::<_, i64>("checksum")?.cast_unsigned()))).collect()
+    rows.iter().map(checksum).collect()
+}
+
+fn checksum(row: &Row) -> Result<(Uuid, u64), ClickHouseError> {
+    Ok((row.try_get("event_id")?, row.try_get::<_, i64>("checksum")?.cast_unsigned()))
 }
 
 /// Before all ids of events from that time on.

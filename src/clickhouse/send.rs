@@ -1,6 +1,6 @@
 //! Makes `ClickHouse` agree with PostgreSQL on some rows, by id.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use deadpool_postgres::ClientWrapper;
@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::book::Batch;
-use super::rows::{self, Encoded};
+use super::rows;
 use super::table::{Table, milliseconds};
 use super::{ClickHouseError, book};
 use crate::entropy::{Entropy, random_id};
@@ -19,7 +19,7 @@ const IDS_MAX: usize = 10_000;
 /// One insert makes a part for each day, and servers refuse more than a hundred at once.
 const DAYS_MAX: usize = 50;
 const DAY_MS: i64 = 86_400_000;
-/// Rows in memory at once. A row has a few hundred bytes, or eight megabytes at most.
+/// Rows in memory at once, and what the last of them is longer. A row has a few hundred bytes, or eight megabytes at most.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long a deletion is waited for before rows are looked for that it may still take away.
 const DELETION_MAX: Duration = Duration::from_secs(10 * 60);
@@ -38,46 +38,56 @@ impl Sender<'_> {
     pub async fn batch(&mut self, batch: &Batch) -> Result<(), ClickHouseError> {
         for (place, ids) in slices(&batch.ids).into_iter().enumerate() {
             let token = format!("{}-{place}", batch.id);
-            if !batch.is_new || batch.is_retry && !self.table.has_tokens() {
-                self.agree(ids).await?;
-                continue;
-            }
-            self.insert(ids, Some(&token)).await?;
-            if batch.is_retry {
-                // The earlier one may have been cut off where a row ends: then its token stands for less.
-                self.agree(ids).await?;
+            if batch.is_new && !batch.is_retry {
+                self.insert(ids, Some(&token)).await?;
+            } else {
+                self.agree(ids, batch.is_retry.then_some(&token)).await?;
             }
         }
         book::done_batch(self.client, batch.id).await
     }
 
-    /// Sends what is missing of these, and has deleted what is there and not in PostgreSQL.
-    pub async fn agree(&mut self, ids: &[Uuid]) -> Result<(), ClickHouseError> {
+    /// Makes what is there of these rows equal to PostgreSQL, by id and checksum. `token`: of an earlier attempt to insert them.
+    pub async fn agree(&mut self, ids: &[Uuid], token: Option<&str>) -> Result<(), ClickHouseError> {
         // What is about to go is not there.
-        self.until_deleted().await?;
-        let present = self.table.present(ids).await?;
-        let (there, missing): (Vec<Uuid>, Vec<Uuid>) = ids.iter().copied().partition(|id| present.contains(id));
-        if !there.is_empty() {
-            let existing = rows::existing(self.client, &there).await?;
-            self.delete(&difference(&there, &existing)).await?;
+        self.until_deleted(DELETION_MAX).await?;
+        let mut theirs = self.table.checksums(ids).await?;
+        if theirs.is_empty() && token.is_some() {
+            // Should the earlier insert be done after all, it is the same one. It may have been cut off where a row ends, too, and its
+            // token stand for less: so it is looked again.
+            self.insert(ids, token).await?;
+            theirs = self.table.checksums(ids).await?;
         }
-        if missing.is_empty() { Ok(()) } else { self.insert(&missing, None).await }
+        let ours = rows::checksums(self.client, ids).await?;
+        self.mend(&Differing::of(&ours, &theirs)).await
     }
 
-    /// Inserts these rows as they are in PostgreSQL now.
+    /// Deletes and inserts what differs.
+    pub async fn mend(&mut self, differing: &Differing) -> Result<(), ClickHouseError> {
+        self.delete(&differing.gone).await?;
+        if differing.is_changed {
+            // Else a row would be there as it was and as it is, for a moment.
+            self.until_deleted(DELETION_MAX).await?;
+        }
+        for ids in slices(&differing.missing) {
+            self.insert(ids, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Inserts these rows as they are in PostgreSQL now, each piece as soon as it is read.
     pub async fn insert(&mut self, ids: &[Uuid], token: Option<&str>) -> Result<(), ClickHouseError> {
-        let mut pieces = rows::read(self.client, ids, BYTES_MAX).await?;
-        // Where a piece ends depends on the rows, so it has no name that it would have again.
-        let token = token.filter(|_| pieces.len() == 1);
-        for Encoded { bytes, ids } in pieces.drain(..) {
-            let rows = ids.len() as u64;
-            if let Some(token) = token {
-                self.table.insert(token, bytes).await?;
+        let mut rows = rows::read(self.client, ids).await?;
+        let mut whole = token;
+        while let Some(piece) = rows.piece(BYTES_MAX).await? {
+            // Where a piece ends depends on the rows: only one that has all of them would be the same again.
+            if let Some(token) = whole.take().filter(|_| piece.is_last) {
+                self.table.insert(token, piece.bytes).await?;
             } else {
                 let own = random_id(self.entropy).map_err(|error| ClickHouseError::Unclear(error.to_string()))?;
-                self.table.insert(&own.to_string(), bytes).await?;
+                self.table.insert(&own.to_string(), piece.bytes).await?;
             }
-            self.metrics.rows.increment(rows);
+            self.metrics.rows.increment(piece.rows);
         }
         Ok(())
     }
@@ -92,14 +102,14 @@ impl Sender<'_> {
     }
 
     /// Waits until every deletion that was accepted is carried out.
-    pub async fn until_deleted(&self) -> Result<(), ClickHouseError> {
+    pub async fn until_deleted(&self, patience: Duration) -> Result<(), ClickHouseError> {
         let started = Instant::now();
         loop {
             let waiting = self.table.deletions().await?;
             if waiting == 0 {
                 return Ok(());
             }
-            if started.elapsed() >= DELETION_MAX {
+            if started.elapsed() >= patience {
                 return Err(ClickHouseError::Deleting(format!("{waiting} of them")));
             }
             sleep(DELETION_POLL).await;
@@ -107,8 +117,27 @@ impl Sender<'_> {
     }
 }
 
-fn difference(ids: &[Uuid], without: &HashSet<Uuid>) -> Vec<Uuid> {
-    ids.iter().copied().filter(|id| !without.contains(id)).collect()
+/// What has to be done to some rows.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Differing {
+    /// There, and not in PostgreSQL, or otherwise.
+    pub gone: Vec<Uuid>,
+    /// Not there as they are in PostgreSQL; in order.
+    pub missing: Vec<Uuid>,
+    /// Whether a row is among both.
+    pub is_changed: bool,
+}
+
+impl Differing {
+    /// By the checksums of both. `None`: there are several rows of that id, and they are not alike.
+    pub fn of(ours: &HashMap<Uuid, u64>, theirs: &HashMap<Uuid, Option<u64>>) -> Self {
+        let is_equal = |id: &Uuid| ours.get(id).is_some_and(|sum| theirs.get(id) == Some(&Some(*sum)));
+        let gone: Vec<Uuid> = theirs.keys().filter(|id| !is_equal(id)).copied().collect();
+        let mut missing: Vec<Uuid> = ours.keys().filter(|id| !is_equal(id)).copied().collect();
+        missing.sort_unstable();
+        let is_changed = gone.iter().any(|id| ours.contains_key(id));
+        Self { gone, missing, is_changed }
+    }
 }
 
 /// Cuts a batch into inserts, by its ids alone: it is cut the same each time. `ids` are in order, and so are their days.
@@ -137,6 +166,20 @@ mod tests {
 
     fn id(day: u128, n: u128) -> Uuid {
         Uuid::from_u128((day * 86_400_000) << 80 | n)
+    }
+
+    #[test]
+    fn what_is_otherwise_goes_and_comes() {
+        let [same, changed, several, left, new] = [1, 2, 3, 4, 5].map(|n| id(1, n));
+        let ours = HashMap::from([(same, 1), (changed, 2), (several, 3), (new, 5)]);
+        let theirs = HashMap::from([(same, Some(1)), (changed, Some(9)), (several, None), (left, Some(4))]);
+        let mut differing = Differing::of(&ours, &theirs);
+        differing.gone.sort_unstable();
+        assert_eq!(differing.gone, [changed, several, left]);
+        assert_eq!(differing.missing, [changed, several, new]);
+        assert!(differing.is_changed);
+        let there = HashMap::from([(same, Some(1)), (left, Some(4))]);
+        assert!(!Differing::of(&ours, &there).is_changed);
     }
 
     #[test]

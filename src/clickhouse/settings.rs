@@ -46,8 +46,16 @@ impl Default for ClickHouse {
 impl ClickHouse {
     /// More inserts a second than this make more parts than are merged.
     const INTERVAL_MS_MIN: u64 = 50;
+    /// Much less than flushes name their rows without being asked to.
+    const INTERVAL_MS_MAX: u64 = 60_000;
     /// Longer names are none.
     const NAME_BYTES_MAX: usize = 100;
+
+    /// Which table it is, however it is reached.
+    pub fn target(&self) -> String {
+        let Self { url, database, table, .. } = self;
+        format!("{} {database}.{table}", url.trim_end_matches('/'))
+    }
 
     pub fn is_set(&self) -> bool {
         !self.url.is_empty()
@@ -58,6 +66,10 @@ impl ClickHouse {
         let refuse = |setting, value: String, reason| Err(ConfigError::OutOfRange { setting, value, reason });
         if self.interval_ms < Self::INTERVAL_MS_MIN {
             let reason = "ClickHouse merges fewer parts than that would make: 50 at least";
+            return refuse("clickhouse.interval_ms", self.interval_ms.to_string(), reason);
+        }
+        if self.interval_ms > Self::INTERVAL_MS_MAX {
+            let reason = "by then whoever follows would count as away: 60000 at most";
             return refuse("clickhouse.interval_ms", self.interval_ms.to_string(), reason);
         }
         for (setting, name) in [("clickhouse.database", &self.database), ("clickhouse.table", &self.table)] {
@@ -105,6 +117,8 @@ mod tests {
         assert!(!check(|settings| settings.table = "a b".to_owned()));
         assert!(!check(|settings| settings.database = "1a".to_owned()));
         assert!(!check(|settings| settings.interval_ms = 10));
+        assert!(check(|settings| settings.interval_ms = 60_000));
+        assert!(!check(|settings| settings.interval_ms = 60_001));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The table in `ClickHouse`, and what is asked of it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
@@ -10,9 +10,10 @@ use super::http::Http;
 use super::settings::ClickHouse;
 
 pub const HOUR_US: i64 = 3_600 * 1_000_000;
+pub const DAY_US: i64 = 24 * HOUR_US;
 /// The inserts that a table remembers by their tokens: a batch of the widest reach makes some hundred.
 const TOKENS_REMEMBERED: u32 = 1_000;
-/// How the ids of weir's inserts begin, by which `ClickHouse` knows them while they are done.
+/// How the ids of weir's inserts begin, by which `ClickHouse` knows them while they are done; then comes the table.
 const QUERY_PREFIX: &str = "weir-";
 /// Ids in one statement: 200 kB.
 const IDS_MAX: usize = 5_000;
@@ -64,7 +65,8 @@ impl Table {
         if declared.is_empty() {
             return Ok(None);
         }
-        let (server, layout) = (Server::of(&http).await?, Layout::of(&declared)?);
+        let server = Server::of(&http).await?;
+        let layout = Layout::of(&declared, server.times())?;
         Ok(Some(Self { http, database, name, server, layout }))
     }
 
@@ -72,11 +74,11 @@ impl Table {
     pub async fn make(settings: &ClickHouse) -> Result<(), ClickHouseError> {
         let http = Http::new(settings)?;
         let server = Server::of(&http).await?;
-        let times = if server.has_datetime64 { Times::DateTime64 } else { Times::Int64 };
+        let times = server.times();
         let columns: Vec<String> = COLUMNS.iter().map(|column| column.declaration(times)).collect();
         let day = match times {
             Times::DateTime64 => "toYYYYMMDD(occurred_at)".to_owned(),
-            Times::Int64 => format!("intDiv(occurred_at, {})", 24 * HOUR_US),
+            Times::Int64 => format!("intDiv(occurred_at, {DAY_US})"),
         };
         // Days are what retention drops and late events fall into; equal rows are equal in the key, and one of them stays.
         let mut sql = format!(
@@ -94,17 +96,12 @@ impl Table {
         http.execute(sql, allow).await
     }
 
-    /// Whether the same insert sent twice is taken once.
-    pub fn has_tokens(&self) -> bool {
-        self.server.has_tokens
-    }
-
     /// Inserts rows, and waits until they are there. With the same token they are taken once; with one of its own each insert is,
     /// which has to be said: else rows are left out that are equal to a block that was there, though it be deleted.
     pub async fn insert(&self, token: &str, rows: Vec<u8>) -> Result<(), ClickHouseError> {
         let names: Vec<&str> = COLUMNS.iter().map(|column| column.name).collect();
         let statement = format!("insert into {} ({}) format RowBinary", self.name(), names.join(", "));
-        let query_id = format!("{QUERY_PREFIX}{token}");
+        let query_id = format!("{}{token}", self.queries());
         let mut settings = vec![("query_id", query_id.as_str())];
         if self.server.has_tokens {
             settings.push(("insert_deduplication_token", token));
@@ -117,7 +114,7 @@ impl Table {
 
     /// Whether an insert of an earlier follower's is still being done.
     pub async fn is_running(&self) -> Result<bool, ClickHouseError> {
-        let sql = format!("select count() from system.processes where query_id like '{QUERY_PREFIX}%'");
+        let sql = format!("select count() from system.processes where position(query_id, '{}') = 1", self.queries());
         Ok(number(&self.http.value(&sql).await?)? > 0)
     }
 
@@ -130,16 +127,23 @@ impl Table {
         number(&self.http.value(&sql).await?)
     }
 
-    /// Which of these ids are there.
-    pub async fn present(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>, ClickHouseError> {
-        let mut present = HashSet::new();
+    /// Which of these ids are there, each with its checksum; `None`: several rows have that id, and are not alike.
+    pub async fn checksums(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Option<u64>>, ClickHouseError> {
+        let mut checksums = HashMap::new();
         for ids in ids.chunks(IDS_MAX) {
-            let sql = format!("select toString(event_id) from {} where {}", self.name(), self.are(ids));
+            let sql = format!("{} group by id_text", self.checksums_where(&self.are(ids)));
             for row in self.http.rows(&sql).await? {
-                present.insert(id(&row, 0)?);
+                checksums.extend([checksum(&row)?]);
             }
         }
-        Ok(present)
+        Ok(checksums)
+    }
+
+    /// The starts of the days of which there are rows, in microseconds.
+    pub async fn days(&self) -> Result<Vec<i64>, ClickHouseError> {
+        let day = format!("intDiv({}, {DAY_US}) * {DAY_US}", self.occurred_us());
+        let rows = self.http.rows(&format!("select distinct {day} from {}", self.name())).await?;
+        rows.iter().map(|row| row.first().and_then(|day| day.parse().ok()).ok_or_else(|| unclear(row))).collect()
     }
 
     /// Has these rows deleted. It is accepted when this returns, and done some time later; rows that are inserted meanwhile stay.
@@ -173,28 +177,32 @@ impl Table {
         Ok(sums)
     }
 
-    /// The first `limit` rows of the range behind `after`, up to `end`, by id: each with its checksum.
+    /// The first `limit` ids of the range behind `after`, up to `end`: as [`Self::checksums`].
     pub async fn page(
         &self,
         range: Range,
         after: Uuid,
         end: Uuid,
         limit: usize,
-    ) -> Result<Vec<(Uuid, u64)>, ClickHouseError> {
+    ) -> Result<Vec<(Uuid, Option<u64>)>, ClickHouseError> {
         // UUIDs are not compared as bytes here; their text is.
         let sql = format!(
-            "select toString(event_id) as id_text, {} from {} where {} and id_text > '{after}' and id_text <= '{end}' \
-             order by id_text limit {limit}",
-            checksum_here(&self.layout),
-            self.name(),
-            self.within(range)
+            "{} and id_text > '{after}' and id_text <= '{end}' group by id_text order by id_text limit {limit}",
+            self.checksums_where(&self.within(range))
         );
-        self.http
-            .rows(&sql)
-            .await?
-            .iter()
-            .map(|row| Ok((id(row, 0)?, number(row.get(1).map_or("", String::as_str))?)))
-            .collect()
+        self.http.rows(&sql).await?.iter().map(|row| checksum(row)).collect()
+    }
+
+    /// What is found `so`, by id, which has to be grouped by.
+    fn checksums_where(&self, so: &str) -> String {
+        let checksum = checksum_here(&self.layout);
+        let name = self.name();
+        format!("select toString(event_id) as id_text, min({checksum}), max({checksum}) from {name} where {so}")
+    }
+
+    /// How the ids of inserts into this table begin: there may be others on that server.
+    fn queries(&self) -> String {
+        format!("{QUERY_PREFIX}{}-", self.name())
     }
 
     fn name(&self) -> String {
@@ -231,6 +239,10 @@ pub fn milliseconds(id: Uuid) -> i64 {
 }
 
 impl Server {
+    fn times(self) -> Times {
+        if self.has_datetime64 { Times::DateTime64 } else { Times::Int64 }
+    }
+
     async fn of(http: &Http) -> Result<Self, ClickHouseError> {
         let has = async |table: &str, name: &str| {
             let sql = format!("select count() from system.{table} where name = '{name}'");
@@ -266,6 +278,12 @@ fn number(text: &str) -> Result<u64, ClickHouseError> {
 
 fn id(row: &[String], place: usize) -> Result<Uuid, ClickHouseError> {
     row.get(place).and_then(|text| text.parse().ok()).ok_or_else(|| unclear(row))
+}
+
+fn checksum(row: &[String]) -> Result<(Uuid, Option<u64>), ClickHouseError> {
+    let [_, least, greatest] = row else { return Err(unclear(row)) };
+    let (least, greatest) = (number(least)?, number(greatest)?);
+    Ok((id(row, 0)?, (least == greatest).then_some(least)))
 }
 
 fn unclear(row: &[String]) -> ClickHouseError {

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Transaction};
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
+use tokio_postgres::GenericClient;
 use tokio_util::sync::CancellationToken;
 
-use super::book;
+use super::book::{self, Mark};
 use super::send::Sender;
 use super::settings::ClickHouse;
-use super::table::Table;
+use super::table::{Range, Table};
 use super::{CLICKHOUSE_LOCK, CONNECTIONS, ClickHouseError};
 use crate::accounting::Accounting;
 use crate::config::{self, Config};
@@ -26,7 +28,7 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// Much more often than what it renews runs out.
 const RENEW_INTERVAL: Duration = Duration::from_secs(30);
-/// What waits is told so often.
+/// What waits is told so often, whatever is under way.
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
 /// While events wait for the flush, a page is compared so often: it has the disk and the processor first.
 const BUSY_PAUSE: Duration = Duration::from_secs(2);
@@ -106,11 +108,14 @@ impl Follower {
             return Ok(());
         };
         let mut client = database.client().await?;
-        let result = self.follow(&mut client, &elected).await;
+        let result = tokio::select! {
+            result = self.follow(&mut client, &elected) => result,
+            error = self.keep_telling(&elected) => Err(error),
+        };
         if let Err(error) = &result {
             // For `weir clickhouse status`; where the database is the cause, it cannot be told there.
             let _ = book::failed(&client, &format!("{error}: {}", error.cure())).await;
-            let _ = self.tell(&client).await;
+            let _ = self.tell(&**client).await;
         }
         // Nothing was written in it: its end gives up the lock.
         let _ = elected.rollback().await;
@@ -118,14 +123,19 @@ impl Follower {
     }
 
     async fn follow(&self, client: &mut ClientWrapper, elected: &Transaction<'_>) -> Result<(), ClickHouseError> {
-        book::enter(client).await?;
+        if book::enter(client, &self.settings.target()).await? {
+            tracing::info!(table = self.settings.table, "ClickHouse is a new one: every day is compared");
+        }
         let table = open(client, &self.settings).await?;
+        // The database may have forgotten what was sent, after a failover: of what waits, anything may be there.
+        book::compared(client).await?;
         // Of this follower before it failed, or of one that was killed: what it sends may be there in a moment.
         if table.is_running().await? {
             return Err(ClickHouseError::Running);
         }
         let interval = Duration::from_millis(self.settings.interval_ms);
-        let (mut renewed, mut told, mut sent, mut compared) = (None, None, None, None);
+        let (mut renewed, mut succeeded, mut sent, mut compared) = (None, None, None, None);
+        let mut was_failing = true;
         loop {
             // Whoever lost the lock, with its connection, must not go on beside the next one.
             elected.batch_execute("select 1").await?;
@@ -142,38 +152,76 @@ impl Follower {
                 if let Some(batch) = book::take_batch(client, id).await? {
                     self.sender(client, &table).batch(&batch).await?;
                     is_idle = false;
+                    // What has gathered, as after an outage, goes at once: its inserts are large.
+                    sent = (!batch.has_more).then(Instant::now);
+                } else {
+                    sent = Some(Instant::now());
                 }
-                sent = Some(Instant::now());
             }
             let is_busy = self.accounting.pending() >= BUSY_EVENTS;
             if !is_busy || is_due(compared, BUSY_PAUSE) {
                 if let Some(mark) = book::take_mark(client).await? {
-                    self.sender(client, &table).compare(&mark).await?;
+                    self.mark(client, &table, &mark).await?;
                     is_idle = false;
                 }
                 compared = Some(Instant::now());
             }
-            if is_idle && is_due(told, TELL_INTERVAL) {
+            if was_failing {
+                book::recovered(client).await?;
+                was_failing = false;
+            }
+            if is_idle && is_due(succeeded, TELL_INTERVAL) {
                 book::succeeded(client).await?;
-                self.tell(client).await?;
-                told = Some(Instant::now());
+                succeeded = Some(Instant::now());
             }
             if is_idle {
                 sleep(interval).await;
-            } else if is_due(told, TELL_INTERVAL) {
-                self.tell(client).await?;
-                told = Some(Instant::now());
             }
         }
+    }
+
+    /// Goes one step on with a mark. That it cannot be compared, as it is too much for a server's limits, holds up nothing else.
+    async fn mark(&self, client: &mut ClientWrapper, table: &Table, mark: &Mark) -> Result<(), ClickHouseError> {
+        let Err(error) = self.sender(client, table).compare(mark).await else { return Ok(()) };
+        if !error.is_of_question() {
+            return Err(error);
+        }
+        if error.is_of_size() && mark.is_whole_day() {
+            return book::divide_mark(client, mark, &mark.hours()).await;
+        }
+        self.metrics.failures.increment(1);
+        let Range { from_us, to_us } = mark.range;
+        let at = |us: i64| Timestamp::from_microsecond(us).unwrap_or_default();
+        let (from, to, cure) = (at(from_us), at(to_us), error.cure());
+        tracing::warn!(%from, %to, %error, cure, "ClickHouse cannot be compared from then to then: that is tried again later");
+        book::postpone_mark(client, mark, &format!("from {from} to {to}: {error}: {cure}")).await
     }
 
     fn sender<'a>(&'a self, client: &'a mut ClientWrapper, table: &'a Table) -> Sender<'a> {
         Sender { client, table, metrics: &self.metrics, entropy: self.entropy.as_ref() }
     }
 
-    /// What waits, for `/metrics`.
-    async fn tell(&self, client: &ClientWrapper) -> Result<(), ClickHouseError> {
-        let Some(status) = book::status(client).await? else { return Ok(()) };
+    /// What waits, for `/metrics`: also while one step takes long. Returns when it cannot be told.
+    async fn keep_telling(&self, elected: &Transaction<'_>) -> ClickHouseError {
+        loop {
+            if let Err(error) = self.tell_beside(elected).await {
+                return error;
+            }
+            sleep(TELL_INTERVAL).await;
+        }
+    }
+
+    /// On the connection that holds the lock, which has nothing else to do. What is read there stays locked to its transaction's end,
+    /// or to the savepoint's.
+    async fn tell_beside(&self, elected: &Transaction<'_>) -> Result<(), ClickHouseError> {
+        elected.batch_execute("savepoint telling").await?;
+        self.tell(&**elected).await?;
+        elected.batch_execute("rollback to savepoint telling; release savepoint telling").await?;
+        Ok(())
+    }
+
+    async fn tell(&self, client: &impl GenericClient) -> Result<(), ClickHouseError> {
+        let Some(status) = book::status_by(client).await? else { return Ok(()) };
         self.metrics.tell(status.events_named, status.ranges_marked, status.waiting_s.unwrap_or(0.0).max(0.0));
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use deadpool_postgres::{ClientWrapper, Object, Transaction as PoolTransaction};
+use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -59,6 +60,8 @@ pub struct Connection {
     statement_timeout_ms: u128,
     /// As the database said last; where it is out of date, hours are marked instead.
     is_followed: bool,
+    /// What was journalled before may have been stored once already, in a database that forgot it: `ClickHouse` may have it.
+    connected_ms: i64,
 }
 
 impl Store for Postgres {
@@ -76,6 +79,7 @@ impl Store for Postgres {
             is_distributed: self.database.is_distributed(),
             statement_timeout_ms: self.database.statement_timeout().as_millis(),
             is_followed,
+            connected_ms: Timestamp::now().as_millisecond(),
         })
     }
 }
@@ -150,6 +154,7 @@ impl Session for Connection {
             durability: self.durability,
             is_distributed: self.is_distributed,
             is_followed: &mut self.is_followed,
+            connected_ms: self.connected_ms,
             named: None,
         })
     }
@@ -161,13 +166,14 @@ pub struct Flush<'a> {
     durability: Durability,
     is_distributed: bool,
     is_followed: &'a mut bool,
+    connected_ms: i64,
     named: Option<Named>,
 }
 
 /// The rows of a flush by their ids, for `ClickHouse`.
 struct Named {
     ids: Vec<u8>,
-    /// Whether all of them were stored, and not there before.
+    /// Whether all of them were stored, and were never there before.
     is_new: bool,
 }
 
@@ -236,7 +242,8 @@ impl Transaction for Flush<'_> {
 
     async fn copy(&mut self, frames: &Frames) -> Result<(u64, Hours), FlushError> {
         let (tuples, hours, ids) = order::by_event_id(frames, *self.is_followed).map_err(unreadable)?;
-        self.named = ids.map(|ids| Named { ids, is_new: true });
+        let is_new = frames.iter().all(|frame| frame.header.written_ms > self.connected_ms);
+        self.named = ids.map(|ids| Named { ids, is_new });
         let stored = copy(&self.transaction, "analytics.events", frames.row_version, tuples)
             .await
             .map_err(|error| self.of_copy(error))?;

@@ -1,8 +1,8 @@
--- Nobody can rely on a mark that is taken; one that a transaction under way relies on is passed over.
+-- Nobody can rely on a mark that is taken; one that a transaction under way relies on is passed over, and one that failed has to wait.
 with next as (
     select id from weir.clickhouse_marks
-     where is_taken or not exists (select from weir.clickhouse_marks where is_taken)
-     order by from_at desc, id
+     where retry_at <= now()
+     order by is_taken desc, from_at desc, id
      limit 1
        for update skip locked
 ), taken as (

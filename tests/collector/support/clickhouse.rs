@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +18,10 @@ use super::program::free_port;
 use super::{eventually, http, tool};
 
 pub const PASSWORD: &str = "secret";
+/// What [`LossyWay::refuse`] has answered.
+pub const REFUSED: &str = "Code: 241, e.displayText() = refused on the way";
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 500 No\r\nconnection: close\r\ncontent-length: 47\r\n\r\nCode: 241, e.displayText() = refused on the way";
 
 /// Which one there is.
 #[derive(Debug, Clone)]
@@ -203,6 +207,7 @@ struct Faults {
     answers: AtomicUsize,
     inserts: AtomicUsize,
     met: AtomicUsize,
+    refused: Mutex<Option<String>>,
 }
 
 impl LossyWay {
@@ -233,12 +238,21 @@ impl LossyWay {
         self.faults.inserts.store(count, Ordering::Relaxed);
     }
 
+    /// What has this text in it is answered with an error, as of a question that needs too much memory.
+    pub fn refuse(&self, text: Option<String>) {
+        *self.faults.refused.lock().expect("not poisoned") = text;
+    }
+
     pub fn lost(&self) -> usize {
         self.faults.met.load(Ordering::Relaxed)
     }
 }
 
 impl Faults {
+    fn refuses(&self, text: &str) -> bool {
+        self.refused.lock().expect("not poisoned").as_ref().is_some_and(|refused| text.contains(refused))
+    }
+
     fn meets(&self, left: &AtomicUsize) -> bool {
         let meets = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
         self.met.fetch_add(usize::from(meets), Ordering::Relaxed);
@@ -254,7 +268,12 @@ async fn pass(mut client: TcpStream, target: SocketAddr, faults: Arc<Faults>) {
         tokio::select! {
             read = client.read(&mut from_client) => {
                 let Ok(read @ 1..) = read else { return };
-                let begins = String::from_utf8_lossy(&from_client[..read]).contains("query=insert");
+                let text = String::from_utf8_lossy(&from_client[..read]);
+                if faults.refuses(&text) {
+                    let _ = client.write_all(REFUSAL).await;
+                    return;
+                }
+                let begins = text.contains("query=insert");
                 if begins && faults.meets(&faults.inserts) { return }
                 is_insert |= begins;
                 if server.write_all(&from_client[..read]).await.is_err() { return }

@@ -215,6 +215,14 @@ impl Process {
         kill_process(pid, signal).expect("ours");
     }
 
+    /// The most memory that it ever held.
+    pub fn peak_bytes(&self) -> usize {
+        let pid = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("told");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+    }
+
     /// Waits for its end.
     pub async fn ended(mut self) -> ExitStatus {
         within("the program ends", self.child.wait()).await.expect("ours")
