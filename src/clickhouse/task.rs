@@ -109,7 +109,7 @@ impl Follower {
         };
         let mut client = database.client().await?;
         let result = tokio::select! {
-            result = self.follow(&mut client, &elected) => result,
+            result = self.follow(database, &mut client, &elected) => result,
             error = self.keep_telling(&elected) => Err(error),
         };
         if let Err(error) = &result {
@@ -122,7 +122,12 @@ impl Follower {
         result
     }
 
-    async fn follow(&self, client: &mut ClientWrapper, elected: &Transaction<'_>) -> Result<(), ClickHouseError> {
+    async fn follow(
+        &self,
+        database: &Database,
+        client: &mut ClientWrapper,
+        elected: &Transaction<'_>,
+    ) -> Result<(), ClickHouseError> {
         if book::enter(client, &self.settings.target()).await? {
             tracing::info!(table = self.settings.table, "ClickHouse is a new one: every day is compared");
         }
@@ -150,6 +155,7 @@ impl Follower {
                 let id =
                     random_id(self.entropy.as_ref()).map_err(|error| ClickHouseError::Unclear(error.to_string()))?;
                 if let Some(batch) = book::take_batch(client, id).await? {
+                    database.events_are_committed(&**client).await?;
                     self.sender(client, &table).batch(&batch).await?;
                     is_idle = false;
                     // What has gathered, as after an outage, goes at once: its inserts are large.
@@ -161,6 +167,7 @@ impl Follower {
             let is_busy = self.accounting.pending() >= BUSY_EVENTS;
             if !is_busy || is_due(compared, BUSY_PAUSE) {
                 if let Some(mark) = book::take_mark(client).await? {
+                    database.events_are_committed(&**client).await?;
                     self.mark(client, &table, &mark).await?;
                     is_idle = false;
                 }
