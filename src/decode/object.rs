@@ -3,24 +3,25 @@
 //! A body is parsed once, as a whole ([`Json::parse`]). After that its parts are found by quotes and brackets alone, and
 //! nothing is copied but text that holds escapes.
 
+mod unescape;
+mod visit;
+
 use std::borrow::Cow;
-use std::fmt;
 
 use bumpalo::Bump;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{DeserializeSeed, Deserializer};
 use smallvec::SmallVec;
 
-use super::json::{WORD_BYTES, equal};
+use super::json::WORD_BYTES;
 pub use super::raw::Json;
 use super::raw::Parts;
-use super::values::{Items, MaybeText, Text, check_object};
+use super::values::{MaybeText, Text, check_object};
 use super::{DecodeError, EVENT_BYTES_MAX, EVENTS_MAX, Refusal};
+use unescape::{unescape, unescaped};
+use visit::{BatchVisitor, MemberVisitor};
 
 /// Room for the members of most objects, so that reading one allocates once: a kilobyte, up to which allocating is quickest.
 const MEMBERS_USUAL: usize = 21;
-/// The same of an object within those.
-const INNER_MEMBERS_USUAL: usize = 5;
 
 /// No format has more columns.
 const NAMES_USUAL: usize = 16;
@@ -377,127 +378,9 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The object that is the only member of this name of another one.
-struct MemberVisitor(&'static str);
-
-impl<'de> Visitor<'de> for MemberVisitor {
-    type Value = Option<Object<'de>>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut object = None;
-        let mut is_one = true;
-        while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
-            if name == self.0 {
-                is_one &= object.is_none();
-                object = Some(map.next_value_seed(ObjectSeed)?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(object.filter(|_| is_one))
-    }
-}
-
-struct ObjectSeed;
-
-impl<'de> DeserializeSeed<'de> for ObjectSeed {
-    type Value = Object<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ObjectSeed {
-    type Value = Object<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut object = Object { members: Vec::with_capacity(INNER_MEMBERS_USUAL) };
-        while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
-            let value: &'de RawValue = map.next_value()?;
-            object.push(name, Value::Json(Json(value.get())));
-        }
-        Ok(object)
-    }
-}
-
-/// The members of an object, and apart from them the items of the one of this name.
-struct BatchVisitor(&'static str);
-
-impl<'de> Visitor<'de> for BatchVisitor {
-    type Value = (Object<'de>, Option<Items<'de>>);
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut object = Object { members: Vec::with_capacity(MEMBERS_USUAL) };
-        let mut items = None;
-        while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
-            if name == self.0 {
-                items = map.next_value()?;
-            } else {
-                let value: &'de RawValue = map.next_value()?;
-                object.push(name, Value::Json(Json(value.get())));
-            }
-        }
-        Ok((object, items))
-    }
-}
-
 /// The name and the value of each parameter of a query string.
 pub fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     url::form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty())
-}
-
-/// The text of a string that a parser has accepted.
-fn unescaped(json: &str) -> Option<String> {
-    let mut text = vec![0; json.len() + WORD_BYTES];
-    let Some(length) = unescape(json, &mut text) else { return serde_json::from_str(json).ok() };
-    text.truncate(length);
-    String::from_utf8(text).ok()
-}
-
-/// Writes that text, and says how long it is, unless there are other escapes than the simple ones of which JSON within JSON
-/// is full. `text` is longer than `json` by a word: words are copied whole, and what was too much of one is overwritten.
-fn unescape(json: &str, text: &mut [u8]) -> Option<usize> {
-    let inside = json.strip_prefix('"')?.strip_suffix('"')?.as_bytes();
-    let (mut from, mut to) = (0, 0);
-    loop {
-        if let Some(word) = inside.get(from..).and_then(|rest| rest.first_chunk::<WORD_BYTES>()) {
-            text.get_mut(to..)?.first_chunk_mut::<WORD_BYTES>()?.copy_from_slice(word);
-            let found = equal(u64::from_le_bytes(*word), b'\\');
-            let plain = if found == 0 { WORD_BYTES } else { found.trailing_zeros() as usize / 8 };
-            (from, to) = (from + plain, to + plain);
-            if found == 0 {
-                continue;
-            }
-        }
-        let Some(byte) = inside.get(from) else { return Some(to) };
-        let (byte, length) = match byte {
-            b'\\' => (simple_escape(*inside.get(from + 1)?)?, 2),
-            plain => (*plain, 1),
-        };
-        *text.get_mut(to)? = byte;
-        (from, to) = (from + length, to + 1);
-    }
-}
-
-const fn simple_escape(letter: u8) -> Option<u8> {
-    match letter {
-        b'"' | b'\\' | b'/' => Some(letter),
-        b'n' => Some(b'\n'),
-        _ => None,
-    }
 }
 
 /// Whether two names are the same. Most of equal length differ at an end, which costs less to see than a comparison.
