@@ -9,11 +9,12 @@
 //! ```
 //!
 //! Nothing here goes by ids or times of commits. A row of `weir.touched` is seen once it is committed, and then so are the
-//! events that it tells of; where these lie on other servers, dispatch waits for them. Dispatch deletes it and makes marks of it in one transaction, so each becomes marks once. A run
-//! deletes marks *before* the statement that reads events begins: what was committed before a mark was made is read; what is
-//! committed later makes a new mark, which the run has not seen and therefore leaves. Where a mark is there already, dispatch
-//! makes none, but only when it holds the lock of the one that is there: then no run has taken it. A run that dies leaves its
-//! marks as they were. Runs of one rollup take turns by the lock of its row in `weir.rollups`.
+//! events that it tells of; where these lie on other servers, dispatch waits for them. Dispatch deletes it and makes marks
+//! of it in one transaction, so each becomes marks once. A run deletes marks *before* the statement that reads events
+//! begins: what was committed before a mark was made is read; what is committed later makes a new mark, which the run has
+//! not seen and therefore leaves. Where a mark is there already, dispatch makes none, but only when it holds the lock of the
+//! one that is there: then no run has taken it. A run that dies leaves its marks as they were. Runs of one rollup take turns
+//! by the lock of its row in `weir.rollups`.
 //!
 //! The first filling is nothing but marks, of all buckets. A definition that changes is filled in the same way, as a table of
 //! its own beside the old one, which is kept true meanwhile; then the two are exchanged in one transaction ([`swap`]).
