@@ -248,13 +248,13 @@ impl Server {
             let sql = format!("select count() from system.{table} where name = '{name}'");
             Ok::<bool, ClickHouseError>(number(&http.value(&sql).await?)? > 0)
         };
+        let has_datetime64 = has("data_type_families", "DateTime64").await?;
         Ok(Self {
-            has_datetime64: has("data_type_families", "DateTime64").await?,
+            has_datetime64,
             has_tokens: has("settings", "insert_deduplication_token").await?
                 && has("merge_tree_settings", "non_replicated_deduplication_window").await?,
             has_async: has("settings", "async_insert").await?,
-            must_allow_words: !has("data_type_families", "DateTime64").await?
-                && has("settings", "allow_experimental_low_cardinality_type").await?,
+            must_allow_words: !has_datetime64 && has("settings", "allow_experimental_low_cardinality_type").await?,
         })
     }
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 use deadpool_postgres::ClientWrapper;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
-use tokio_postgres::{Error, GenericClient};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Error, GenericClient, Row};
 
 const HAS_CITUS: &str = "select to_regclass('pg_catalog.pg_dist_partition') is not null as has_citus";
 const STANDING: &str = include_str!("sql/distribute_standing.sql");
@@ -21,6 +22,7 @@ const HOLD: &str = "set local lock_timeout = '5s'; lock table analytics.events i
 const DISTRIBUTE: &str = "select create_distributed_table('analytics.events', 'event_id')";
 /// Classes of SQLSTATE: connection, transaction state, rollback, resources, object state, intervention, system.
 const PASSING: [&str; 7] = ["08", "25", "40", "53", "55", "57", "58"];
+const ASK_WORKERS: &str = include_str!("sql/distribute_ask_workers.sql");
 const PREPARED: &str = include_str!("sql/distribute_prepared.sql");
 /// A worker that is well commits within milliseconds; what it had prepared when it died waits for `citus.recover_2pc_interval`.
 const COMMIT_WAIT: Duration = Duration::from_secs(10);
@@ -96,6 +98,23 @@ pub async fn standing(client: &ClientWrapper) -> Result<Standing, Error> {
     })
 }
 
+/// What a node says.
+pub struct Answer {
+    pub node: String,
+    /// Or why it does not.
+    pub said: Result<String, String>,
+}
+
+/// Has every worker answer `command`, a SELECT of one text. Not the coordinator, which may not be let in to itself.
+pub async fn ask_workers(client: &impl GenericClient, command: &str) -> Result<Vec<Answer>, Error> {
+    let rows = client.query_typed(ASK_WORKERS, &[(&command, Type::TEXT)]).await?;
+    let answer = |row: &Row| {
+        let (is_answer, said): (bool, String) = (row.try_get("success")?, row.try_get("said")?);
+        Ok(Answer { node: row.try_get("node")?, said: if is_answer { Ok(said) } else { Err(said) } })
+    };
+    rows.iter().map(answer).collect()
+}
+
 /// Waits until the workers have committed what is committed here by now. The coordinator commits first: who sees a row of a
 /// transaction here may not yet see its rows there.
 pub(super) async fn committed(client: &impl GenericClient) -> Result<(), super::DatabaseError> {
@@ -104,12 +123,11 @@ pub(super) async fn committed(client: &impl GenericClient) -> Result<(), super::
     let mut waited_for: Option<BTreeSet<String>> = None;
     loop {
         let mut prepared = BTreeSet::new();
-        for row in client.query_typed(PREPARED, &[]).await? {
-            let said: String = row.try_get("said")?;
-            if !row.try_get::<_, bool>("success")? {
-                return refused(DistributeError::Node { node: row.try_get("node")?, reason: said });
+        for Answer { node, said } in ask_workers(client, PREPARED).await? {
+            match said {
+                Ok(said) => prepared.extend(said.split_whitespace().map(str::to_owned)),
+                Err(reason) => return refused(DistributeError::Node { node, reason }),
             }
-            prepared.extend(said.split_whitespace().map(str::to_owned));
         }
         // What is prepared later is of others.
         if let Some(before) = &waited_for {

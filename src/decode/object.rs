@@ -295,19 +295,6 @@ impl<'a> Object<'a> {
         self.members.retain(|(name, value)| !take(name, *value));
     }
 
-    /// Takes out all of these in one pass. What is missing or `null` is `None`.
-    pub fn take_all<const N: usize>(&mut self, names: [&str; N]) -> [Option<Value<'a>>; N] {
-        let mut found = [None; N];
-        self.members.retain(|(own, value)| match names.iter().position(|name| is_same(own, name)) {
-            Some(at) => {
-                found[at] = Some(*value);
-                false
-            }
-            None => true,
-        });
-        found.map(|value| value.filter(|value| !value.is_null()))
-    }
-
     /// Takes out, in one pass, all members that `names` gives a meaning, and hands each to `found` with that.
     pub fn take_each<'n, M>(&mut self, names: &'n [(&str, M)], mut found: impl FnMut(&'n M, Value<'a>)) {
         let mut values = SmallVec::<[_; NAMES_USUAL]>::from_elem(None, names.len());
@@ -418,7 +405,8 @@ mod tests {
         let mut found = Vec::new();
         object.take_each(&[("b", 'b'), ("a", 'a'), ("x", 'x')], |meaning, value| found.push((*meaning, value)));
         assert_eq!(found, [('a', Value::literal("3"))]);
-        assert_eq!(object.take_all(["d", "x", "c"]), [Some(Value::literal("5")), None, Some(Value::literal("4"))]);
+        take_members!(object, { "d" => d, "x" => x, "c" => c });
+        assert_eq!([d, x, c], [Some(Value::literal("5")), None, Some(Value::literal("4"))]);
         assert_eq!(object.rest().len(), 0);
         for (text, is_number) in
             [("0", true), ("-7", true), ("12", true), ("012", false), ("", false), ("-", false), ("1.5", false)]

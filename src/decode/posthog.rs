@@ -104,9 +104,9 @@ fn one<'a>(
 
 /// The key that an object names, by one of three names. What is no text stays.
 fn key_of<'a>(object: &mut Object<'a>) -> Option<Cow<'a, str>> {
-    const NAMES: [&str; 3] = ["api_key", "token", "$token"];
+    take_members!(object, { "api_key" => api_key, "token" => token, "$token" => dollar_token });
     let mut key = None;
-    for (name, value) in NAMES.into_iter().zip(object.take_all(NAMES)) {
+    for (name, value) in [("api_key", api_key), ("token", token), ("$token", dollar_token)] {
         match (value, value.and_then(Value::text)) {
             (_, Some(text)) => drop(key.get_or_insert(text)),
             (Some(value), None) => object.push(name, value),

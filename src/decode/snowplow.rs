@@ -175,9 +175,8 @@ fn self_describing<'a>(native: &mut Native<'a>, own: Option<SelfDescribing<'a>>,
             return;
         }
     };
-    let described_by = inner.peek("schema");
-    let schema = described_by.and_then(|schema| schema.text_in(texts)).unwrap_or_default();
-    let name = name_of(schema).unwrap_or("unstructured");
+    let schema = inner.peek("schema").and_then(|value| Some((value, value.text_in(texts)?)));
+    let name = schema.and_then(|(_, text)| name_of(text)).unwrap_or("unstructured");
     let kind = match name {
         "link_click" | "button_click" => "click",
         "screen_view" => "screen",
@@ -185,9 +184,9 @@ fn self_describing<'a>(native: &mut Native<'a>, own: Option<SelfDescribing<'a>>,
     };
     native.text("type", kind);
     native.text("name", name);
-    if let Some(described_by) = described_by.filter(|_| !schema.is_empty()) {
+    if let Some((value, _)) = schema {
         inner.drop_all(&["schema"]);
-        native.context("schema", described_by);
+        native.context("schema", value);
     }
     match inner.take_if_object("data") {
         // As it stands: nothing else has become a property.

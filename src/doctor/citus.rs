@@ -4,34 +4,25 @@ use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Error;
 
 use super::finding::{Finding, Level};
-use crate::database::distribute::{COLUMN, Distribute, Standing, standing};
+use crate::database::distribute::{Answer, COLUMN, Distribute, Standing, ask_workers, standing};
 
-const NODES: &str = include_str!("sql/citus_nodes.sql");
 const LEFT: &str = include_str!("sql/citus_left.sql");
 const CHECK: &str = "citus";
 
 pub async fn cluster(client: &ClientWrapper, wanted: Distribute) -> Result<Vec<Finding>, Error> {
-    let problem =
-        |found: String, why: &str, cure: &str| Ok(vec![Finding::new(Level::Problem, CHECK, found, why, cure)]);
+    let stops =
+        |found: String, cure: &str| Ok(vec![Finding::new(Level::Problem, CHECK, found, "no collector starts", cure)]);
     let column = match (wanted, standing(client).await?) {
         (Distribute::None, Standing::Plain | Standing::Local) => {
             return Ok(vec![Finding::ok(CHECK, "the events lie on one server")]);
         }
         (Distribute::None, Standing::By(_)) => {
             let cure = "database.distribute = \"citus\" in weir.toml, or WEIR_DATABASE__DISTRIBUTE=citus, wherever weir is run";
-            return problem(
-                "Citus has distributed the events, and database.distribute is \"none\"".to_owned(),
-                "no collector starts",
-                cure,
-            );
+            return stops("Citus has distributed the events, and database.distribute is \"none\"".to_owned(), cure);
         }
         (Distribute::Citus, Standing::Plain) => {
             let cure = "as a superuser, on every node, in the database of this name: create extension citus;     docs/citus.md";
-            return problem(
-                "database.distribute is \"citus\", and there is no Citus".to_owned(),
-                "no collector starts",
-                cure,
-            );
+            return stops("database.distribute is \"citus\", and there is no Citus".to_owned(), cure);
         }
         (Distribute::Citus, Standing::Local) => {
             let why = "the first collector to start distributes them, if there are none yet";
@@ -41,14 +32,13 @@ pub async fn cluster(client: &ClientWrapper, wanted: Distribute) -> Result<Vec<F
     };
     if column != COLUMN {
         let cure = "select alter_distributed_table('analytics.events', distribution_column := 'event_id');";
-        return problem(format!("the events are distributed by {column}"), "no collector starts", cure);
+        return stops(format!("the events are distributed by {column}"), cure);
     }
     let mut findings = Vec::new();
-    let nodes = client.query_typed(NODES, &[]).await?;
-    for row in &nodes {
-        if !row.try_get::<_, bool>("success")? {
-            let found =
-                format!("{} does not answer: {}", row.try_get::<_, &str>("node")?, row.try_get::<_, &str>("said")?);
+    let nodes = ask_workers(&**client, "select 1").await?;
+    for Answer { node, said } in &nodes {
+        if let Err(reason) = said {
+            let found = format!("{node} does not answer: {reason}");
             let why = "a flush is whole or not at all: events gather in the journal until every worker is back";
             findings.push(Finding::new(
                 Level::Problem,

@@ -256,12 +256,9 @@ impl Transaction for Flush<'_> {
         if !self.is_to_be_told(stored) {
             return Ok((counts, Hours::default()));
         }
-        let hours = Hours::of(frames).map_err(unreadable)?;
-        if *self.is_followed {
-            // What was there before, and what was refused, is among them.
-            let (_, _, ids) = order::by_event_id(frames, true).map_err(unreadable)?;
-            self.named = ids.map(|ids| Named { ids, is_new: false });
-        }
+        // What was there before, and what was refused, is among them.
+        let (_, hours, ids) = order::by_event_id(frames, *self.is_followed).map_err(unreadable)?;
+        self.named = ids.map(|ids| Named { ids, is_new: false });
         Ok((counts, hours))
     }
 

@@ -5,17 +5,13 @@ use std::collections::HashMap;
 
 use deadpool_postgres::ClientWrapper;
 use serde::Deserialize;
-use tokio_postgres::types::Type;
 
 use super::listing::Leaf;
 use crate::database::DatabaseError;
-use crate::database::distribute::DistributeError;
+use crate::database::distribute::{Answer, DistributeError, ask_workers};
 
 const ON_EACH_NODE: &str = include_str!("sql/shards.sql");
 const WHOSE: &str = include_str!("sql/shards_of.sql");
-/// Not the coordinator, which may not be let in to itself: it answers without.
-const ASK: &str = "select nodename || ':' || nodeport as node, success, coalesce(result, '') as result
-    from run_command_on_workers($1)";
 
 /// One shard.
 #[derive(Debug, Deserialize)]
@@ -41,15 +37,12 @@ pub(super) async fn measure(client: &ClientWrapper, leaves: &mut [Leaf]) -> Resu
         return Ok(());
     }
     let here = client.query_typed_one(ON_EACH_NODE, &[]).await?.try_get::<_, String>(0)?;
-    let mut answers = vec![("coordinator".to_owned(), true, here)];
-    for row in client.query_typed(ASK, &[(&ON_EACH_NODE, Type::TEXT)]).await? {
-        answers.push((row.try_get("node")?, row.try_get("success")?, row.try_get("result")?));
-    }
-    for (node, is_answer, said) in answers {
-        let shards = if is_answer { serde_json::from_str::<Vec<Shard>>(&said).ok() } else { None };
-        let Some(shards) = shards else {
-            return Err(DatabaseError::Distribute(Box::new(DistributeError::Node { node, reason: said })));
-        };
+    let mut answers = ask_workers(&**client, ON_EACH_NODE).await?;
+    answers.push(Answer { node: "coordinator".to_owned(), said: Ok(here) });
+    for Answer { node, said } in answers {
+        let shards = said.and_then(|said| serde_json::from_str::<Vec<Shard>>(&said).map_err(|_| said));
+        let shards =
+            shards.map_err(|reason| DatabaseError::Distribute(Box::new(DistributeError::Node { node, reason })))?;
         for shard in shards {
             // One that is no longer anybody's is Citus' to clean up.
             if let Some(name) = names.get(&shard.id) {

@@ -1,5 +1,6 @@
 //! Sums of packed rows are added up to the lines of a panel.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::answer::Line;
@@ -29,18 +30,7 @@ impl Adding {
 
     pub fn add(&mut self, taken: &Taken<'_>) {
         let second = match (self.shape, taken.list) {
-            (Shape::Lists, list) => {
-                let values = self.by_list.entry(list).or_default();
-                match values.get_mut(taken.text) {
-                    Some(sums) => sums.add(&taken.sums),
-                    None if self.bytes > TEXTS_BYTES_MAX => {}
-                    None => {
-                        self.bytes += taken.text.len() + ENTRY_BYTES;
-                        values.insert(taken.text.to_owned(), taken.sums);
-                    }
-                }
-                return;
-            }
+            (Shape::Lists, list) => return self.add_value(list, taken.text.into(), &taken.sums),
             (Shape::Days, "all") => taken.day_s,
             (Shape::Until(minute), "minute") if taken.number < minute => taken.day_s,
             (Shape::Hours, "hour") => taken.day_s + i64::from(taken.number) * HOUR_S,
@@ -55,15 +45,19 @@ impl Adding {
             self.by_second.entry(second).or_default().add(&sums);
         }
         for (list, others) in other.by_list {
-            let values = self.by_list.entry(list).or_default();
             for (text, sums) in others {
-                if let Some(known) = values.get_mut(&text) {
-                    known.add(&sums);
-                } else {
-                    self.bytes += text.len() + ENTRY_BYTES;
-                    values.insert(text, sums);
-                }
+                self.add_value(list, text.into(), &sums);
             }
+        }
+    }
+
+    fn add_value(&mut self, list: &'static str, text: Cow<'_, str>, sums: &Sums) {
+        let values = self.by_list.entry(list).or_default();
+        if let Some(known) = values.get_mut(text.as_ref()) {
+            known.add(sums);
+        } else if self.bytes <= TEXTS_BYTES_MAX {
+            self.bytes += text.len() + ENTRY_BYTES;
+            values.insert(text.into_owned(), *sums);
         }
     }
 

@@ -97,6 +97,11 @@ pub fn group_of(list: &str) -> Option<Group> {
     LISTS.iter().find(|(known, _)| *known == list).map(|(_, group)| *group)
 }
 
+/// The number of a group.
+fn place_of(group: Group) -> Option<usize> {
+    GROUPS.iter().position(|(known, _)| *known == group)
+}
+
 /// The lists of a group, each with its number.
 fn lists_of(group: Group) -> impl Iterator<Item = (usize, &'static str)> {
     LISTS.iter().enumerate().filter(move |(_, (_, of))| *of == group).map(|(list, (name, _))| (list, *name))

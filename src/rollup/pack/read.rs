@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::codec::{Counted, open, take_counted, take_values};
 use super::visits::{self, Groups};
-use super::{GROUPS, Group, LISTS, Sums, group_of, lists_of};
+use super::{GROUPS, Group, LISTS, Sums, group_of, lists_of, place_of};
 
 /// One row, as far as it was asked for.
 pub struct Packed {
@@ -147,7 +147,6 @@ impl Visits {
     }
 
     fn values(&self, group: Group) -> Option<&[u8]> {
-        let place = GROUPS.iter().position(|(known, _)| *known == group)?;
-        self.values.get(place)?.as_deref()
+        self.values.get(place_of(group)?)?.as_deref()
     }
 }

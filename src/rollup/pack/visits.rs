@@ -10,7 +10,7 @@
 
 use super::codec::{Counted, open, put, seal, take};
 use super::count::{Counters, Entry, Kept};
-use super::{ALL, EVENT, GROUPS, Group, HOUR, LISTS, MINUTE, PAGE, Sums, lists_of};
+use super::{ALL, EVENT, GROUPS, Group, HOUR, LISTS, MINUTE, PAGE, Sums, lists_of, place_of};
 
 /// Groups of lists, in the order of [`GROUPS`].
 pub type Groups = [Option<Vec<u8>>; GROUPS.len()];
@@ -104,8 +104,7 @@ impl Opened {
     /// The bytes of a list.
     fn list(&self, wanted: usize) -> Option<&[u8]> {
         let (_, group) = *LISTS.get(wanted)?;
-        let place = GROUPS.iter().position(|(known, _)| *known == group)?;
-        let mut raw = self.groups.get(place)?.as_deref()?;
+        let mut raw = self.groups.get(place_of(group)?)?.as_deref()?;
         for (list, _) in lists_of(group) {
             let length = take(&mut raw)? as usize;
             let (bytes, rest) = raw.split_at_checked(length)?;
