@@ -43,14 +43,14 @@ create index clickhouse_marks_range on weir.clickhouse_marks (from_at, to_at) wh
 comment on table weir.clickhouse_marks is 'Stretches of time of which ClickHouse may have other events than PostgreSQL.';
 
 -- Marks a range, but not beside a mark of it that is there already, as long as nobody has taken that: the lock keeps it from being
--- taken before this transaction has ended.
-create function weir.mark_clickhouse(mark_from timestamptz, mark_to timestamptz) returns void
+-- taken before this transaction has ended. Returns whether there is a ClickHouse to mark it for.
+create function weir.mark_clickhouse(mark_from timestamptz, mark_to timestamptz) returns boolean
 language plpgsql
 set search_path = pg_catalog
 as $$
 begin
     if not exists (select from weir.clickhouse_sink) then
-        return;
+        return false;
     end if;
     perform from weir.clickhouse_marks
       where from_at = mark_from and to_at = mark_to and not is_taken
@@ -58,6 +58,7 @@ begin
     if not found then
         insert into weir.clickhouse_marks (from_at, to_at) values (mark_from, mark_to);
     end if;
+    return true;
 end
 $$;
 

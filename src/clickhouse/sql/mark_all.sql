@@ -14,6 +14,6 @@ with days as (
     union all
     select timestamptz '1900-01-01 00:00Z', coalesce(min(at), timestamptz '2200-01-01 00:00Z'), false from days
 ), marked as materialized (
-    select is_day, weir.mark_clickhouse(from_at, to_at) from ranges where from_at < to_at
+    select is_day, weir.mark_clickhouse(from_at, to_at) as is_marked from ranges where from_at < to_at
 )
 select count(*) filter (where is_day) as days from marked
