@@ -575,7 +575,12 @@ fn make_lanes(
 ) -> Result<Vec<Lane<Postgres>>, DatabaseError> {
     let database = Database::new(&config.database, config.flush.lanes)?;
     let lane = |feed: &Arc<SegmentFeed>| {
-        let store = Postgres::new(database.clone(), Arc::clone(partitions), config.journal.durability);
+        let store = Postgres::new(
+            database.clone(),
+            Arc::clone(partitions),
+            config.journal.durability,
+            Arc::clone(&shared.clock),
+        );
         Lane::new(Arc::clone(shared), store, Arc::clone(feed))
     };
     Ok(feeds.iter().map(lane).collect())

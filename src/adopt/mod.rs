@@ -335,7 +335,12 @@ impl<'a> Sending<'a> {
         let partitions = Arc::<Partitions>::default();
         let lanes_database = Database::new(&self.config.database, self.feeds.len())?;
         let lanes = self.feeds.iter().map(|feed| {
-            let store = Postgres::new(lanes_database.clone(), Arc::clone(&partitions), Durability::Journal);
+            let store = Postgres::new(
+                lanes_database.clone(),
+                Arc::clone(&partitions),
+                Durability::Journal,
+                Arc::clone(&self.shared.clock),
+            );
             Lane::new(Arc::clone(&self.shared), store, Arc::clone(feed)).run()
         });
         tokio::select! {

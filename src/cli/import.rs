@@ -23,7 +23,7 @@ use crate::database::{Database, migrate};
 use crate::entropy::SystemEntropy;
 use crate::import::input::{self, Input};
 use crate::import::progress::Progress;
-use crate::import::run::{self, Importer, Options, Outcome};
+use crate::import::run::{Importer, Options, Outcome};
 use crate::import::{Format, ImportError, Mapping};
 use crate::retention::policy::Policy;
 use crate::sources;
@@ -145,7 +145,7 @@ fn tell_of_retention(config: &Config, clock: &dyn Clock) {
 
 async fn all(importer: &Importer, database: Option<&Database>, inputs: Vec<Input>) -> Vec<Done> {
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let postgres = database.map(run::postgres);
+    let postgres = database.map(|database| importer.postgres(database));
     let one = |input: Input| {
         let postgres = postgres.clone();
         async move {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use deadpool_postgres::{ClientWrapper, Object, Transaction as PoolTransaction};
-use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -17,7 +16,7 @@ use super::partitions::Partitions;
 use super::store::{Applied, Counts, Position, Session, SourceCounts, Store, Transaction};
 use super::{FlushError, careful, copy, order, unreadable};
 use crate::accounting::Settled;
-use crate::clock::Day;
+use crate::clock::{Clock, Day};
 use crate::database::Database;
 use crate::journal::Durability;
 use crate::journal::segment::Frames;
@@ -43,11 +42,13 @@ pub struct Postgres {
     database: Database,
     partitions: Arc<Partitions>,
     durability: Durability,
+    /// The journal's.
+    clock: Arc<dyn Clock>,
 }
 
 impl Postgres {
-    pub fn new(database: Database, partitions: Arc<Partitions>, durability: Durability) -> Self {
-        Self { database, partitions, durability }
+    pub fn new(database: Database, partitions: Arc<Partitions>, durability: Durability, clock: Arc<dyn Clock>) -> Self {
+        Self { database, partitions, durability, clock }
     }
 }
 
@@ -79,7 +80,7 @@ impl Store for Postgres {
             is_distributed: self.database.is_distributed(),
             statement_timeout_ms: self.database.statement_timeout().as_millis(),
             is_followed,
-            connected_ms: Timestamp::now().as_millisecond(),
+            connected_ms: self.clock.now().as_millisecond(),
         })
     }
 }

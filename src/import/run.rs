@@ -147,6 +147,13 @@ impl Importer {
         })
     }
 
+    /// The way into the database; one for all files of a run, since they share what is known of partitions.
+    pub fn postgres(&self, database: &Database) -> Arc<Postgres> {
+        // The commit is the promise: so the books say.
+        let (partitions, clock) = (Arc::<Partitions>::default(), Arc::clone(&self.clock));
+        Arc::new(Postgres::new(database.clone(), partitions, Durability::Database, clock))
+    }
+
     /// Reads a file as an import would, and stores nothing.
     pub async fn dry_run(&self, input: &Input) -> Result<Outcome, ImportError> {
         let opened = self.open(input.clone()).await?;
@@ -400,10 +407,4 @@ fn write_all(file: &mut File, refused: &[Refused]) -> std::io::Result<()> {
         text.push(b'\n');
     }
     file.write_all(&text)
-}
-
-/// The way into the database; one for all files of a run, since they share what is known of partitions.
-pub fn postgres(database: &Database) -> Arc<Postgres> {
-    // The commit is the promise: so the books say.
-    Arc::new(Postgres::new(database.clone(), Arc::<Partitions>::default(), Durability::Database))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use uuid::Uuid;
+use weir::clock::SystemClock;
 use weir::database::Database;
 use weir::flush::postgres::Postgres;
 use weir::flush::store::{Position, Session, Store, Transaction};
@@ -107,7 +108,7 @@ async fn a_concluded_segment_takes_no_commit_any_more() {
     let (_database, collector, _journal) = collector(|_| {}).await;
     let (config, _) = collector.stop().await;
     let database = Database::new(&config.database, 2).expect("a valid URL");
-    let store = Postgres::new(database, Arc::default(), Durability::Database);
+    let store = Postgres::new(database, Arc::default(), Durability::Database, Arc::<SystemClock>::default());
     let mut session = store.connect().await.expect("connected");
     let segment = Uuid::from_u128(7);
     let at = |offset| Position { offset, chain: 1 };
