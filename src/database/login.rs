@@ -1,23 +1,27 @@
 //! Connections of people, who come with a role and a password of their own. What they may do is PostgreSQL's to say.
 
+use std::num::NonZeroUsize;
+use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::turns::{Turn, Turns};
 use super::{DatabaseError, NETWORK_TIMEOUT, chain, tls};
 use crate::config;
 
 /// As what people's connections show up in `pg_stat_activity`.
 const APPLICATION: &str = "weir console";
 
-/// Each costs the server a new process and some milliseconds, and this one as many of hashing: a hundred people who come at
-/// nine must not take every processor from events. Two, so that one whose packets are lost holds nobody up.
-const LOGINS_AT_ONCE: usize = 2;
+/// A login costs the server a new process, and its first query the reading of the catalogs: some ten milliseconds each. Whatever takes
+/// longer goes on beside the others.
+const TURN_MAX: Duration = Duration::from_millis(250);
+/// Of this machine's processors, one for people and one for events: the database may well be here, too.
+const PROCESSORS_FOR_ONE: usize = 2;
 /// Longer goodbyes are not waited for.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -28,7 +32,7 @@ pub struct Logins {
     timeout: Duration,
     /// Where connections are made and driven.
     on: Handle,
-    turns: Semaphore,
+    turns: Turns,
 }
 
 /// One person's connection; it ends with this.
@@ -86,15 +90,26 @@ impl Logins {
             .tcp_user_timeout(NETWORK_TIMEOUT)
             .keepalives_idle(NETWORK_TIMEOUT / 2)
             .keepalives_interval(NETWORK_TIMEOUT / 6);
-        Ok(Self { config, tls, timeout, on, turns: Semaphore::new(LOGINS_AT_ONCE) })
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let turns = Turns::new(processors / PROCESSORS_FOR_ONE, TURN_MAX, on.clone());
+        Ok(Self { config, tls, timeout, on, turns })
     }
 
-    /// Logs in.
+    /// Logs in, when it is one's turn.
     pub async fn connect(&self, role: &str, password: &str) -> Result<Login, LoginError> {
+        let turn = self.turn().await;
+        self.connect_in(&turn, role, password).await
+    }
+
+    /// Waits for a turn to log in and do something.
+    pub async fn turn(&self) -> Turn {
+        self.turns.take().await
+    }
+
+    /// Logs in, within a turn.
+    pub async fn connect_in(&self, _turn: &Turn, role: &str, password: &str) -> Result<Login, LoginError> {
         let mut config = self.config.clone();
         config.user(role).password(password);
-        // It is never closed.
-        let _turn = self.turns.acquire().await;
         let (tls, timeout) = (self.tls.clone(), self.timeout * 2);
         let connecting = self.on.spawn(async move { tokio::time::timeout(timeout, config.connect(tls)).await });
         let connected = connecting.await.map_err(|_| DatabaseError::Lost)?.map_err(|_| DatabaseError::Lost)?;

@@ -10,6 +10,7 @@ pub mod login;
 pub mod migrate;
 pub mod text;
 pub(crate) mod tls;
+pub mod turns;
 
 use std::time::Duration;
 

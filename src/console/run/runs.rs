@@ -18,6 +18,7 @@ use crate::console::lock;
 use crate::console::results::store::{self, Made};
 use crate::database::Database;
 use crate::database::login::{Login, Logins};
+use crate::database::turns::Turn;
 use crate::entropy::{Entropy, random_id};
 
 /// Of one person, by hand, with those that wait: their role's connections are few, too.
@@ -229,13 +230,18 @@ impl Runs {
     }
 
     async fn work(self: Arc<Self>, run: Arc<Run>, ask: Ask, parsed: Vec<Statement>) {
-        let turn = tokio::select! {
-            turn = self.turns.acquire() => turn.ok(),
+        let turns = async {
+            let turn = self.turns.acquire().await.ok()?;
+            // A short one has it until its end.
+            Some((turn, self.logins.turn().await))
+        };
+        let turns = tokio::select! {
+            turns = turns => turns,
             () = run.cancel.cancelled() => None,
         };
-        let state = if turn.is_some() {
+        let state = if let Some((_turn, short)) = turns {
             run.state.send_replace(State::Running { is_waiting: false });
-            self.run(&run, &ask, &parsed).await
+            self.run(&run, &ask, &parsed, &short).await
         } else {
             State::Cancelled { results: Vec::new(), messages: Vec::new() }
         };
@@ -251,8 +257,8 @@ impl Runs {
         run.state.send_replace(state);
     }
 
-    async fn run(&self, run: &Run, ask: &Ask, parsed: &[Statement]) -> State {
-        let login = match self.logins.connect(&ask.login, &ask.password).await {
+    async fn run(&self, run: &Run, ask: &Ask, parsed: &[Statement], turn: &Turn) -> State {
+        let login = match self.logins.connect_in(turn, &ask.login, &ask.password).await {
             Ok(login) => login,
             Err(error) => return State::failed(Failure::plain(error.to_string())),
         };
