@@ -1,7 +1,7 @@
 //! Sums of packed rows are added up to the lines of a panel.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::answer::Line;
 use super::packed::Shape;
@@ -30,7 +30,9 @@ impl Adding {
 
     pub fn add(&mut self, taken: &Taken<'_>) {
         let second = match (self.shape, taken.list) {
-            (Shape::Lists, list) => return self.add_value(list, taken.text.into(), &taken.sums),
+            (Shape::Lists | Shape::Glance | Shape::Quartiles, list) => {
+                return self.add_value(list, taken.text.into(), &taken.sums);
+            }
             (Shape::Days, "all") => taken.day_s,
             (Shape::Until(minute), "minute") if taken.number < minute => taken.day_s,
             (Shape::Hours, "hour") => taken.day_s + i64::from(taken.number) * HOUR_S,
@@ -75,6 +77,10 @@ impl Adding {
         let mut lines: Vec<Line> =
             seconds.iter().map(|(second, sums)| line("series", second.to_string(), sums)).collect();
         for (list, values) in self.by_list {
+            if self.shape == Shape::Quartiles {
+                lines.extend(quartiles(&values));
+                continue;
+            }
             let list = called(list);
             if self.group != Group::Events && !lists.iter().any(|asked| asked == list) {
                 continue;
@@ -90,6 +96,29 @@ impl Adding {
         }
         Ok(lines)
     }
+}
+
+/// Of each measure, by its name, how often it was measured and what three of four measurements were no worse than, in hundredths, as
+/// sql/vitals.sql does.
+fn quartiles(values: &HashMap<String, Sums>) -> Vec<Line> {
+    let mut measured: BTreeMap<&str, Vec<(i64, u64)>> = BTreeMap::new();
+    for (text, sums) in values {
+        let Some((name, value)) = text.split_once(' ') else { continue };
+        let Ok(value) = value.parse::<f64>() else { continue };
+        measured.entry(name).or_default().push(((value * 100.0).round() as i64, sums.visits));
+    }
+    let quartile = |(name, mut values): (&str, Vec<(i64, u64)>)| {
+        values.sort_unstable();
+        let all: u64 = values.iter().map(|(_, often)| often).sum();
+        let mut so_far = 0;
+        let (value, _) = values.into_iter().find(|(_, often)| {
+            so_far += often;
+            so_far * 4 >= all * 3
+        })?;
+        let none = line(name, String::new(), &Sums::default());
+        Some(Line { count: all.cast_signed(), page_views: value, ..none })
+    };
+    measured.into_iter().filter_map(quartile).collect()
 }
 
 /// As the statements call it.

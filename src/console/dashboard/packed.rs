@@ -4,6 +4,7 @@
 //! counted, which are packed too.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::Transaction;
@@ -16,7 +17,8 @@ use super::filter::DIMENSIONS;
 use super::question::Question;
 use crate::database::DatabaseError;
 use crate::rollup::pack::read::{self, ReadError, Rows, Visits};
-use crate::rollup::pack::{self, Group, key};
+use crate::rollup::pack::visits::{Column, Wanted};
+use crate::rollup::pack::{self, Group, Groups, key};
 
 /// The rollup.
 pub const NEEDS: &str = "filtered_daily";
@@ -38,6 +40,10 @@ pub enum Shape {
     Hours,
     /// The first of each list.
     Lists,
+    /// As that, but only visitors and visits are looked at.
+    Glance,
+    /// What three of four measurements were no worse than.
+    Quartiles,
 }
 
 /// Which rows answer a question, and how.
@@ -70,8 +76,7 @@ pub async fn lines(transaction: &Transaction<'_>, question: &Question, packed: P
         Err(ReadError::LeftOut) => of_visits(transaction, question, packed, filters).await?,
         found => (found, false),
     };
-    let lists: Vec<String> =
-        question.texts.last().cloned().flatten().unwrap_or_default().split(',').map(ToOwned::to_owned).collect();
+    let lists = lists(question);
     let limit = question.limit.unsigned_abs() as usize;
     match found.and_then(|added| added.lines(&lists, limit)) {
         _ if is_slow => Ok(Found::Slow),
@@ -150,23 +155,29 @@ async fn of_visits(
 ) -> Result<(Result<Adding, ReadError>, bool), DatabaseError> {
     let deadline = Instant::now() + Duration::from_secs(STATEMENT_TIMEOUT_S);
     let [since, until, source, ..] = &question.texts;
-    let groups: Vec<&str> = filters
-        .iter()
-        .filter_map(|(list, _)| pack::group_of(list))
-        .chain([packed.group, Group::Figures])
-        .map(read::column)
-        .collect();
-    let parameters: [(&(dyn ToSql + Sync), Type); 4] =
-        [(since, Type::TEXT), (until, Type::TEXT), (source, Type::TEXT), (&groups, Type::TEXT_ARRAY)];
+    let of_filters = filters.iter().filter_map(|(list, _)| pack::group_of(list));
+    let groups: Vec<&str> = of_filters.chain([packed.group]).map(read::column).collect();
+    let wanted = wanted(question, packed);
+    let columns = wanted.columns(filters.iter().filter_map(|(list, _)| pack::place_of_list(list)));
+    let keys: Vec<[u8; 2]> = columns.into_iter().map(Column::key).collect();
+    let keys: Vec<&[u8]> = keys.iter().map(<[u8; 2]>::as_slice).collect();
+    let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+        (since, Type::TEXT),
+        (until, Type::TEXT),
+        (source, Type::TEXT),
+        (&groups, Type::TEXT_ARRAY),
+        (&keys, Type::BYTEA_ARRAY),
+    ];
     let rows = transaction.query_typed_raw(OF_VISITS, parameters).await?;
-    let filters = std::sync::Arc::new(filters);
+    let asked = Arc::new((filters, wanted));
     let count = |part: Result<Visits, ReadOrLost>| {
-        let filters = std::sync::Arc::clone(&filters);
+        let asked = Arc::clone(&asked);
         async move {
             let part = part?;
             let counting = tokio::task::spawn_blocking(move || {
                 let mut adding = Adding::new(packed.group, packed.shape);
-                part.read(&filters, packed.group, &mut |taken| adding.add(&taken))?;
+                let (filters, wanted) = &*asked;
+                part.read(filters, packed.group, wanted, &mut |taken| adding.add(&taken))?;
                 Ok(adding)
             });
             Ok(counting.await.unwrap_or(Err(ReadError::Broken))?)
@@ -190,6 +201,32 @@ async fn of_visits(
     Ok((Ok(adding), false))
 }
 
+/// What a question's answer is counted from.
+fn wanted(question: &Question, packed: Packed) -> Wanted {
+    let asked = lists(question);
+    let lists = match (packed.group, packed.shape) {
+        (Group::Figures, Shape::Hours) => vec!["hour"],
+        (Group::Figures, Shape::Until(_)) => vec!["minute"],
+        (Group::Figures, _) => vec!["all"],
+        (Group::Events, _) => vec!["event"],
+        (Group::Vitals, _) => vec!["vital"],
+        (Group::Audience | Group::Pages, _) => {
+            asked.iter().map(|list| if list == "pages" { "page" } else { list.as_str() }).collect()
+        }
+    };
+    let has_sums = match packed.group {
+        Group::Figures => true,
+        Group::Audience => packed.shape != Shape::Glance,
+        Group::Pages | Group::Events | Group::Vitals => false,
+    };
+    Wanted { lists: lists.into_iter().filter_map(pack::place_of_list).collect(), has_sums }
+}
+
+/// The lists that are asked for.
+fn lists(question: &Question) -> Vec<String> {
+    question.texts.last().cloned().flatten().unwrap_or_default().split(',').map(ToOwned::to_owned).collect()
+}
+
 /// Why there is no part.
 enum ReadOrLost {
     Read(ReadError),
@@ -208,19 +245,24 @@ impl From<tokio_postgres::Error> for ReadOrLost {
     }
 }
 
-/// The row of a part's values, and then that of its visits.
+/// The parts: of each the row of its values, and then those of its visits' columns.
 fn parts(rows: tokio_postgres::RowStream) -> impl futures_util::Stream<Item = Result<Visits, ReadOrLost>> {
-    futures_util::stream::try_unfold(Box::pin(rows), async |mut rows| {
-        let Some(values) = rows.try_next().await? else { return Ok(None) };
-        let visits = rows.try_next().await?.ok_or(ReadError::Broken)?;
-        let (are_values, are_visits): (bool, bool) = (values.try_get(1)?, !visits.try_get(1)?);
-        let day_s: i64 = values.try_get(0)?;
-        if !are_values || !are_visits || day_s != visits.try_get::<_, i64>(0)? {
-            return Err(ReadError::Broken.into());
+    futures_util::stream::try_unfold((Box::pin(rows.fuse()), None), async |(mut rows, mut begun)| {
+        while let Some(row) = rows.try_next().await? {
+            let (day_s, key): (i64, &[u8]) = (row.try_get(0)?, row.try_get(1)?);
+            if key.is_empty() {
+                let values: Groups =
+                    [row.try_get(2)?, row.try_get(3)?, row.try_get(4)?, row.try_get(5)?, row.try_get(6)?];
+                let before = begun.replace(Visits { day_s, values, columns: Vec::new() });
+                match before {
+                    Some(before) => return Ok(Some((before, (rows, begun)))),
+                    None => continue,
+                }
+            }
+            let part = begun.as_mut().filter(|part: &&mut Visits| part.day_s == day_s).ok_or(ReadError::Broken)?;
+            let bytes: Option<Vec<u8>> = row.try_get(2)?;
+            part.columns.push((Column::of_key(key).ok_or(ReadError::Broken)?, bytes.ok_or(ReadError::Broken)?));
         }
-        let groups = |row: &tokio_postgres::Row| {
-            Ok::<_, tokio_postgres::Error>([row.try_get(2)?, row.try_get(3)?, row.try_get(4)?, row.try_get(5)?])
-        };
-        Ok(Some((Visits { day_s, values: groups(&values)?, visits: groups(&visits)? }, rows)))
+        Ok(begun.map(|last| (last, (rows, None))))
     })
 }

@@ -101,7 +101,7 @@ pub fn audience(view: &View, lists: &str, limit: i64) -> Question {
         Question::new("audience", view, view.days(), sql!("audience_daily"), &["visits_daily"])
     } else {
         Question::new("audience", view, view.days(), sql!("visits", "audience_visits"), &["sessions"])
-            .packed(Group::Audience, Shape::Lists)
+            .packed(Group::Audience, if lists.contains(',') { Shape::Glance } else { Shape::Lists })
     };
     question.about(lists).at_most(limit)
 }
@@ -149,6 +149,6 @@ pub fn vitals(view: &View) -> Question {
             &["web_vitals_spread_daily"],
         );
     }
-    let needs = &["sessions", "web_vitals_spread_daily"];
-    Question::new("vitals", view, view.days(), sql!("visits", "within", "vitals_visits", "vitals"), needs)
+    Question::new("vitals", view, view.days(), sql!("visits", "vitals_visits", "vitals"), &["sessions"])
+        .packed(Group::Vitals, Shape::Quartiles)
 }

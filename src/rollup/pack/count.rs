@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::codec::Counted;
-use super::{ALL, ENTRY, EVENT, EXIT, HOUR, LISTS, MINUTE, PAGE, Sums};
+use super::{ALL, ENTRY, EVENT, EXIT, HOUR, LISTS, MINUTE, PAGE, Sums, VITAL};
 
 /// Before every visitor's number.
 const NOBODY: u32 = u32::MAX;
@@ -87,14 +87,18 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// A visit: `sums` are of one, and of no visitor yet.
-    pub fn add(&mut self, visitor: u32, minute: u32, sums: &Sums, entries: &[Entry]) {
+    /// A visit's part of all that is no list of values: `sums` are of one, and of no visitor yet.
+    pub fn add_figures(&mut self, visitor: u32, minute: u32, sums: &Sums) {
         self.count(ALL, 0, sums, visitor);
         self.count(HOUR, minute / 60, sums, visitor);
         // Whoever has been here before is nobody new: the counter's visitor, if it is zero.
         let first = Sums { visitors: u64::from(visitor != self.before), ..*sums };
         self.count(MINUTE, minute, &first, NOBODY);
         self.before = visitor;
+    }
+
+    /// Its part of the lists.
+    pub fn add_entries(&mut self, visitor: u32, sums: &Sums, entries: &[Entry]) {
         for entry in entries {
             let often = u64::from(entry.count);
             let none = Sums { visits: 1, ..Sums::default() };
@@ -103,6 +107,7 @@ impl Counters {
                 ENTRY => self.count(ENTRY, entry.value, &Sums { bounces: sums.bounces, ..none }, NOBODY),
                 EXIT => self.count(EXIT, entry.value, &none, NOBODY),
                 EVENT => self.count(EVENT, entry.value, &Sums { visits: often, ..none }, visitor),
+                VITAL => self.count(VITAL, entry.value, &Sums { visits: often, ..none }, NOBODY),
                 list => self.count(list, entry.value, sums, visitor),
             }
         }

@@ -6,9 +6,9 @@
 //! ```text
 //! bucket, source, part       a day's visits on a source, cut into parts where they are many: each visitor is in one part
 //! key      bytea             16 bytes of SHA-256 of a list's name, 0, and a value; of no list: of all visits; empty: the part's values;
-//!                            one byte, 1: the visits themselves
+//!                            two bytes: a column of the visits themselves, which is in `figures`
 //! is_whole boolean           of the part's values: whether each value of every list has a row
-//! figures, audience, pages, events    bytea, null where nothing is in them: a group of lists
+//! figures, audience, pages, events, vitals    bytea, null where nothing is in them: a group of lists
 //! ```
 //!
 //! A group of lists is packed: one byte 0, and the bytes; or 1, how many bytes, and a frame of zstd. Numbers are LEB128.
@@ -18,6 +18,7 @@
 //!                  the visits, page views, bounces, milliseconds
 //! of the values    of each list: how many; then of each the number of its bytes; then their bytes
 //! of the visits    see visits.rs
+//! a vital's value  its name, a blank, and what was measured: `lcp 1230`
 //! ```
 //!
 //! A value's number is its place among the part's values; of `hour` and `minute` it is the hour and the minute of the day.
@@ -33,7 +34,7 @@ mod codec;
 mod count;
 mod part;
 pub mod read;
-mod visits;
+pub mod visits;
 pub mod write;
 
 #[cfg(test)]
@@ -46,9 +47,7 @@ pub const BYTES_PER_EVENT_MAX: u64 = 40;
 /// A part may always have so much, or of a few visits hardly anything would be there.
 pub const BYTES_MIN: u64 = 64 << 10;
 /// Changes with the format: then all of them are computed anew.
-pub const FORMAT: &str = "2";
-/// The key of the visits themselves.
-pub const VISITS: [u8; 1] = [1];
+pub const FORMAT: &str = "3";
 
 /// What is shown together, and so is a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,14 +56,22 @@ pub enum Group {
     Audience,
     Pages,
     Events,
+    Vitals,
 }
 
 /// In the order of the columns.
-pub const GROUPS: [(Group, &str); 4] =
-    [(Group::Figures, "figures"), (Group::Audience, "audience"), (Group::Pages, "pages"), (Group::Events, "events")];
+pub const GROUPS: [(Group, &str); 5] = [
+    (Group::Figures, "figures"),
+    (Group::Audience, "audience"),
+    (Group::Pages, "pages"),
+    (Group::Events, "events"),
+    (Group::Vitals, "vitals"),
+];
+/// What a row has of each.
+pub type Groups = [Option<Vec<u8>>; GROUPS.len()];
 
 /// Each list of a group, in order.
-pub const LISTS: [(&str, Group); 16] = [
+pub const LISTS: [(&str, Group); 17] = [
     ("all", Group::Figures),
     ("hour", Group::Figures),
     ("minute", Group::Figures),
@@ -81,6 +88,7 @@ pub const LISTS: [(&str, Group); 16] = [
     ("entry", Group::Pages),
     ("exit", Group::Pages),
     ("event", Group::Events),
+    ("vital", Group::Vitals),
 ];
 const ALL: usize = 0;
 const HOUR: usize = 1;
@@ -91,10 +99,16 @@ const PAGE: usize = 12;
 const ENTRY: usize = 13;
 const EXIT: usize = 14;
 const EVENT: usize = 15;
+const VITAL: usize = 16;
 
 /// The group of a list.
 pub fn group_of(list: &str) -> Option<Group> {
     LISTS.iter().find(|(known, _)| *known == list).map(|(_, group)| *group)
+}
+
+/// The number of a list.
+pub fn place_of_list(list: &str) -> Option<usize> {
+    LISTS.iter().position(|(known, _)| *known == list)
 }
 
 /// The number of a group.
@@ -107,7 +121,7 @@ fn lists_of(group: Group) -> impl Iterator<Item = (usize, &'static str)> {
     LISTS.iter().enumerate().filter(move |(_, (_, of))| *of == group).map(|(list, (name, _))| (list, *name))
 }
 
-/// What some visits come to. Of events, `visits` is how often.
+/// What some visits come to. Of events and vitals, `visits` is how often.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
     pub visitors: u64,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::codec::{put_counted, put_values, seal};
 use super::count::{Counters, Entry, Kept};
-use super::{AUDIENCE, ENTRY, EVENT, EXIT, GROUPS, Group, LISTS, PAGE, Sums, VISITS, key, lists_of, visits};
+use super::{AUDIENCE, ENTRY, EVENT, EXIT, GROUPS, Group, Groups, LISTS, PAGE, Sums, VITAL, key, lists_of, visits};
 
 /// Of a part: so that it takes some tens of megabytes.
 const VISITS_MAX: usize = 100_000;
@@ -26,16 +26,25 @@ pub struct Visit<'r> {
     pub exit: Option<&'r str>,
     pub pages: Vec<Option<&'r str>>,
     pub event_names: Vec<Option<&'r str>>,
+    pub vitals: Vec<Option<&'r str>>,
 }
 
 /// A row of the table. Groups are in the order of [`GROUPS`].
 pub struct Packed {
     pub key: Vec<u8>,
     pub is_whole: Option<bool>,
-    pub groups: visits::Groups,
+    pub groups: Groups,
 }
 
 impl Packed {
+    fn of_visits(column: visits::Column, packed: Vec<u8>) -> Self {
+        let mut groups = Groups::default();
+        if let Some(first) = groups.first_mut() {
+            *first = Some(packed);
+        }
+        Self { key: column.key().to_vec(), is_whole: None, groups }
+    }
+
     /// About what it takes in PostgreSQL: a row's head, its columns, and its entry in an index.
     pub fn bytes(&self) -> u64 {
         const ROW_BYTES: u64 = 120;
@@ -103,6 +112,7 @@ impl Part {
         self.note(EXIT, visit.exit);
         self.note_all(PAGE, &visit.pages);
         self.note_all(EVENT, &visit.event_names);
+        self.note_all(VITAL, &visit.vitals);
         let number = i64::unsigned_abs;
         self.events += number(visit.events);
         self.visits.push(Kept {
@@ -151,19 +161,22 @@ impl Part {
         self.entries.truncate(kept);
     }
 
-    /// Hands the rows to `write`: the visits as a whole, and themselves; the heaviest first, until it has had `bytes_max`; and at last
+    /// Hands the rows to `write`: the visits as a whole, and themselves; then the heaviest first, until it has had `bytes_max`; and at last
     /// that of the values.
     pub fn pack<E>(mut self, bytes_max: u64, mut write: impl FnMut(Packed) -> Result<(), E>) -> Result<(), E> {
         let having = self.having();
         let everyone: Vec<u32> = (0..self.visits.len() as u32).collect();
         let first = self.pack_some(key(None).to_vec(), &everyone);
-        let themselves =
-            Packed { key: VISITS.to_vec(), is_whole: None, groups: visits::pack(&self.visits, &self.entries) };
         let mut values = self.pack_values();
-        let mut bytes = first.bytes() + themselves.bytes() + values.bytes();
+        let mut bytes = first.bytes() + values.bytes();
         write(first)?;
-        write(themselves)?;
-        for (list, value, visits) in having.by_weight() {
+        for (column, packed) in visits::pack(&self.visits, &self.entries, AUDIENCE..LISTS.len()) {
+            let row = Packed::of_visits(column, packed);
+            bytes += row.bytes();
+            write(row)?;
+        }
+        // Nobody filters by what was measured.
+        for (list, value, visits) in having.by_weight().filter(|(list, ..)| *list != VITAL) {
             if bytes >= bytes_max {
                 values.is_whole = Some(false);
                 break;
@@ -218,7 +231,8 @@ impl Part {
     fn pack_some(&mut self, key: Vec<u8>, visits: &[u32]) -> Packed {
         for visit in visits.iter().filter_map(|number| self.visits.get(*number as usize)) {
             let entries = self.entries.get(visit.entries.clone()).unwrap_or_default();
-            self.counters.add(visit.visitor, visit.minute, &visit.sums, entries);
+            self.counters.add_figures(visit.visitor, visit.minute, &visit.sums);
+            self.counters.add_entries(visit.visitor, &visit.sums, entries);
         }
         let counted = self.counters.take();
         let groups = GROUPS.map(|(group, _)| {

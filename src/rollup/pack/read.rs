@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::codec::{Counted, open, take_counted, take_values};
-use super::visits::{self, Groups};
-use super::{GROUPS, Group, LISTS, Sums, group_of, lists_of, place_of};
+use super::visits::{self, Column, Wanted};
+use super::{GROUPS, Group, Groups, Sums, group_of, lists_of, place_of, place_of_list};
 
 /// One row, as far as it was asked for.
 pub struct Packed {
@@ -99,51 +99,63 @@ fn read_one(values: &Packed, row: &Packed, group: Group, take: Take<'_>) -> Opti
     let mut raw = raw.as_slice();
     let counted: Vec<(usize, Counted)> =
         lists_of(group).map(|(list, _)| Some((list, take_counted(&mut raw)?))).collect::<Option<_>>()?;
-    hand_out(row.day_s, &counted, values.group.as_deref(), take)
+    hand_out(row.day_s, group, &counted, values.group.as_deref(), take)
 }
 
-/// Lists of one group, whose texts are sealed in `values`.
-fn hand_out(day_s: i64, counted: &[(usize, Counted)], values: Option<&[u8]>, take: Take<'_>) -> Option<()> {
+/// Some lists of one group, whose texts are sealed in `values`.
+fn hand_out(
+    day_s: i64,
+    group: Group,
+    counted: &[(usize, Counted)],
+    values: Option<&[u8]>,
+    take: Take<'_>,
+) -> Option<()> {
     let texts = match values {
         Some(sealed) => open(sealed)?,
         None => Vec::new(),
     };
     let mut texts = texts.as_slice();
-    for (list, counted) in counted {
-        let (list, group) = *LISTS.get(*list)?;
+    for (list, name) in lists_of(group) {
         let texts = if group == Group::Figures { None } else { Some(take_values(&mut texts)?) };
+        let Some((_, counted)) = counted.iter().find(|(of, _)| *of == list) else { continue };
         for (number, sums) in counted {
             let text = match &texts {
                 Some(texts) => texts.get(*number as usize)?,
                 None => "",
             };
-            take(Taken { day_s, list, number: *number, text, sums: *sums });
+            take(Taken { day_s, list: name, number: *number, text, sums: *sums });
         }
     }
     Some(())
 }
 
-/// A part's values and its visits, as far as they were asked for: by [`Group::Figures`], by the group that is shown, and by those of
-/// the lists that are filtered by.
+/// A part's values, and of its visits the columns that were asked for.
 #[derive(Default)]
 pub struct Visits {
     pub day_s: i64,
+    /// Of the group that is shown, and of those of the lists that are filtered by.
     pub values: Groups,
-    pub visits: Groups,
+    pub columns: Vec<(Column, Vec<u8>)>,
 }
 
 impl Visits {
-    /// Hands what the visits that have all of these values, each of a list, come to in `group` to `take`.
-    pub fn read(&self, filters: &[(&'static str, String)], group: Group, take: Take<'_>) -> Result<(), ReadError> {
-        let mut wanted = Vec::new();
+    /// Hands what the visits that have all of these values, each of a list, come to in the lists of `group` to `take`.
+    pub fn read(
+        &self,
+        filters: &[(&'static str, String)],
+        group: Group,
+        wanted: &Wanted,
+        take: Take<'_>,
+    ) -> Result<(), ReadError> {
+        let mut of_filters = Vec::new();
         for (list, value) in filters {
             let values = group_of(list).and_then(|group| self.values(group)).ok_or(ReadError::Broken)?;
             // A part that lacks a value has no such visits.
             let Some(number) = number(values, list, value)? else { return Ok(()) };
-            wanted.push((LISTS.iter().position(|(known, _)| known == list).ok_or(ReadError::Broken)?, number));
+            of_filters.push((place_of_list(list).ok_or(ReadError::Broken)?, number));
         }
-        let counted = visits::count(&self.visits, &wanted, group).ok_or(ReadError::Broken)?;
-        hand_out(self.day_s, &counted, self.values(group), take).ok_or(ReadError::Broken)
+        let counted = visits::count(&self.columns, &of_filters, wanted).ok_or(ReadError::Broken)?;
+        hand_out(self.day_s, group, &counted, self.values(group), take).ok_or(ReadError::Broken)
     }
 
     fn values(&self, group: Group) -> Option<&[u8]> {

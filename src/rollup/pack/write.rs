@@ -7,18 +7,18 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::part::{Packed, Part, Visit};
-use super::{BYTES_MIN, BYTES_PER_EVENT_MAX};
+use super::{BYTES_MIN, BYTES_PER_EVENT_MAX, GROUPS};
 use crate::rollup::RollupError;
 
 /// The table's columns.
 pub const COLUMNS: &str =
     "(bucket timestamptz not null, source text not null, part integer not null, key bytea not null,
-    is_whole boolean, figures bytea, audience bytea, pages bytea, events bytea)";
-const INSERT: &str = "(bucket, source, part, key, is_whole, figures, audience, pages, events)
-    select $1, $2, $3, * from unnest($4::bytea[], $5::boolean[], $6::bytea[], $7::bytea[], $8::bytea[], $9::bytea[])";
+    is_whole boolean, figures bytea, audience bytea, pages bytea, events bytea, vitals bytea)";
+const INSERT: &str = "(bucket, source, part, key, is_whole, figures, audience, pages, events, vitals)
+    select $1, $2, $3, * from unnest($4::bytea[], $5::boolean[], $6::bytea[], $7::bytea[], $8::bytea[], $9::bytea[], $10::bytea[])";
 /// What is read of a visit; at the end the lists of [`super::Group::Audience`].
 const VISIT: &str =
-    "bucket, source, visitor_id, minute, events, page_views, is_bounce, duration_ms, entry, exit, pages, event_names,
+    "bucket, source, visitor_id, minute, events, page_views, is_bounce, duration_ms, entry, exit, pages, event_names, vitals,
     referrer, utm_source, utm_medium, utm_campaign, country, region, device, browser, os";
 /// Visits at a time.
 const FETCH: &str = "fetch 5000 from weir_visits";
@@ -31,7 +31,7 @@ pub fn after(relation: &str, index: &str) -> String {
     format!(
         "create index {index} on {relation} (key, bucket);
          alter table {relation} alter figures set storage external, alter audience set storage external,
-             alter pages set storage external, alter events set storage external"
+             alter pages set storage external, alter events set storage external, alter vitals set storage external"
     )
 }
 
@@ -98,10 +98,11 @@ fn visit(row: &Row) -> Result<Visit<'_>, RollupError> {
         exit: row.try_get(9)?,
         pages: row.try_get::<_, Option<_>>(10)?.unwrap_or_default(),
         event_names: row.try_get::<_, Option<_>>(11)?.unwrap_or_default(),
+        vitals: row.try_get::<_, Option<_>>(12)?.unwrap_or_default(),
         ..Visit::default()
     };
     for (place, value) in visit.audience.iter_mut().enumerate() {
-        *value = row.try_get(12 + place)?;
+        *value = row.try_get(13 + place)?;
     }
     Ok(visit)
 }
@@ -135,7 +136,7 @@ impl Sink<'_> {
     async fn insert(&mut self, of: &(SystemTime, String), number: i32, rows: Vec<Packed>) -> Result<(), RollupError> {
         let keys: Vec<&[u8]> = rows.iter().map(|row| row.key.as_slice()).collect();
         let are_whole: Vec<Option<bool>> = rows.iter().map(|row| row.is_whole).collect();
-        let [figures, audience, pages, events]: [Vec<Option<&[u8]>>; 4] =
+        let [figures, audience, pages, events, vitals]: [Vec<Option<&[u8]>>; GROUPS.len()] =
             std::array::from_fn(|group| rows.iter().map(|row| row.groups.get(group)?.as_deref()).collect());
         self.rows += self
             .transaction
@@ -151,6 +152,7 @@ impl Sink<'_> {
                     (&audience, Type::BYTEA_ARRAY),
                     (&pages, Type::BYTEA_ARRAY),
                     (&events, Type::BYTEA_ARRAY),
+                    (&vitals, Type::BYTEA_ARRAY),
                 ],
             )
             .await?;

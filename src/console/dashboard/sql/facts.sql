@@ -1,10 +1,10 @@
 -- The sources there are, and how far the rollups are: whether one is there with the columns that the dashboard reads, how many days
 -- are missing, for how many seconds the oldest change waits, and whether its last run failed.
 with needed (name, columns, upstream) as (
-    values ('sessions', array['pages', 'event_names', 'utm_source', 'region', 'is_only_visit'], 'sessions'),
+    values ('sessions', array['pages', 'event_names', 'vitals', 'utm_source', 'region', 'is_only_visit'], 'sessions'),
            ('visits_daily', array['dimension', 'value', 'visitors', 'visits', 'page_views', 'bounces', 'duration_ms'], 'sessions'),
            ('pages_daily', array['path', 'visitors', 'visits', 'page_views', 'entries', 'bounces', 'exits'], 'sessions'),
-           ('filtered_daily', array['minute', 'events', 'duration_ms', 'referrer', 'pages', 'event_names'], 'sessions'),
+           ('filtered_daily', array['minute', 'events', 'duration_ms', 'referrer', 'pages', 'event_names', 'vitals'], 'sessions'),
            ('events_daily', array['kind', 'name', 'events', 'without_visitor', 'visitors'], 'events_daily'),
            ('web_vitals_spread_daily', array['metric', 'value', 'views'], 'web_vitals_spread_daily')
 ), marks as (

@@ -1,12 +1,12 @@
--- Of filtered_daily the rows of the values and of the visits themselves, those of a part together; of these the groups of lists $4:
--- src/rollup/pack/mod.rs.
-select extract(epoch from bucket)::bigint, is_whole is not null,
-       case when 'figures' = any ($4::text[]) then figures end,
-       case when 'audience' = any ($4::text[]) then audience end,
-       case when 'pages' = any ($4::text[]) then pages end,
-       case when 'events' = any ($4::text[]) then events end
+-- Of filtered_daily the rows of the values, with the groups of lists $4, and the columns of the visits themselves whose keys are $5;
+-- those of a part together, the values first: src/rollup/pack/mod.rs.
+select extract(epoch from bucket)::bigint, key, figures,
+       case when key = '' and 'audience' = any ($4::text[]) then audience end,
+       case when key = '' and 'pages' = any ($4::text[]) then pages end,
+       case when key = '' and 'events' = any ($4::text[]) then events end,
+       case when key = '' and 'vitals' = any ($4::text[]) then vitals end
   from analytics.filtered_daily
- where key in ('', '\x01')
+ where key = any ($5::bytea[] || ''::bytea)
    and bucket >= $1::text::timestamptz and bucket < $2::text::timestamptz
    and ($3::text is null or source = $3)
  order by bucket, source, part, key

@@ -1,7 +1,7 @@
 -- The visits that the filters leave. $1 and $2: the period; $3: the source; from $4 on what src/console/dashboard/filter.rs lists.
 with visits as not materialized (
     select bucket, source, visitor_id, started_at, duration_s, page_views, is_bounce, entry_page, exit_page, referred_by, utm_medium,
-           utm_campaign, country, region, device, browser, os, pages, event_names, is_only_visit
+           utm_campaign, country, region, device, browser, os, pages, event_names, vitals, is_only_visit
       from analytics.sessions
      where bucket >= $1::text::timestamptz and bucket < $2::text::timestamptz
        and ($3::text is null or source = $3)

@@ -264,7 +264,7 @@ async fn filters_are_read_from_what_is_packed_and_what_is_not_from_the_visits() 
     // Nonsense is not believed, and neither is a part without its visits.
     sql("alter table analytics.sessions_kept rename to sessions; update analytics.filtered_daily set figures = '\\x0102' where figures is not null").await;
     assert_eq!(values(&page("&f.os=Linux").await), expected(&[("os", "Linux")]));
-    sql("delete from analytics.filtered_daily where key = '\\x01'").await;
+    sql("delete from analytics.filtered_daily where length(key) = 2").await;
     let two = [("os", "Linux"), ("country", "DE")];
     assert_eq!(values(&page("&f.os=Linux&f.country=DE").await), expected(&two));
     collector.stop().await;
