@@ -17,11 +17,12 @@ macro_rules! shipped {
 }
 
 /// File names and texts of the rollups that come with weir.
-pub const SHIPPED: [(&str, &str); 11] = shipped![
+pub const SHIPPED: [(&str, &str); 12] = shipped![
     "events_daily",
     "filtered_daily",
     "page_views_hourly",
     "pages_daily",
+    "properties_daily",
     "retention_weekly",
     "sessions",
     "sources_daily",

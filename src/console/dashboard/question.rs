@@ -131,9 +131,11 @@ pub fn events(view: &View, limit: i64) -> Question {
 /// The properties of one event.
 pub fn properties(view: &View, event: &str, limit: i64) -> Question {
     let question = if view.filters.is_empty() {
-        Question::new("properties", view, view.days(), sql!("of_day", "properties"), &[])
+        let needs = &["properties_daily"];
+        Question::new("properties", view, view.days(), sql!("properties_daily", "properties"), needs)
     } else {
-        Question::new("properties", view, view.days(), sql!("visits", "within", "properties"), &["sessions"])
+        let sql = sql!("visits", "within", "properties_visits", "properties");
+        Question::new("properties", view, view.days(), sql, &["sessions"])
     };
     question.about(event).at_most(limit)
 }

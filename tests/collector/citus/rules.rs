@@ -168,7 +168,7 @@ const EXCUSED: [&str; 6] = [
 /// Where there is no doubt that events are touched: not to find them would mean that nothing is looked at.
 const SURELY: [&str; 11] = [
     "src/columnar/copy.rs",
-    "src/console/dashboard/sql/of_day.sql",
+    "src/console/dashboard/sql/within.sql",
     "src/console/sql/live.sql",
     "src/doctor/sql/addresses.sql",
     "src/flush/careful.rs",

@@ -13,6 +13,8 @@ use crate::console::page::parts::{number, table};
 
 /// How many more rows a click brings.
 const MORE_ROWS: i64 = 100;
+/// Of a property, so many values of a day are told apart: as in `rollups/properties_daily.sql`.
+const VALUES_A_DAY_MAX: i64 = 200;
 
 /// One panel with its tabs: `id`, title, and lists with the tabs' names.
 type Panel = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
@@ -193,6 +195,9 @@ fn values_of(view: &View, event: &str, answer: &Answer) -> Markup {
         @for key in keys {
             @let of_key: Vec<&Line> = lines.iter().filter(|line| line.list == key).collect();
             @let most = of_key.first().map_or(1, |line| line.count).max(1);
+            // Events that have the property, and those of them whose value was not kept.
+            @let (all, untold) = of_key.first().map_or((0, 0), |line| (line.page_views, line.bounces));
+            @let more = all - of_key.iter().map(|line| line.count).sum::<i64>();
             p class="ranked-head" { span { "by " code { (key) } } span { "Events" } }
             ol class="ranked" {
                 @for line in of_key {
@@ -203,6 +208,14 @@ fn values_of(view: &View, event: &str, answer: &Answer) -> Markup {
                             span class="share number" {}
                             span class="number" { (number(line.count)) }
                         }
+                    }
+                }
+            }
+            @if more > 0 {
+                p class="quiet small" {
+                    "and " (number(more)) " with other values"
+                    @if untold > 0 {
+                        ". A value counts on days on which it was among the " (number(VALUES_A_DAY_MAX)) " most frequent."
                     }
                 }
             }

@@ -6,6 +6,7 @@ with needed (name, columns, upstream) as (
            ('pages_daily', array['path', 'visitors', 'visits', 'page_views', 'entries', 'bounces', 'exits'], 'sessions'),
            ('filtered_daily', array['minute', 'events', 'duration_ms', 'referrer', 'pages', 'event_names', 'vitals'], 'sessions'),
            ('events_daily', array['kind', 'name', 'events', 'without_visitor', 'visitors'], 'events_daily'),
+           ('properties_daily', array['name', 'key', 'value', 'events', 'visitors'], 'properties_daily'),
            ('web_vitals_spread_daily', array['metric', 'value', 'views'], 'web_vitals_spread_daily')
 ), marks as (
     select r.name, r.state, r.columns, r.error, count(distinct d.bucket) filter (where d.is_fill) as fill,

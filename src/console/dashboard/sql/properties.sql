@@ -1,20 +1,15 @@
--- Of the event $17: the properties that it has most often, and the $18 most frequent values of each.
-, counted as (
-    select key, left(value #>> '{}', 200) as value, bucket, source, visitor_id, count(*) as events
-      from within, jsonb_each(case jsonb_typeof(properties) when 'object' then properties end)
-     where name = $17 and kind not in ('page', 'engagement', 'web_vitals', 'identify', 'alias', 'group')
-       and jsonb_typeof(value) in ('string', 'number', 'boolean')
-     group by 1, 2, bucket, source, visitor_id
-), sums as (
-    select key, value, count(visitor_id) as visitors, sum(events)::bigint as events, sum(sum(events)) over (partition by key) as of_key
-      from counted
-     group by key, value
-), placed as (
-    select *, dense_rank() over (order by of_key desc, key collate "C") as key_place,
-           row_number() over (partition by key order by events desc, value collate "C") as place
+-- The properties that it has most often, and the $18 most frequent values of each; with each the events that have the property, and
+-- of these the ones whose value nobody can tell any more.
+, placed as (
+    select *, sum(events) over key as of_key, coalesce(sum(events) filter (where value is null) over key, 0) as untold,
+           row_number() over (partition by key order by value is null, events desc, value collate "C") as place
       from sums
+    window key as (partition by key)
+), ranked as (
+    select *, dense_rank() over (order by of_key desc, key collate "C") as key_place
+      from placed
 )
-select key, value, visitors, events, 0::bigint, 0::bigint, 0::bigint
-  from placed
- where key_place <= 10 and place <= $18
+select key, value, visitors, events, of_key::bigint, untold::bigint, 0::bigint
+  from ranked
+ where key_place <= 10 and place <= $18 and value is not null
  order by key_place, place

@@ -2,9 +2,11 @@
 
 mod expected;
 mod numbers;
+mod properties;
 mod shown;
 
 use serde_json::Value;
+use weir::database::Database;
 use weir::rollup::library::Library;
 
 use crate::support::browser;
@@ -28,10 +30,14 @@ fn date(days_ago: i64) -> String {
     at.strftime("%Y-%m-%d").to_string()
 }
 
+async fn define_shipped(engine: &Database) {
+    define(engine, &Library { dir: "/nowhere".into(), with_shipped: true }).await;
+}
+
 async fn with_rollups(database: &TestDatabase, events: &[Event]) {
     let engine = engine(database).await;
     store(database, events).await;
-    define(&engine, &Library { dir: "/nowhere".into(), with_shipped: true }).await;
+    define_shipped(&engine).await;
     settle(&engine).await;
 }
 
