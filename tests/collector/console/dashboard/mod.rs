@@ -283,6 +283,8 @@ async fn without_rollups_it_says_how_far_they_are_and_without_events_what_to_do(
     let page = alice.page("/dashboard").await.text();
     assert!(page.contains("<code>rollup.concurrency</code> is 0"), "{page}");
     assert!(page.contains("This is read from the rollup visits_daily, which is not there."), "{page}");
+    let page = alice.page("/dashboard?event=signup").await.text();
+    assert!(page.contains("This is read from the rollup properties_daily, which is not there."), "{page}");
     collector.stop().await;
     drop(database);
 
