@@ -5,10 +5,15 @@
 // `node build.mjs --names` looks for the order of names by which gzip makes least
 // of w.js and w.full.js as they are now, to be put into NAMES: some ten bytes.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { minify } from 'terser';
+
+// What is as it was keeps its time: Cargo compiles what includes a newer file.
+const write = (path, text) => {
+  if (!existsSync(path) || readFileSync(path, 'utf8') != text) writeFileSync(path, text);
+};
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
@@ -73,5 +78,5 @@ if (process.argv[2] == '--names') {
     ['w.full.js', 'script.js', true],
     ['dist/weir.js', 'module.js', false],
     ['dist/weir.full.js', 'module.js', true],
-  ]) writeFileSync(here(path), await bundle(entry, isFull));
+  ]) write(here(path), await bundle(entry, isFull));
 }
