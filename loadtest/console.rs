@@ -4,17 +4,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 use tokio_postgres::NoTls;
 
 use weir::analyst::person;
 use weir::analyst::settings::Analyst;
 use weir::journal::Durability;
+use weir::priority::make_way;
 
 use crate::client::{self, Load, Pace};
 use crate::collector::Collector;
@@ -145,17 +146,17 @@ async fn remove(superuser_url: &str, people: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Everybody at once.
+/// Everybody at once. Their browsers are on other machines: here their threads make way for those that send events.
 async fn wave(admin: SocketAddr, people: &[String]) -> anyhow::Result<()> {
-    let mut all = JoinSet::new();
-    for role in people {
-        let role = role.clone();
-        all.spawn_blocking(move || visit(admin, &role));
-    }
-    while let Some(done) = all.join_next().await {
-        done??;
-    }
-    Ok(())
+    let visits = people.iter().cloned().map(|role| {
+        thread::spawn(move || {
+            make_way();
+            visit(admin, &role)
+        })
+    });
+    let visits: Vec<_> = visits.collect();
+    let all = move || visits.into_iter().try_for_each(|visit| visit.join().map_err(|_| anyhow!("a visit panicked"))?);
+    tokio::task::spawn_blocking(all).await?
 }
 
 /// Signs in, runs the query, reads the result, and signs out.

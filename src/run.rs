@@ -1,13 +1,14 @@
 //! The collector as a whole: everything is made here, started in order, and stopped in order.
 
+mod tasks;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -15,9 +16,7 @@ use uuid::Uuid;
 
 use crate::accounting::Accounting;
 use crate::admin::{self, Operator};
-use crate::analyst::task::Watch;
 use crate::buffer::MemoryBudget;
-use crate::clickhouse::task::Follower;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError};
 use crate::console::aside::Aside;
@@ -34,30 +33,22 @@ use crate::flush::FlushError;
 use crate::flush::lane::Lane;
 use crate::flush::outage::Outage;
 use crate::flush::partitions::Partitions;
-use crate::flush::postgres::Postgres;
 use crate::flush::shared::Shared;
 use crate::housekeeping::Housekeeping;
 use crate::journal::writer::{DiskFailed, Writer, WriterParts};
 use crate::journal::{Durability, Handle, OpenError, SegmentFeed, WriterConfig, recover};
-use crate::lake::task::Task as LakeTask;
 use crate::metrics::{ConnectionMetrics, Metrics};
 use crate::receive::body::BodyLimits;
 use crate::receive::tls::{CertificateError, Certificates};
 use crate::receive::{self, Collector, Limits, Listen, Rates};
 use crate::reload::Reload;
-use crate::retention::task::Retention;
-use crate::rollup::library::Library;
-use crate::rollup::runner::Runner;
 use crate::sources::WriteKeys;
-use crate::sync::postgres::runner::Runner as Replication;
-use crate::sync::task::Taps;
+use tasks::Task;
 
 /// After the requests: what is left in the journal may take this long to reach the database. The rest stays there.
 const FLUSH_DRAIN: Duration = Duration::from_secs(10);
 /// Keys, salts, partitions and reports take turns.
 const HOUSEKEEPING_CONNECTIONS: usize = 1;
-/// Beside those that compute: one holds the lock of whoever looks after rollups, one dispatches.
-const ROLLUP_CONNECTIONS: usize = 2;
 /// A scraper, a balancer, and colleagues at the console, of whom each browser takes up to six.
 const ADMIN_CONNECTIONS_MAX: usize = 1_024;
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
@@ -141,34 +132,6 @@ pub struct Running {
     journal_ended: oneshot::Receiver<Result<(), DiskFailed>>,
     database: Database,
     durability: Durability,
-}
-
-/// A task that ends some time after it is told to.
-struct Task {
-    stop: CancellationToken,
-    running: tokio::task::JoinHandle<()>,
-}
-
-impl Task {
-    fn spawn<F: Future<Output = ()> + Send + 'static>(task: impl FnOnce(CancellationToken) -> F) -> Self {
-        let stop = CancellationToken::new();
-        Self { running: tokio::spawn(task(stop.clone())), stop }
-    }
-
-    /// Resolves when the task has ended by itself.
-    async fn ended(&mut self) {
-        // A panic has been told on stderr.
-        let _ = (&mut self.running).await;
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        if self.running.is_finished() {
-            return;
-        }
-        // A task that panicked has nothing left to finish.
-        let _ = self.running.await;
-    }
 }
 
 /// What start-up makes first, and nearly everything else needs.
@@ -280,18 +243,18 @@ impl Running {
             &metrics,
         )?;
 
-        let journal_ended = spawn_journal(core.writer)?;
-        let lanes = make_lanes(&config, &core.shared, &core.partitions, &core.feeds)?;
+        let journal_ended = tasks::spawn_journal(core.writer)?;
+        let lanes = tasks::make_lanes(&config, &core.shared, &core.partitions, &core.feeds)?;
         let lane_states = lanes.iter().map(Lane::state).collect();
         let (flush_ended, flush_abort) = (CancellationToken::new(), CancellationToken::new());
-        let flush_thread = spawn_lanes(lanes, flush_ended.clone(), flush_abort.clone())?;
+        let flush_thread = tasks::spawn_lanes(lanes, flush_ended.clone(), flush_abort.clone())?;
         let housekeeping = Task::spawn(|stop| housekeeping.run(stop));
-        let retention = spawn_retention(&config, &world, &core.shared, &core.partitions, &metrics);
-        let (lake, clickhouse) = spawn_copies(&config, &world, &core.shared, &metrics);
-        let rollups = spawn_rollups(&config, &core.shared, &metrics)?;
-        let taps = spawn_taps(&config, &world, &core.shared, &metrics);
-        let replication = spawn_replication(&config, &core.shared, &metrics);
-        let watch = spawn_watch(&config, &core.shared, &metrics);
+        let retention = tasks::spawn_retention(&config, &world, &core.shared, &core.partitions, &metrics);
+        let (lake, clickhouse) = tasks::spawn_copies(&config, &world, &core.shared, &metrics);
+        let rollups = tasks::spawn_rollups(&config, &core.shared, &metrics)?;
+        let taps = tasks::spawn_taps(&config, &world, &core.shared, &metrics);
+        let replication = tasks::spawn_replication(&config, &core.shared, &metrics);
+        let watch = tasks::spawn_watch(&config, &core.shared, &metrics);
 
         let memory = MemoryBudget::new(config.receive.memory_bytes_max);
         let operator = Arc::new(Operator {
@@ -410,45 +373,6 @@ impl Running {
     }
 }
 
-fn spawn_retention(
-    config: &Config,
-    world: &World,
-    shared: &Shared,
-    partitions: &Arc<Partitions>,
-    metrics: &Metrics,
-) -> Task {
-    let retention = Retention::new(
-        config,
-        Arc::clone(&world.clock),
-        Arc::clone(&world.entropy),
-        Arc::clone(partitions),
-        metrics.retention.clone(),
-        shared.prepared.clone(),
-    );
-    Task::spawn(|stop| retention.run(stop))
-}
-
-/// What is written elsewhere of what the database has: the lake, and `ClickHouse`.
-fn spawn_copies(config: &Config, world: &World, shared: &Shared, metrics: &Metrics) -> (Task, Task) {
-    let (entropy, accounting, prepared) = (&world.entropy, &shared.accounting, &shared.prepared);
-    let lake = LakeTask::new(
-        config,
-        Arc::clone(&world.clock),
-        Arc::clone(entropy),
-        metrics.lake.clone(),
-        Arc::clone(accounting),
-        prepared.clone(),
-    );
-    let clickhouse = Follower::new(
-        config,
-        Arc::clone(entropy),
-        metrics.clickhouse.clone(),
-        Arc::clone(accounting),
-        prepared.clone(),
-    );
-    (Task::spawn(|stop| lake.run(stop)), Task::spawn(|stop| clickhouse.run(stop)))
-}
-
 /// With `durability = "memory"` nothing outlives the process: what did not reach the database is named.
 fn tell_what_is_lost(accounting: &Accounting) {
     for (source, balance) in accounting.balances() {
@@ -456,34 +380,6 @@ fn tell_what_is_lost(accounting: &Accounting) {
             tracing::error!(source, events = balance.pending(), "lost: they were only in memory");
         }
     }
-}
-
-/// Rollups have connections of their own: however long they take, nobody else waits for one.
-fn spawn_rollups(config: &Config, shared: &Shared, metrics: &Arc<Metrics>) -> Result<Task, DatabaseError> {
-    let settings =
-        config::Database { statement_timeout_s: config.rollup.statement_timeout_s, ..config.database.clone() };
-    let database = Database::new(&settings, config.rollup.concurrency + ROLLUP_CONNECTIONS)?;
-    let library = Library { dir: config.rollup.dir.clone(), with_shipped: config.rollup.shipped };
-    let runner = Runner {
-        database,
-        library,
-        concurrency: config.rollup.concurrency,
-        prepared: shared.prepared.clone(),
-        metrics: Arc::clone(metrics),
-        accounting: Arc::clone(&shared.accounting),
-    };
-    Ok(Task::spawn(|stop| runner.run(stop)))
-}
-
-fn spawn_taps(config: &Config, world: &World, shared: &Shared, metrics: &Arc<Metrics>) -> Task {
-    let taps = Taps::new(config, Arc::clone(&world.clock), Arc::clone(metrics), shared.prepared.clone());
-    Task::spawn(|stop| taps.run(stop))
-}
-
-/// On a connection of its own: however people keep the server busy, it gets through.
-fn spawn_watch(config: &Config, shared: &Shared, metrics: &Arc<Metrics>) -> Task {
-    let watch = Watch::new(config, Arc::clone(metrics), shared.prepared.clone());
-    Task::spawn(|stop| watch.run(stop))
 }
 
 /// What the admin listener answers, and what the console does by itself.
@@ -507,17 +403,6 @@ fn admin_routes(
     }
     let demo = demo.map(|demo| demo::router(&demo, database.clone())).unwrap_or_default();
     Ok((admin::router(Arc::clone(operator), demo, routes, &config.admin.token), task))
-}
-
-/// Each source has connections of its own.
-fn spawn_replication(config: &Config, shared: &Shared, metrics: &Arc<Metrics>) -> Task {
-    let runner = Replication {
-        settings: config.database.clone(),
-        sources: Replication::sources(&config.sync),
-        prepared: shared.prepared.clone(),
-        metrics: Arc::clone(metrics),
-    };
-    Task::spawn(|stop| runner.run(stop))
 }
 
 fn open_certificates(receive: &config::Receive) -> Result<Option<Arc<Certificates>>, RunError> {
@@ -555,53 +440,4 @@ fn admin_listen(listener: TcpListener, limits: Limits) -> Listen {
 
 fn admin_limits(public: &Limits) -> Limits {
     Limits { connections_max: ADMIN_CONNECTIONS_MAX, drain_timeout: ADMIN_DRAIN, ..public.clone() }
-}
-
-fn spawn_journal(writer: Writer) -> Result<oneshot::Receiver<Result<(), DiskFailed>>, RunError> {
-    let (report, ended) = oneshot::channel();
-    let run = move || {
-        // Nobody listens any more only when the process is ending.
-        let _ = report.send(writer.run());
-    };
-    thread::Builder::new().name("weir-journal".to_owned()).spawn(run).map_err(RunError::Spawn)?;
-    Ok(ended)
-}
-
-fn make_lanes(
-    config: &Config,
-    shared: &Arc<Shared>,
-    partitions: &Arc<Partitions>,
-    feeds: &[Arc<SegmentFeed>],
-) -> Result<Vec<Lane<Postgres>>, DatabaseError> {
-    let database = Database::new(&config.database, config.flush.lanes)?;
-    let lane = |feed: &Arc<SegmentFeed>| {
-        let store = Postgres::new(
-            database.clone(),
-            Arc::clone(partitions),
-            config.journal.durability,
-            Arc::clone(&shared.clock),
-        );
-        Lane::new(Arc::clone(shared), store, Arc::clone(feed))
-    };
-    Ok(feeds.iter().map(lane).collect())
-}
-
-/// Lanes have a thread of their own: reading megabytes from the journal must not delay requests.
-fn spawn_lanes(
-    lanes: Vec<Lane<Postgres>>,
-    ended: CancellationToken,
-    abort: CancellationToken,
-) -> Result<JoinHandle<()>, RunError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Spawn)?;
-    let run = move || {
-        // Also when a lane panics.
-        let _ended = ended.drop_guard();
-        runtime.block_on(async {
-            tokio::select! {
-                _ = join_all(lanes.into_iter().map(Lane::run)) => {}
-                () = abort.cancelled() => {}
-            }
-        });
-    };
-    thread::Builder::new().name("weir-flush".to_owned()).spawn(run).map_err(RunError::Spawn)
 }

@@ -167,8 +167,8 @@ fn alone_url(view: &View, list: &str, limit: i64) -> String {
 
 fn nothing(list: &str) -> &'static str {
     match list {
-        "country" | "region" => "No place is known: `enrich.geo_database` in the settings says where one is looked up.",
-        "utm_medium" | "utm_campaign" => "No visit came by a link with `utm_` parameters.",
+        "country" | "region" => "No place is known: enrich.geo_database in the settings says where one is looked up.",
+        "utm_medium" | "utm_campaign" => "No visit came by a link with utm parameters.",
         "device" | "browser" | "os" => "No user agent was recognised.",
         "events" => "Nothing yet: weir.track('signup') in a page counts one.",
         _ => "Nothing here.",
