@@ -82,7 +82,7 @@ impl Adding {
                 continue;
             }
             let list = called(list);
-            if self.group != Group::Events && !lists.iter().any(|asked| asked == list) {
+            if !is_asked(list, lists) {
                 continue;
             }
             let mut values: Vec<(String, Sums)> = values.into_iter().collect();
@@ -121,8 +121,13 @@ fn quartiles(values: &HashMap<String, Sums>) -> Vec<Line> {
     measured.into_iter().filter_map(quartile).collect()
 }
 
+/// Whether a list, as the statements call it, is one of those `asked` for; where none is named, all are.
+pub fn is_asked(list: &str, asked: &[String]) -> bool {
+    asked.is_empty() || asked.iter().any(|asked| asked == list)
+}
+
 /// As the statements call it.
-fn called(list: &'static str) -> &'static str {
+pub fn called(list: &'static str) -> &'static str {
     match list {
         "page" => "pages",
         "event" => "events",

@@ -11,7 +11,7 @@ use deadpool_postgres::Transaction;
 use futures_util::{StreamExt, TryStreamExt};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::adding::Adding;
+use super::adding::{Adding, called, is_asked};
 use super::answer::{Line, STATEMENT_TIMEOUT_S};
 use super::filter::DIMENSIONS;
 use super::question::Question;
@@ -208,11 +208,7 @@ fn wanted(question: &Question, packed: Packed) -> Wanted {
         (Group::Figures, Shape::Hours) => vec!["hour"],
         (Group::Figures, Shape::Until(_)) => vec!["minute"],
         (Group::Figures, _) => vec!["all"],
-        (Group::Events, _) => vec!["event"],
-        (Group::Vitals, _) => vec!["vital"],
-        (Group::Audience | Group::Pages, _) => {
-            asked.iter().map(|list| if list == "pages" { "page" } else { list.as_str() }).collect()
-        }
+        (group, _) => pack::names_of(group).filter(|list| is_asked(called(list), &asked)).collect(),
     };
     let has_sums = match packed.group {
         Group::Figures => true,
@@ -222,9 +218,10 @@ fn wanted(question: &Question, packed: Packed) -> Wanted {
     Wanted { lists: lists.into_iter().filter_map(pack::place_of_list).collect(), has_sums }
 }
 
-/// The lists that are asked for.
+/// The lists that are asked for; none: all of the group.
 fn lists(question: &Question) -> Vec<String> {
-    question.texts.last().cloned().flatten().unwrap_or_default().split(',').map(ToOwned::to_owned).collect()
+    let named = question.texts.last().and_then(Option::as_deref);
+    named.map_or_else(Vec::new, |named| named.split(',').map(ToOwned::to_owned).collect())
 }
 
 /// Why there is no part.
@@ -253,11 +250,10 @@ fn parts(rows: tokio_postgres::RowStream) -> impl futures_util::Stream<Item = Re
             if key.is_empty() {
                 let values: Groups =
                     [row.try_get(2)?, row.try_get(3)?, row.try_get(4)?, row.try_get(5)?, row.try_get(6)?];
-                let before = begun.replace(Visits { day_s, values, columns: Vec::new() });
-                match before {
-                    Some(before) => return Ok(Some((before, (rows, begun)))),
-                    None => continue,
+                if let Some(before) = begun.replace(Visits { day_s, values, columns: Vec::new() }) {
+                    return Ok(Some((before, (rows, begun))));
                 }
+                continue;
             }
             let part = begun.as_mut().filter(|part: &&mut Visits| part.day_s == day_s).ok_or(ReadError::Broken)?;
             let bytes: Option<Vec<u8>> = row.try_get(2)?;

@@ -116,6 +116,11 @@ fn place_of(group: Group) -> Option<usize> {
     GROUPS.iter().position(|(known, _)| *known == group)
 }
 
+/// The names of a group's lists.
+pub fn names_of(group: Group) -> impl Iterator<Item = &'static str> {
+    lists_of(group).map(|(_, name)| name)
+}
+
 /// The lists of a group, each with its number.
 fn lists_of(group: Group) -> impl Iterator<Item = (usize, &'static str)> {
     LISTS.iter().enumerate().filter(move |(_, (_, of))| *of == group).map(|(list, (name, _))| (list, *name))

@@ -8,7 +8,7 @@ use super::codec::seal;
 use super::part::{Packed, Part, Visit};
 use super::read::{self, ReadError, Rows, Visits};
 use super::visits::{Column, Wanted};
-use super::{GROUPS, Group, LISTS, Sums, group_of, key, place_of_list};
+use super::{GROUPS, Group, LISTS, Sums, group_of, key, lists_of, place_of_list};
 
 /// One visit by its texts.
 #[derive(Debug, Clone)]
@@ -187,7 +187,7 @@ fn counted_again(
             *place = None;
         }
     }
-    let lists = LISTS.iter().enumerate().filter(|(_, (_, of))| *of == group).map(|(list, _)| list).collect();
+    let lists = lists_of(group).map(|(list, _)| list).collect();
     let wanted = Wanted { lists, has_sums: matches!(group, Group::Figures | Group::Audience) };
     let columns = wanted.columns(filters.iter().filter_map(|(list, _)| place_of_list(list))).into_iter();
     let columns = columns.map(|column| (column, column_of(rows, column))).collect();
@@ -265,7 +265,7 @@ proptest! {
     ) {
         let rows = packed(&visits(given), 0);
         for (group, _) in GROUPS {
-            let lists = LISTS.iter().enumerate().filter(|(_, (_, of))| *of == group).map(|(list, _)| list).collect();
+            let lists = lists_of(group).map(|(list, _)| list).collect();
             let wanted = Wanted { lists, has_sums: true };
             let columns = wanted.columns([4].into_iter()).into_iter();
             let mut columns: Vec<(Column, Vec<u8>)> = columns.map(|column| (column, column_of(&rows, column))).collect();

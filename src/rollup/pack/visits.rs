@@ -77,12 +77,12 @@ impl Wanted {
                 HOUR | MINUTE => columns.push(Column::Minute),
                 list => columns.push(Column::List(list)),
             }
-            if list == ENTRY || self.has_sums {
-                columns.push(Column::Bounce);
-            }
         }
         if self.has_sums {
-            columns.extend([Column::PageViews, Column::DurationMs]);
+            columns.extend([Column::PageViews, Column::Bounce, Column::DurationMs]);
+        }
+        if self.lists.contains(&ENTRY) {
+            columns.push(Column::Bounce);
         }
         columns.push(Column::Visitor);
         columns.sort_unstable();
@@ -187,21 +187,6 @@ impl<'b> Numbers<'b> {
         let lowest = lowest.iter().zip(0_u32..).filter(|(byte, _)| **byte == wanted as u8).map(|(_, place)| place);
         lowest.filter(|place| self.get(*place as usize) == wanted).collect()
     }
-
-    /// The sums of all numbers up to each of `places`, which rise, with that one.
-    fn sums_at(&self, places: &[u32]) -> Option<Vec<u32>> {
-        let (mut sum, mut from, mut sums) = (0_u64, 0, Vec::with_capacity(places.len()));
-        for place in places {
-            let until = *place as usize + 1;
-            for (plane, shift) in self.planes().zip((0..).step_by(8)) {
-                let bytes = plane.get(from..until)?.iter().map(|byte| u64::from(*byte)).sum::<u64>();
-                sum = sum.checked_add(bytes.checked_shl(shift)?)?;
-            }
-            from = until;
-            sums.push(u32::try_from(sum).ok()?);
-        }
-        Some(sums)
-    }
 }
 
 /// The values that visits have in a list.
@@ -295,21 +280,20 @@ pub fn count(
         });
     }
     let kept = kept.unwrap_or_else(|| (0..visitors.count as u32).collect());
-    let has = |list: &usize| wanted.lists.contains(list);
     let of_lists = wanted.lists.iter().filter(|list| !matches!(**list, ALL | HOUR | MINUTE));
     let lists: Vec<(u8, Values<'_>)> = of_lists.map(|of| Some((*of as u8, list(*of)?))).collect::<Option<_>>()?;
-    let minutes = if has(&HOUR) || has(&MINUTE) { Some(figure(Column::Minute)?) } else { None };
-    let bounces = if has(&ENTRY) || wanted.has_sums { Some(figure(Column::Bounce)?) } else { None };
-    let (page_views, durations) = if wanted.has_sums {
-        (Some(figure(Column::PageViews)?), Some(figure(Column::DurationMs)?))
-    } else {
-        (None, None)
-    };
+    let needed = wanted.columns(filters.iter().map(|(list, _)| *list));
+    let figure_if_needed = |column| if needed.contains(&column) { figure(column).map(Some) } else { Some(None) };
+    let minutes = figure_if_needed(Column::Minute)?;
+    let bounces = figure_if_needed(Column::Bounce)?;
+    let page_views = figure_if_needed(Column::PageViews)?;
+    let durations = figure_if_needed(Column::DurationMs)?;
 
     let mut counters = Counters::default();
     let mut entries = Vec::new();
-    let numbers = visitors.sums_at(&kept)?;
-    for (visit, visitor) in kept.into_iter().zip(numbers) {
+    let numbers = visitors.running_sums()?;
+    for visit in kept {
+        let visitor = *numbers.get(visit as usize)?;
         let of = |column: &Option<Numbers<'_>>| column.map_or(0, |column| column.get(visit as usize));
         let sums = Sums {
             visitors: 0,
