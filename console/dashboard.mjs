@@ -10,11 +10,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
+import { launch } from '../tests/chromium.mjs';
 
 const { values: options } = parseArgs({ options: Object.fromEntries(['admin', 'cookie', 'country', 'screenshots'].map((name) => [name, { type: 'string' }])) });
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const [cookieName, cookieValue] = options.cookie.split(/=(.*)/);
-const browser = await chromium.launch({ executablePath: process.env.WEIR_TEST_CHROMIUM || '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] });
+const browser = await launch(chromium);
 const faults = [];
 
 async function visitor({ scheme = 'light', script = true, isSignedIn = true } = {}) {

@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
+import { launch } from '../tests/chromium.mjs';
 
 const { values: options, positionals } = parseArgs({ options: { screenshots: { type: 'string' } }, allowPositionals: true });
 const [admin, ...slugs] = positionals;
@@ -16,7 +17,7 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 const PHONE = { width: 360, height: 740 };
 const DESKTOP = { width: 1360, height: 900 };
 
-const browser = await chromium.launch({ executablePath: process.env.WEIR_TEST_CHROMIUM || '/usr/bin/chromium', args: ['--no-sandbox'] });
+const browser = await launch(chromium);
 
 // What those who don't see, or use no mouse, stumble over.
 async function faults(page) {

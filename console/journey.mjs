@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { readFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
+import { launch } from '../tests/chromium.mjs';
 
 const DEADLINE = 60_000;
 const names = ['admin', 'first', 'second', 'screenshots'];
@@ -18,7 +19,7 @@ const { values: options } = parseArgs({ options: Object.fromEntries(names.map((n
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const started = Date.now();
 
-const browser = await chromium.launch({ executablePath: process.env.WEIR_TEST_CHROMIUM || '/usr/bin/chromium', args: ['--no-sandbox'] });
+const browser = await launch(chromium);
 const site = createServer((request, response) => response.setHeader('content-type', 'text/html').end(site.html));
 await new Promise((listening) => site.listen(0, '127.0.0.1', listening));
 

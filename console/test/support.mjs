@@ -4,9 +4,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import http from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
-
-const executablePath = process.env.WEIR_TEST_CHROMIUM ?? '/usr/bin/chromium';
-const ARGS = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+import { launch as launchChromium } from '../../tests/chromium.mjs';
 
 export const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; font-src 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 export const root = fileURLToPath(new URL('..', import.meta.url));
@@ -58,7 +56,7 @@ export async function serve({ pages = {}, answer = () => false } = {}) {
   };
 }
 
-export const launch = () => chromium.launch({ executablePath, headless: true, args: ARGS });
+export const launch = () => launchChromium(chromium);
 
 // A page of a context of its own. What goes wrong in it is gathered in `problems`: exceptions, violations of the policy,
 // requests that leave the server.

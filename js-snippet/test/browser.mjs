@@ -12,6 +12,7 @@ import { once } from 'node:events';
 import assert from 'node:assert/strict';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
+import { AS_A_PERSON, launch } from '../../tests/chromium.mjs';
 
 const DEADLINE = 60_000;
 
@@ -146,26 +147,7 @@ const watchdog = setTimeout(() => {
   process.exit(1);
 }, DEADLINE);
 
-const USER_AGENT =
-  'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) ' +
-  'Chrome/142.0.0.0 Safari/537.36';
-const browser = await chromium.launch({
-  executablePath: process.env.WEIR_TEST_CHROMIUM || '/usr/bin/chromium',
-  headless: true,
-  args: [
-    '--headless',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    // Not the headless browser's own name, as collectors tell robots by that;
-    // for the whole process, because a closed tab's beacons ask no context.
-    `--user-agent=${USER_AGENT}`,
-  ],
-});
+const browser = await launch(chromium, AS_A_PERSON);
 
 try {
   const context = await browser.newContext({ locale: 'en-GB' });

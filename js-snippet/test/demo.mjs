@@ -7,14 +7,12 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
+import { launch } from '../../tests/chromium.mjs';
 
 const DEADLINE = 60_000;
 const { values: options } = parseArgs({ options: { admin: { type: 'string' }, screenshots: { type: 'string' } } });
 
-const browser = await chromium.launch({
-  executablePath: process.env.WEIR_TEST_CHROMIUM || '/usr/bin/chromium',
-  args: ['--no-sandbox'],
-});
+const browser = await launch(chromium);
 try {
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
   page.setDefaultTimeout(DEADLINE);

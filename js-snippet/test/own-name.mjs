@@ -11,6 +11,7 @@ import { once } from 'node:events';
 import http from 'node:http';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
+import { launch } from '../../tests/chromium.mjs';
 
 const names = ['collector', 'script', 'integrity', 'endpoint', 'key'];
 const { values: options } = parseArgs({ options: Object.fromEntries(names.map((name) => [name, { type: 'string' }])) });
@@ -37,7 +38,7 @@ const site = http.createServer((request, response) => {
 site.listen(0, '127.0.0.1');
 await once(site, 'listening');
 
-const browser = await chromium.launch({ executablePath: process.env.WEIR_TEST_CHROMIUM || '/usr/bin/chromium', args: ['--no-sandbox'] });
+const browser = await launch(chromium);
 try {
   const page = await browser.newPage();
   const faults = [];

@@ -9,23 +9,13 @@ import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
+import { ARGS, AS_A_PERSON, executablePath, launch } from '../../tests/chromium.mjs';
 
-export const { WEIR_URL: collector, WEIR_KEY: key, WEIR_TEST_CHROMIUM: executablePath = '/usr/bin/chromium' } = process.env;
+export const { WEIR_URL: collector, WEIR_KEY: key } = process.env;
 
 const DEADLINE = 60_000;
 // A browser of an own profile is slow to let go of it.
 const ATTEMPTS_TO_REMOVE = 10;
-const ARGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  // Not the headless browser's own name, as collectors tell robots by that.
-  '--user-agent=Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36',
-];
 
 const servers = [];
 
@@ -83,10 +73,10 @@ export async function until(condition) {
   while (!(await condition())) await new Promise((done) => setTimeout(done, 20));
 }
 
-// Ends the whole test if it hangs, and its servers when it is over.
-export async function bounded(steps) {
+// Ends the whole test if it hangs, and says how far it was by `seen`; its servers when it is over.
+export async function bounded(steps, seen = () => '') {
   const watchdog = setTimeout(() => {
-    console.error('timed out');
+    console.error('timed out', seen());
     process.exit(1);
   }, DEADLINE);
   try {
@@ -102,9 +92,9 @@ export async function bounded(steps) {
 
 // Runs the steps with `visit(url, options)`, which opens a page in a context of
 // its own, and with a list of what went wrong in pages, to be empty at the end.
-export const withBrowser = (steps) =>
+export const withBrowser = (steps, seen) =>
   bounded(async () => {
-    const browser = await chromium.launch({ executablePath, headless: true, args: ARGS });
+    const browser = await launch(chromium, AS_A_PERSON);
     const problems = [];
     const visit = async (url, { init, ...options } = {}) => {
       const context = await browser.newContext(options);
@@ -120,7 +110,7 @@ export const withBrowser = (steps) =>
     } finally {
       await browser.close();
     }
-  });
+  }, seen);
 
 // Opens `url` in a browser that nobody drives: whoever drives one keeps pages from
 // the back/forward cache and from being prerendered. The pages say themselves how
@@ -128,7 +118,7 @@ export const withBrowser = (steps) =>
 export const withUndrivenBrowser = (url, steps) =>
   bounded(async () => {
     const profile = await mkdtemp(join(tmpdir(), 'weir-chromium.'));
-    const args = ['--headless', ...ARGS, `--user-data-dir=${profile}`, '--remote-debugging-port=0', url];
+    const args = ['--headless', ...ARGS, AS_A_PERSON, `--user-data-dir=${profile}`, '--remote-debugging-port=0', url];
     const child = spawn(executablePath, args, { stdio: 'ignore' });
     const exit = once(child, 'exit');
     try {

@@ -8,6 +8,7 @@ import http from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import vm from 'node:vm';
+import { executablePath } from '../../tests/chromium.mjs';
 import { bundle } from '../build.mjs';
 
 const read = (path) => readFileSync(new URL(path, import.meta.url), 'utf8');
@@ -778,9 +779,7 @@ test('the module, in a page whose history is frozen', async () => {
   }
 });
 
-const chromium = process.env.WEIR_TEST_CHROMIUM || '/usr/bin/chromium';
-
-test('in Chromium', { skip: !existsSync(chromium) && `no ${chromium}` }, async (t) => {
+test('in Chromium', { skip: !existsSync(executablePath) && `no ${executablePath}` }, async (t) => {
   const collector = http.createServer((req, res) => {
     if (req.method == 'GET') {
       res.writeHead(200, { 'content-type': 'text/javascript' }).end(full);

@@ -124,7 +124,7 @@ impl Parser {
         // Texts live as long as the block: one arena for all.
         let texts = Texts::default();
         let mut names = Names::new(&self.mapping);
-        let mut fields = Fields::new(self.shape);
+        let mut fields = None;
         parsed.tuples.reserve(block.text.len());
         parsed.index.reserve(block.records.len());
         for record in &block.records {
@@ -147,7 +147,7 @@ impl Parser {
         record: Record,
         texts: &Texts,
         names: &mut Names<'_>,
-        fields: &mut Fields,
+        fields: &mut Option<Fields>,
         runtime: &Handle,
         parsed: &mut Parsed,
     ) -> Result<(), NoRow> {
@@ -167,6 +167,7 @@ impl Parser {
         let mut not_json = None;
         translation.event(|native| {
             if matches!(self.shape, Shape::Csv { .. }) {
+                let fields = fields.get_or_insert_with(|| Fields::new(self.shape));
                 let row = fields.object(text, &self.header, texts)?;
                 match self.format {
                     Format::Plausible => return exports::plausible(native, row, texts),

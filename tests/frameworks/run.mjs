@@ -11,8 +11,9 @@ import { createServer } from 'node:http';
 import { dirname, extname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
+import { AS_A_PERSON, launch } from '../chromium.mjs';
 
-const { WEIR_URL, WEIR_KEY, WEIR_TEST_CHROMIUM } = process.env;
+const { WEIR_URL, WEIR_KEY } = process.env;
 const here = import.meta.dirname;
 const BUILD_TIMEOUT_MS = 180_000;
 const VISIT_TIMEOUT_MS = 30_000;
@@ -143,14 +144,7 @@ async function visit(browser, origin) {
 
 const names = process.argv.slice(2);
 const chosen = names.length > 0 ? names : Object.keys(applications).filter((name) => !name.startsWith('next'));
-const browser = await chromium.launch({
-  executablePath: WEIR_TEST_CHROMIUM || '/usr/bin/chromium',
-  args: [
-    '--user-agent=Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36',
-    '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync',
-  ],
-});
+const browser = await launch(chromium, AS_A_PERSON);
 const visited = [];
 try {
   for (const name of chosen) {

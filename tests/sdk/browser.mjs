@@ -3,8 +3,9 @@
 import { createServer } from 'node:http';
 import { build } from 'esbuild';
 import { chromium } from 'playwright-core';
+import { AS_A_PERSON, launch } from '../chromium.mjs';
 
-const { WEIR_URL, WEIR_KEY, WEIR_ALIAS, WEIR_TEST_CHROMIUM } = process.env;
+const { WEIR_URL, WEIR_KEY, WEIR_ALIAS } = process.env;
 const name = process.argv[2];
 const { outputFiles } = await build({
   entryPoints: [`${import.meta.dirname}/browser/${name}.mjs`],
@@ -25,12 +26,8 @@ const server = createServer((request, response) => {
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const origin = `http://127.0.0.1:${server.address().port}`;
 
-// Some clients count no robots. Playwright's own setting is forgotten by what a page sends as it is left.
-const userAgent = 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36';
-const browser = await chromium.launch({
-  executablePath: WEIR_TEST_CHROMIUM || '/usr/bin/chromium',
-  args: [`--user-agent=${userAgent}`, '--accept-lang=de-CH', '--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'],
-});
+// Some clients count no robots.
+const browser = await launch(chromium, AS_A_PERSON, '--accept-lang=de-CH');
 try {
   const context = await browser.newContext({
     locale: 'de-CH',

@@ -9,9 +9,10 @@ import { createServer, request as send } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 import { chromium } from 'playwright-core';
+import { AS_A_PERSON, launch } from '../chromium.mjs';
 import { minify } from 'terser';
 
-const { WEIR_URL, WEIR_KEY, WEIR_ALIAS, WEIR_TEST_CHROMIUM, WEIR_TEST_UMAMI } = process.env;
+const { WEIR_URL, WEIR_KEY, WEIR_ALIAS, WEIR_TEST_UMAMI } = process.env;
 const rounds = Number(process.argv[2] ?? 1);
 
 // Trackers wait before they send: Umami 300 ms after a route, posthog-js 3 s for a batch. All are watched for as long, and none is left
@@ -108,14 +109,7 @@ const site = createServer((request, response) => {
 });
 const origin = await listen(site);
 
-const browser = await chromium.launch({
-  executablePath: WEIR_TEST_CHROMIUM || '/usr/bin/chromium',
-  args: [
-    '--user-agent=Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36',
-    '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync',
-  ],
-});
+const browser = await launch(chromium, AS_A_PERSON);
 
 const slug = (name) => name.replace(/\W+/g, '-');
 

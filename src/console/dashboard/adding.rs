@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
+use foldhash::fast::RandomState;
+
 use super::answer::Line;
 use super::packed::Shape;
 use crate::rollup::pack::read::{ReadError, Taken};
@@ -19,13 +21,16 @@ pub struct Adding {
     group: Group,
     shape: Shape,
     by_second: HashMap<i64, Sums>,
-    by_list: HashMap<&'static str, HashMap<String, Sums>>,
+    by_list: Vec<(&'static str, Values)>,
     bytes: usize,
 }
 
+/// Looking them up is most of the work. (They are seeded by chance, as texts are what others have sent.)
+type Values = HashMap<String, Sums, RandomState>;
+
 impl Adding {
     pub fn new(group: Group, shape: Shape) -> Self {
-        Self { group, shape, by_second: HashMap::new(), by_list: HashMap::new(), bytes: 0 }
+        Self { group, shape, by_second: HashMap::new(), by_list: Vec::new(), bytes: 0 }
     }
 
     pub fn add(&mut self, taken: &Taken<'_>) {
@@ -54,7 +59,11 @@ impl Adding {
     }
 
     fn add_value(&mut self, list: &'static str, text: Cow<'_, str>, sums: &Sums) {
-        let values = self.by_list.entry(list).or_default();
+        let place = self.by_list.iter().position(|(known, _)| *known == list).unwrap_or_else(|| {
+            self.by_list.push((list, Values::default()));
+            self.by_list.len() - 1
+        });
+        let Some((_, values)) = self.by_list.get_mut(place) else { return };
         if let Some(known) = values.get_mut(text.as_ref()) {
             known.add(sums);
         } else if self.bytes <= TEXTS_BYTES_MAX {
@@ -100,7 +109,7 @@ impl Adding {
 
 /// Of each measure, by its name, how often it was measured and what three of four measurements were no worse than, in hundredths, as
 /// sql/vitals.sql does.
-fn quartiles(values: &HashMap<String, Sums>) -> Vec<Line> {
+fn quartiles(values: &Values) -> Vec<Line> {
     let mut measured: BTreeMap<&str, Vec<(i64, u64)>> = BTreeMap::new();
     for (text, sums) in values {
         let Some((name, value)) = text.split_once(' ') else { continue };

@@ -4,7 +4,7 @@
 //! counted, which are packed too.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::Transaction;
@@ -169,36 +169,46 @@ async fn of_visits(
         (&keys, Type::BYTEA_ARRAY),
     ];
     let rows = transaction.query_typed_raw(OF_VISITS, parameters).await?;
-    let asked = Arc::new((filters, wanted));
+    // Each part is added to what one of those before has left: to add up sixty of them afterwards takes as long as to count them.
+    let asked = Arc::new((filters, wanted, Mutex::new(Vec::new())));
     let count = |part: Result<Visits, ReadOrLost>| {
         let asked = Arc::clone(&asked);
         async move {
             let part = part?;
             let counting = tokio::task::spawn_blocking(move || {
-                let mut adding = Adding::new(packed.group, packed.shape);
-                let (filters, wanted) = &*asked;
+                let (filters, wanted, begun) = &*asked;
+                let mut adding = taken(begun).pop().unwrap_or_else(|| Adding::new(packed.group, packed.shape));
                 part.read(filters, packed.group, wanted, &mut |taken| adding.add(&taken))?;
-                Ok(adding)
+                let is_full = adding.is_full();
+                taken(begun).push(adding);
+                Ok(is_full)
             });
             Ok(counting.await.unwrap_or(Err(ReadError::Broken))?)
         }
     };
-    let mut counted = pin!(parts(rows).map(count).buffered(PARTS_AT_ONCE));
-    let mut adding = Adding::new(packed.group, packed.shape);
+    let mut counted = pin!(parts(rows).map(count).buffer_unordered(PARTS_AT_ONCE));
     while let Some(part) = counted.next().await {
         match part {
-            Ok(part) => adding.add_all(part),
+            Ok(false) => {}
+            Ok(true) => return Ok((Err(ReadError::LeftOut), false)),
             Err(ReadOrLost::Read(error)) => return Ok((Err(error), false)),
             Err(ReadOrLost::Lost(error)) => return Err(error.into()),
         }
-        if adding.is_full() {
-            return Ok((Err(ReadError::LeftOut), false));
-        }
         if Instant::now() > deadline {
-            return Ok((Ok(adding), true));
+            return Ok((Ok(Adding::new(packed.group, packed.shape)), true));
         }
     }
-    Ok((Ok(adding), false))
+    let begun = std::mem::take(&mut *taken(&asked.2));
+    let all = begun.into_iter().reduce(|mut adding, other| {
+        adding.add_all(other);
+        adding
+    });
+    Ok((Ok(all.unwrap_or_else(|| Adding::new(packed.group, packed.shape))), false))
+}
+
+/// What is guarded is whole after every statement.
+fn taken<T>(guarded: &Mutex<T>) -> MutexGuard<'_, T> {
+    guarded.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a question's answer is counted from.

@@ -206,6 +206,8 @@ pub struct LossyWay {
 struct Faults {
     answers: AtomicUsize,
     inserts: AtomicUsize,
+    late: AtomicUsize,
+    kept: Mutex<Option<Vec<u8>>>,
     met: AtomicUsize,
     refused: Mutex<Option<String>>,
 }
@@ -236,6 +238,22 @@ impl LossyWay {
     /// The next `count` inserts are lost themselves.
     pub fn lose_inserts(&self, count: usize) {
         self.faults.inserts.store(count, Ordering::Relaxed);
+    }
+
+    /// The next insert is lost for its sender, and waits on the way until [`Self::deliver`].
+    pub fn keep_insert(&self) {
+        self.faults.late.store(1, Ordering::Relaxed);
+    }
+
+    /// What was kept is done now.
+    pub async fn deliver(&self, target: SocketAddr) {
+        let kept = self.faults.kept.lock().expect("not poisoned").take().expect("an insert was kept");
+        let mut server = TcpStream::connect(target).await.expect("it is there");
+        server.write_all(&kept).await.expect("it is taken");
+        let mut answer = vec![0; 64 * 1024];
+        let read = server.read(&mut answer).await.expect("an answer");
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     /// What has this text in it is answered with an error, as of a question that needs too much memory.
@@ -275,6 +293,11 @@ async fn pass(mut client: TcpStream, target: SocketAddr, faults: Arc<Faults>) {
                 }
                 let begins = text.contains("query=insert");
                 if begins && faults.meets(&faults.inserts) { return }
+                if begins && faults.meets(&faults.late) {
+                    let whole = whole(&mut client, from_client[..read].to_vec()).await;
+                    *faults.kept.lock().expect("not poisoned") = Some(whole);
+                    return;
+                }
                 is_insert |= begins;
                 if server.write_all(&from_client[..read]).await.is_err() { return }
             }
@@ -286,5 +309,21 @@ async fn pass(mut client: TcpStream, target: SocketAddr, faults: Arc<Faults>) {
                 if client.write_all(&from_server[..read]).await.is_err() { return }
             }
         }
+    }
+}
+
+/// The request that begins so, to its end.
+async fn whole(client: &mut TcpStream, mut bytes: Vec<u8>) -> Vec<u8> {
+    loop {
+        if let Some(head) = memchr::memmem::find(&bytes, b"\r\n\r\n") {
+            let text = String::from_utf8_lossy(&bytes[..head]).to_lowercase();
+            let length =
+                text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+            if bytes.len() >= head + 4 + length.expect("an insert says how long it is") {
+                return bytes;
+            }
+        }
+        let read = client.read_buf(&mut bytes).await.expect("the rest");
+        assert!(read > 0, "the request was cut off");
     }
 }
