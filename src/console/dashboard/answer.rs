@@ -147,6 +147,10 @@ async fn lines(console: &Console, question: &Question) -> Result<Result<Vec<Line
             Found::NotPacked => {}
         }
     }
+    if question.joins_events {
+        // Before a new table was first analysed, some hundred visits are believed to be one, and events read for each of them.
+        transaction.batch_execute("set local enable_nestloop = off").await?;
+    }
     values.extend(question.texts.iter().map(|text| (text as &(dyn ToSql + Sync), Type::TEXT)));
     values.push((&question.limit, Type::INT8));
     values.push((&question.until, Type::TEXT));

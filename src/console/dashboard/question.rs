@@ -31,6 +31,8 @@ pub struct Question {
     pub until: Option<String>,
     /// How it is answered without the statement, which is for where this cannot be.
     pub packed: Option<Packed>,
+    /// Whether the statement looks for the events of visits.
+    pub joins_events: bool,
 }
 
 impl Question {
@@ -42,7 +44,7 @@ impl Question {
         for (place, (dimension, ..)) in DIMENSIONS.iter().enumerate() {
             texts[place + 3] = view.filters.get(*dimension).map(ToOwned::to_owned);
         }
-        Self { name, sql, needs, texts, limit: 0, until: None, packed: None }
+        Self { name, sql, needs, texts, limit: 0, until: None, packed: None, joins_events: false }
     }
 
     /// As $17.
@@ -55,6 +57,11 @@ impl Question {
         Self { limit, ..self }
     }
 
+    /// Its statement has sql/within.sql.
+    fn joining_events(self) -> Self {
+        Self { joins_events: true, ..self }
+    }
+
     /// It is packed already.
     fn packed(self, group: Group, shape: Shape) -> Self {
         Self { packed: Some(Packed { group, shape }), ..self }
@@ -64,7 +71,16 @@ impl Question {
 /// Sources, and how far the rollups are.
 pub fn facts() -> Question {
     let texts = std::array::from_fn(|_| None);
-    Question { name: "facts", sql: sql!("facts"), needs: &[], texts, limit: 0, until: None, packed: None }
+    Question {
+        name: "facts",
+        sql: sql!("facts"),
+        needs: &[],
+        texts,
+        limit: 0,
+        until: None,
+        packed: None,
+        joins_events: false,
+    }
 }
 
 /// The day of the source's latest visit.
@@ -135,7 +151,7 @@ pub fn properties(view: &View, event: &str, limit: i64) -> Question {
         Question::new("properties", view, view.days(), sql!("properties_daily", "properties"), needs)
     } else {
         let sql = sql!("visits", "within", "properties_visits", "properties");
-        Question::new("properties", view, view.days(), sql, &["sessions"])
+        Question::new("properties", view, view.days(), sql, &["sessions"]).joining_events()
     };
     question.about(event).at_most(limit)
 }
