@@ -100,11 +100,11 @@ export const init = (options, calls) => {
         if (/u|408|429|5../.test(answer?.status)) {
           failures += failures < BACK_OFF;
           queue = [...events, ...queue].slice(-KEPT);
-          // A hidden page may be gone before a timer fires.
-          if (document.hidden) flush(1);
         } else failures = 0;
         clearTimeout(timer);
-        timer = setTimeout(flush, (1 + Math.random()) * BATCH_DELAY * 3 ** failures);
+        // No timer for nothing: the next view would go with it, before a router
+        // has set its title. And a hidden page may be gone before one fires.
+        timer = queue[0] && (document.hidden ? flush(1) : setTimeout(flush, (1 + Math.random()) * BATCH_DELAY * 3 ** failures));
       };
       if (leaving && (isLarge || failures || !navigator.onLine)) {
         // Throws where the storage is full.

@@ -186,6 +186,19 @@ test('a page view', async () => {
   });
 });
 
+test('a view has the time that routers take, however lately the one before was answered', async () => {
+  for (let since = 0; since < 250; since += 10) {
+    const page = new Page();
+    await page.taken();
+    page.pass(since);
+    page.window.history.pushState({}, '', '/two');
+    page.pass(99);
+    page.document.title = 'Two';
+    page.pass(1);
+    assert.deepEqual(page.requests.slice(1).map(({ events }) => events[0].title), ['Two'], `${since} ms`);
+  }
+});
+
 test('data-endpoint', () => {
   const page = new Page({ attributes: { endpoint: 'https://other.example/in' } });
   page.pass(100);
@@ -595,7 +608,7 @@ test('what cannot be sent outlives the page, and is sent once', async () => {
   assert.deepEqual(localStorage, {});
 });
 
-test('what fails while the page is hidden is stored, and tried again', async () => {
+test('what fails while the page is hidden is stored, and tried again when it is shown', async () => {
   const localStorage = {};
   const page = new Page({ window: { localStorage } });
   page.pass(100);
@@ -603,6 +616,8 @@ test('what fails while the page is hidden is stored, and tried again', async () 
   await page.requests[0].answer(503);
   assert.deepEqual(brief(JSON.parse(localStorage.pk_test)), [['page', '/']]);
   page.pass(1000);
+  assert.equal(page.requests.length, 1);
+  page.show();
   assert.deepEqual(ids(page.requests[1].events), ids(page.requests[0].events));
   assert.deepEqual(localStorage, {});
 });
