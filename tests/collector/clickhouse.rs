@@ -4,6 +4,8 @@ mod differing;
 mod places;
 mod waiting;
 
+use std::net::SocketAddr;
+
 use weir::clickhouse::columns::{COLUMNS, Type};
 use weir::clickhouse::{difference, task};
 use weir::config::Config;
@@ -86,7 +88,12 @@ async fn checksums(database: &TestDatabase, clickhouse: &ClickHouse, is_equal: b
 }
 
 async fn following(clickhouse: &ClickHouse) -> (TestDatabase, TestCollector, tempfile::TempDir) {
-    collector(|config| config.clickhouse = clickhouse.settings()).await
+    following_at(clickhouse.address).await
+}
+
+/// By another way to one.
+async fn following_at(address: SocketAddr) -> (TestDatabase, TestCollector, tempfile::TempDir) {
+    collector(|config| config.clickhouse = ClickHouse::settings_at(address)).await
 }
 
 /// Waits until flushes name their rows.
@@ -225,8 +232,7 @@ async fn inserts_and_answers_that_are_lost_cost_and_double_nothing() {
     for kind in Kind::all() {
         let clickhouse = ClickHouse::start(&kind).await;
         let way = LossyWay::to(clickhouse.address).await;
-        let (database, collector, _journal) =
-            collector(|config| config.clickhouse = ClickHouse::settings_at(way.address)).await;
+        let (database, collector, _journal) = following_at(way.address).await;
         followed(&database).await;
         // Nothing is inserted again that is seen to be there.
         for (round, (answers, inserts)) in [(1, 0), (1, 0), (0, 2)].into_iter().enumerate() {
@@ -249,8 +255,7 @@ async fn an_insert_that_is_done_after_it_was_repeated_adds_nothing() {
     for kind in Kind::all() {
         let clickhouse = ClickHouse::start(&kind).await;
         let way = LossyWay::to(clickhouse.address).await;
-        let (database, collector, _journal) =
-            collector(|config| config.clickhouse = ClickHouse::settings_at(way.address)).await;
+        let (database, collector, _journal) = following_at(way.address).await;
         followed(&database).await;
         // Else the first events are compared by their hour.
         send(&collector, &[r#"{"name":"first"}"#.to_owned()]).await;

@@ -177,10 +177,10 @@ async fn of_visits(
             let part = part?;
             let counting = tokio::task::spawn_blocking(move || {
                 let (filters, wanted, begun) = &*asked;
-                let mut adding = taken(begun).pop().unwrap_or_else(|| Adding::new(packed.group, packed.shape));
+                let mut adding = lock(begun).pop().unwrap_or_else(|| Adding::new(packed.group, packed.shape));
                 part.read(filters, packed.group, wanted, &mut |taken| adding.add(&taken))?;
                 let is_full = adding.is_full();
-                taken(begun).push(adding);
+                lock(begun).push(adding);
                 Ok(is_full)
             });
             Ok(counting.await.unwrap_or(Err(ReadError::Broken))?)
@@ -198,7 +198,7 @@ async fn of_visits(
             return Ok((Ok(Adding::new(packed.group, packed.shape)), true));
         }
     }
-    let begun = std::mem::take(&mut *taken(&asked.2));
+    let begun = std::mem::take(&mut *lock(&asked.2));
     let all = begun.into_iter().reduce(|mut adding, other| {
         adding.add_all(other);
         adding
@@ -207,7 +207,7 @@ async fn of_visits(
 }
 
 /// What is guarded is whole after every statement.
-fn taken<T>(guarded: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(guarded: &Mutex<T>) -> MutexGuard<'_, T> {
     guarded.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

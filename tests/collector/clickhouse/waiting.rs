@@ -1,6 +1,6 @@
 //! What waits, and what fails: neither holds up the rest.
 
-use super::{equal, followed, following, settled};
+use super::{equal, followed, following, following_at, settled};
 use crate::retention::{day, send};
 use crate::support::clickhouse::{ClickHouse, Kind, LossyWay, REFUSED};
 use crate::support::{collector, eventually};
@@ -10,8 +10,7 @@ async fn a_range_that_fails_holds_up_nothing_else() {
     let Some(kind) = Kind::all().into_iter().next() else { return };
     let clickhouse = ClickHouse::start(&kind).await;
     let way = LossyWay::to(clickhouse.address).await;
-    let (database, collector, _journal) =
-        collector(|config| config.clickhouse = ClickHouse::settings_at(way.address)).await;
+    let (database, collector, _journal) = following_at(way.address).await;
     followed(&database).await;
     let events: Vec<String> =
         [10, 12].iter().map(|hour| format!(r#"{{"name":"{hour}","timestamp":"{}T{hour}:00:00Z"}}"#, day(1))).collect();
@@ -47,8 +46,7 @@ async fn an_error_that_is_over_is_not_told_any_more_though_much_waits() {
     let Some(kind) = Kind::all().into_iter().next() else { return };
     let clickhouse = ClickHouse::start(&kind).await;
     let way = LossyWay::to(clickhouse.address).await;
-    let (database, collector, _journal) =
-        collector(|config| config.clickhouse = ClickHouse::settings_at(way.address)).await;
+    let (database, collector, _journal) = following_at(way.address).await;
     followed(&database).await;
     settled(&database, &clickhouse).await;
     way.lose_inserts(1);
