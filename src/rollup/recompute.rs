@@ -125,7 +125,7 @@ pub async fn step(
     let windows = windows.sql(&known, Some(range));
     let select = format!("select {columns} from (\n{}\n) q where ({within}) is not false", rollup.body);
     done.rows = if rollup.is_packed {
-        pack::write::pack(&transaction, &windows, &select, &relation).await?
+        pack::write::pack(&transaction, &windows, &select, &relation, (first, until)).await?
     } else {
         transaction.execute_typed(&format!("{windows}\ninsert into {relation} ({columns}) {select}"), &[]).await?
     };

@@ -17,6 +17,7 @@
 //! viewer's ([`view::View::fixed`]).
 
 mod adding;
+mod adding_properties;
 pub mod answer;
 mod countries;
 mod figures;

@@ -12,11 +12,13 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::adding::{Adding, called, is_asked};
+use super::adding_properties::Adding as AddingProperties;
 use super::answer::{Line, STATEMENT_TIMEOUT_S};
 use super::filter::DIMENSIONS;
 use super::question::Question;
 use crate::database::DatabaseError;
-use crate::rollup::pack::read::{self, ReadError, Rows, Visits};
+use crate::rollup::pack::properties;
+use crate::rollup::pack::read::{self, Filter, ReadError, Rows, Visits};
 use crate::rollup::pack::visits::{Column, Wanted};
 use crate::rollup::pack::{self, Group, Groups, key};
 
@@ -48,9 +50,10 @@ pub enum Shape {
 
 /// Which rows answer a question, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Packed {
-    pub group: Group,
-    pub shape: Shape,
+pub enum Packed {
+    Lists(Group, Shape),
+    /// Those of the event that the question is about.
+    Properties,
 }
 
 /// What came of looking.
@@ -62,31 +65,91 @@ pub enum Found {
     Slow,
 }
 
-type Filter = (&'static str, String);
+/// What counting came to.
+enum Counted<A> {
+    Added(Result<A, ReadError>),
+    /// It takes too long.
+    Slow,
+}
 
 /// The answer.
 pub async fn lines(transaction: &Transaction<'_>, question: &Question, packed: Packed) -> Result<Found, DatabaseError> {
     let filters = filters(question);
-    let found = match filters.as_slice() {
-        [] => of_one(transaction, question, packed, None).await?,
-        [filter] => of_one(transaction, question, packed, Some(filter.clone())).await?,
-        _ => Err(ReadError::LeftOut),
-    };
-    let (found, is_slow) = match found {
-        Err(ReadError::LeftOut) => of_visits(transaction, question, packed, filters).await?,
-        found => (found, false),
-    };
-    let lists = lists(question);
     let limit = question.limit.unsigned_abs() as usize;
-    match found.and_then(|added| added.lines(&lists, limit)) {
-        _ if is_slow => Ok(Found::Slow),
+    let lines = match packed {
+        Packed::Lists(group, shape) => match of_lists(transaction, question, (group, shape), filters).await? {
+            Counted::Added(added) => added.and_then(|added| added.lines(&lists(question), limit)),
+            Counted::Slow => return Ok(Found::Slow),
+        },
+        Packed::Properties => match of_properties(transaction, question, filters).await? {
+            Counted::Added(added) => added.and_then(|added| added.lines(limit)),
+            Counted::Slow => return Ok(Found::Slow),
+        },
+    };
+    match lines {
         Ok(lines) => Ok(Found::Lines(lines)),
         Err(error @ ReadError::Broken) => {
-            tracing::error!(%error, "filtered_daily cannot be read: visits are counted instead");
+            tracing::error!(%error, "filtered_daily cannot be read: it is counted without");
             Ok(Found::NotPacked)
         }
         Err(ReadError::LeftOut) => Ok(Found::NotPacked),
     }
+}
+
+/// From rows where there is one filter at most; else, and where rows were left out, from the visits.
+async fn of_lists(
+    transaction: &Transaction<'_>,
+    question: &Question,
+    (group, shape): (Group, Shape),
+    filters: Vec<Filter>,
+) -> Result<Counted<Adding>, DatabaseError> {
+    let found = match filters.as_slice() {
+        [] => of_one(transaction, question, (group, shape), None).await?,
+        [filter] => of_one(transaction, question, (group, shape), Some(filter.clone())).await?,
+        _ => Err(ReadError::LeftOut),
+    };
+    if !matches!(found, Err(ReadError::LeftOut)) {
+        return Ok(Counted::Added(found));
+    }
+    let wanted = wanted(question, group, shape);
+    let columns = wanted.columns(lists_of(&filters));
+    let what = What { filters: &filters, group: Some(group), columns, more: &[] };
+    let counting = (filters.clone(), wanted);
+    let count = move |part: Visits, adding: &mut Adding| {
+        let (filters, wanted) = &counting;
+        part.read(filters, group, wanted, &mut |taken| adding.add(&taken))?;
+        Ok(adding.is_full())
+    };
+    let begin = move || Adding::new(group, shape);
+    of_visits(transaction, question, what, begin, count, Adding::add_all).await
+}
+
+/// From the visits that the filters leave.
+async fn of_properties(
+    transaction: &Transaction<'_>,
+    question: &Question,
+    filters: Vec<Filter>,
+) -> Result<Counted<AddingProperties>, DatabaseError> {
+    let event = question.texts.last().and_then(Option::as_deref).unwrap_or_default();
+    let of_event = properties::key_of(event);
+    let none = Wanted { lists: Vec::new(), has_sums: false };
+    let columns = none.columns(lists_of(&filters));
+    let what = What {
+        filters: &filters,
+        group: None,
+        columns,
+        more: &[properties::ARE_WHOLE.as_slice(), of_event.as_slice()],
+    };
+    let filters = filters.clone();
+    let count = move |part: Visits, adding: &mut AddingProperties| {
+        part.read_properties(&filters, &mut |key, value, sums| adding.add(key, value, sums))?;
+        Ok(adding.is_full())
+    };
+    of_visits(transaction, question, what, AddingProperties::default, count, AddingProperties::add_all).await
+}
+
+fn lists_of(filters: &[Filter]) -> impl Iterator<Item = usize> {
+    filters.iter().filter_map(|(list, _)| pack::place_of_list(list))
 }
 
 /// Each is its dimension's name, which is the list's, and its value.
@@ -99,14 +162,14 @@ fn filters(question: &Question) -> Vec<Filter> {
 async fn of_one(
     transaction: &Transaction<'_>,
     question: &Question,
-    packed: Packed,
+    (of_group, shape): (Group, Shape),
     filter: Option<Filter>,
 ) -> Result<Result<Adding, ReadError>, DatabaseError> {
     let [since, until, source, ..] = &question.texts;
     let borrowed = filter.as_ref().map(|(list, value)| (*list, value.as_str()));
     let key = key(borrowed);
     let of_filter = borrowed.and_then(|(list, _)| pack::group_of(list)).map(read::column);
-    let (key, column) = (key.as_slice(), read::column(packed.group));
+    let (key, column) = (key.as_slice(), read::column(of_group));
     let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
         (since, Type::TEXT),
         (until, Type::TEXT),
@@ -137,30 +200,40 @@ async fn of_one(
     }
     // A year of them takes some tens of milliseconds.
     let added = tokio::task::spawn_blocking(move || {
-        let mut adding = Adding::new(packed.group, packed.shape);
+        let mut adding = Adding::new(of_group, shape);
         let rows = Rows { rows: &rows, filter: filter.as_ref().map(|(list, value)| (*list, value.as_str())) };
-        rows.read(packed.group, &mut |taken| adding.add(&taken))?;
+        rows.read(of_group, &mut |taken| adding.add(&taken))?;
         Ok(adding)
     });
     // A panic has told on stderr.
     Ok(added.await.unwrap_or(Err(ReadError::Broken)))
 }
 
-/// From the visits themselves; and whether that takes too long.
-async fn of_visits(
+/// What is read of each part.
+struct What<'a> {
+    filters: &'a [Filter],
+    /// Whose values are shown.
+    group: Option<Group>,
+    columns: Vec<Column>,
+    /// Keys of other rows.
+    more: &'a [&'a [u8]],
+}
+
+/// From the visits themselves: what `count` adds, part by part, to what `begin` makes; it says whether there is no room for more.
+async fn of_visits<A: Send + 'static>(
     transaction: &Transaction<'_>,
     question: &Question,
-    packed: Packed,
-    filters: Vec<Filter>,
-) -> Result<(Result<Adding, ReadError>, bool), DatabaseError> {
+    what: What<'_>,
+    begin: impl Fn() -> A + Send + Sync + 'static,
+    count: impl Fn(Visits, &mut A) -> Result<bool, ReadError> + Send + Sync + 'static,
+    add_all: impl Fn(&mut A, A),
+) -> Result<Counted<A>, DatabaseError> {
     let deadline = Instant::now() + Duration::from_secs(STATEMENT_TIMEOUT_S);
     let [since, until, source, ..] = &question.texts;
-    let of_filters = filters.iter().filter_map(|(list, _)| pack::group_of(list));
-    let groups: Vec<&str> = of_filters.chain([packed.group]).map(read::column).collect();
-    let wanted = wanted(question, packed);
-    let columns = wanted.columns(filters.iter().filter_map(|(list, _)| pack::place_of_list(list)));
-    let keys: Vec<[u8; 2]> = columns.into_iter().map(Column::key).collect();
-    let keys: Vec<&[u8]> = keys.iter().map(<[u8; 2]>::as_slice).collect();
+    let of_filters = what.filters.iter().filter_map(|(list, _)| pack::group_of(list));
+    let groups: Vec<&str> = of_filters.chain(what.group).map(read::column).collect();
+    let keys: Vec<[u8; 2]> = what.columns.into_iter().map(Column::key).collect();
+    let keys: Vec<&[u8]> = keys.iter().map(<[u8; 2]>::as_slice).chain(what.more.iter().copied()).collect();
     let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
         (since, Type::TEXT),
         (until, Type::TEXT),
@@ -170,40 +243,40 @@ async fn of_visits(
     ];
     let rows = transaction.query_typed_raw(OF_VISITS, parameters).await?;
     // Each part is added to what one of those before has left: to add up sixty of them afterwards takes as long as to count them.
-    let asked = Arc::new((filters, wanted, Mutex::new(Vec::new())));
+    let counting = Arc::new((begin, count, Mutex::new(Vec::new())));
     let count = |part: Result<Visits, ReadOrLost>| {
-        let asked = Arc::clone(&asked);
+        let counting = Arc::clone(&counting);
         async move {
             let part = part?;
-            let counting = tokio::task::spawn_blocking(move || {
-                let (filters, wanted, begun) = &*asked;
-                let mut adding = lock(begun).pop().unwrap_or_else(|| Adding::new(packed.group, packed.shape));
-                part.read(filters, packed.group, wanted, &mut |taken| adding.add(&taken))?;
-                let is_full = adding.is_full();
+            let counted = tokio::task::spawn_blocking(move || {
+                let (begin, count, begun) = &*counting;
+                let mut adding = lock(begun).pop().unwrap_or_else(begin);
+                let is_full = count(part, &mut adding)?;
                 lock(begun).push(adding);
                 Ok(is_full)
             });
-            Ok(counting.await.unwrap_or(Err(ReadError::Broken))?)
+            // A panic has told on stderr.
+            Ok(counted.await.unwrap_or(Err(ReadError::Broken))?)
         }
     };
     let mut counted = pin!(parts(rows).map(count).buffer_unordered(PARTS_AT_ONCE));
     while let Some(part) = counted.next().await {
         match part {
             Ok(false) => {}
-            Ok(true) => return Ok((Err(ReadError::LeftOut), false)),
-            Err(ReadOrLost::Read(error)) => return Ok((Err(error), false)),
+            Ok(true) => return Ok(Counted::Added(Err(ReadError::LeftOut))),
+            Err(ReadOrLost::Read(error)) => return Ok(Counted::Added(Err(error))),
             Err(ReadOrLost::Lost(error)) => return Err(error.into()),
         }
         if Instant::now() > deadline {
-            return Ok((Ok(Adding::new(packed.group, packed.shape)), true));
+            return Ok(Counted::Slow);
         }
     }
-    let begun = std::mem::take(&mut *lock(&asked.2));
+    let begun = std::mem::take(&mut *lock(&counting.2));
     let all = begun.into_iter().reduce(|mut adding, other| {
-        adding.add_all(other);
+        add_all(&mut adding, other);
         adding
     });
-    Ok((Ok(all.unwrap_or_else(|| Adding::new(packed.group, packed.shape))), false))
+    Ok(Counted::Added(Ok(all.unwrap_or_else(&counting.0))))
 }
 
 /// What is guarded is whole after every statement.
@@ -212,17 +285,17 @@ fn lock<T>(guarded: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What a question's answer is counted from.
-fn wanted(question: &Question, packed: Packed) -> Wanted {
+fn wanted(question: &Question, group: Group, shape: Shape) -> Wanted {
     let asked = lists(question);
-    let lists = match (packed.group, packed.shape) {
+    let lists = match (group, shape) {
         (Group::Figures, Shape::Hours) => vec!["hour"],
         (Group::Figures, Shape::Until(_)) => vec!["minute"],
         (Group::Figures, _) => vec!["all"],
         (group, _) => pack::names_of(group).filter(|list| is_asked(called(list), &asked)).collect(),
     };
-    let has_sums = match packed.group {
+    let has_sums = match group {
         Group::Figures => true,
-        Group::Audience => packed.shape != Shape::Glance,
+        Group::Audience => shape != Shape::Glance,
         Group::Pages | Group::Events | Group::Vitals => false,
     };
     Wanted { lists: lists.into_iter().filter_map(pack::place_of_list).collect(), has_sums }
@@ -260,14 +333,14 @@ fn parts(rows: tokio_postgres::RowStream) -> impl futures_util::Stream<Item = Re
             if key.is_empty() {
                 let values: Groups =
                     [row.try_get(2)?, row.try_get(3)?, row.try_get(4)?, row.try_get(5)?, row.try_get(6)?];
-                if let Some(before) = begun.replace(Visits { day_s, values, columns: Vec::new() }) {
+                if let Some(before) = begun.replace(Visits { day_s, values, ..Visits::default() }) {
                     return Ok(Some((before, (rows, begun))));
                 }
                 continue;
             }
             let part = begun.as_mut().filter(|part: &&mut Visits| part.day_s == day_s).ok_or(ReadError::Broken)?;
             let bytes: Option<Vec<u8>> = row.try_get(2)?;
-            part.columns.push((Column::of_key(key).ok_or(ReadError::Broken)?, bytes.ok_or(ReadError::Broken)?));
+            part.take(key, bytes.ok_or(ReadError::Broken)?)?;
         }
         Ok(begun.map(|last| (last, (rows, None))))
     })

@@ -64,7 +64,7 @@ impl Question {
 
     /// It is packed already.
     fn packed(self, group: Group, shape: Shape) -> Self {
-        Self { packed: Some(Packed { group, shape }), ..self }
+        Self { packed: Some(Packed::Lists(group, shape)), ..self }
     }
 }
 
@@ -151,7 +151,8 @@ pub fn properties(view: &View, event: &str, limit: i64) -> Question {
         Question::new("properties", view, view.days(), sql!("properties_daily", "properties"), needs)
     } else {
         let sql = sql!("visits", "within", "properties_visits", "properties");
-        Question::new("properties", view, view.days(), sql, &["sessions"]).joining_events()
+        let question = Question::new("properties", view, view.days(), sql, &["sessions"]).joining_events();
+        Question { packed: Some(Packed::Properties), ..question }
     };
     question.about(event).at_most(limit)
 }

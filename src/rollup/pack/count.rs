@@ -37,15 +37,16 @@ struct Counter {
 const ZERO: Counter =
     Counter { sums: Sums { visitors: 0, visits: 0, page_views: 0, bounces: 0, duration_ms: 0 }, visitor: NOBODY };
 
+/// One list, while it is counted.
 #[derive(Default)]
-struct List {
+pub struct List {
     counters: Vec<Counter>,
     /// Values whose counter is not zero.
     counted: Vec<u32>,
 }
 
 impl List {
-    fn count(&mut self, value: u32, sums: &Sums, visitor: u32) {
+    pub fn count(&mut self, value: u32, sums: &Sums, visitor: u32) {
         if self.counters.len() <= value as usize {
             self.counters.resize(value as usize + 1, ZERO);
         }
@@ -60,7 +61,7 @@ impl List {
         }
     }
 
-    fn take(&mut self) -> Counted {
+    pub fn take(&mut self) -> Counted {
         self.counted.sort_unstable();
         let counters = &mut self.counters;
         self.counted

@@ -6,7 +6,8 @@
 //! ```text
 //! bucket, source, part       a day's visits on a source, cut into parts where they are many: each visitor is in one part
 //! key      bytea             16 bytes of SHA-256 of a list's name, 0, and a value; of no list: of all visits; empty: the part's values;
-//!                            two bytes: a column of the visits themselves, which is in `figures`
+//!                            two bytes: a column of the visits themselves, one, or of a list `property` and an event's name: what
+//!                            properties say (properties.rs); these are in `figures`
 //! is_whole boolean           of the part's values: whether each value of every list has a row
 //! figures, audience, pages, events, vitals    bytea, null where nothing is in them: a group of lists
 //! ```
@@ -28,12 +29,16 @@
 //!
 //! A visit of many pages has as many rows with as many pages each. So rows are written by weight, those with the most visits first,
 //! until they take [`BYTES_PER_EVENT_MAX`] for each event of the part, or [`BYTES_MIN`]. Whoever finds no row of a value that the part
-//! has, or asks for visits with several values, counts the visits themselves, which takes longer.
+//! has, or asks for visits with several values, counts the visits themselves, which takes longer. Properties of events have
+//! [`PROPERTY_BYTES_PER_EVENT_MAX`] more, those of the most frequent events first.
 
 mod codec;
 mod count;
+mod numbers;
 mod part;
+pub mod properties;
 pub mod read;
+mod values;
 pub mod visits;
 pub mod write;
 
@@ -44,10 +49,12 @@ use sha2::{Digest, Sha256};
 
 /// What rows may take for each event of their part, PostgreSQL's own bytes included: a tenth of what an event takes.
 pub const BYTES_PER_EVENT_MAX: u64 = 40;
+/// And what their properties take.
+pub const PROPERTY_BYTES_PER_EVENT_MAX: u64 = 30;
 /// A part may always have so much, or of a few visits hardly anything would be there.
 pub const BYTES_MIN: u64 = 64 << 10;
 /// Changes with the format: then all of them are computed anew.
-pub const FORMAT: &str = "3";
+pub const FORMAT: &str = "4";
 
 /// What is shown together, and so is a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -146,14 +153,17 @@ impl Sums {
     }
 }
 
+/// Of a key that is a hash.
+const KEY_BYTES: usize = 16;
+
 /// The key of a value of a list; of no list, that of all visits.
-pub fn key(of: Option<(&str, &str)>) -> [u8; 16] {
+pub fn key(of: Option<(&str, &str)>) -> [u8; KEY_BYTES] {
     let (list, value) = of.unwrap_or_default();
     let mut hash = Sha256::new();
     hash.update(list);
     hash.update([0]);
     hash.update(value);
-    let mut key = [0; 16];
+    let mut key = [0; KEY_BYTES];
     for (to, from) in key.iter_mut().zip(hash.finalize()) {
         *to = from;
     }

@@ -1,10 +1,13 @@
 //! Some visits of one day and source, by number; and what those with one value come to.
 
-use std::collections::HashMap;
-
 use super::codec::{put_counted, put_values, seal};
 use super::count::{Counters, Entry, Kept};
-use super::{AUDIENCE, ENTRY, EVENT, EXIT, GROUPS, Group, Groups, LISTS, PAGE, Sums, VITAL, key, lists_of, visits};
+use super::properties::Properties;
+use super::values::Values;
+use super::{
+    AUDIENCE, BYTES_MIN, ENTRY, EVENT, EXIT, GROUPS, Group, Groups, LISTS, PAGE, PROPERTY_BYTES_PER_EVENT_MAX, Sums,
+    VITAL, key, lists_of, visits,
+};
 
 /// Of a part: so that it takes some tens of megabytes.
 const VISITS_MAX: usize = 100_000;
@@ -27,6 +30,8 @@ pub struct Visit<'r> {
     pub pages: Vec<Option<&'r str>>,
     pub event_names: Vec<Option<&'r str>>,
     pub vitals: Vec<Option<&'r str>>,
+    /// Of its events that have properties: the name, and the JSON.
+    pub properties: Vec<(&'r str, &'r str)>,
 }
 
 /// A row of the table. Groups are in the order of [`GROUPS`].
@@ -37,38 +42,19 @@ pub struct Packed {
 }
 
 impl Packed {
-    fn of_visits(column: visits::Column, packed: Vec<u8>) -> Self {
+    /// What belongs to no group is where figures are.
+    pub fn of_part(key: &[u8], packed: Vec<u8>) -> Self {
         let mut groups = Groups::default();
         if let Some(first) = groups.first_mut() {
             *first = Some(packed);
         }
-        Self { key: column.key().to_vec(), is_whole: None, groups }
+        Self { key: key.to_vec(), is_whole: None, groups }
     }
 
     /// About what it takes in PostgreSQL: a row's head, its columns, and its entry in an index.
     pub fn bytes(&self) -> u64 {
         const ROW_BYTES: u64 = 120;
         ROW_BYTES + self.groups.iter().flatten().map(|group| group.len() as u64).sum::<u64>()
-    }
-}
-
-/// The values of a list.
-#[derive(Default)]
-struct Values {
-    numbers: HashMap<String, u32>,
-    texts: Vec<String>,
-}
-
-impl Values {
-    fn number(&mut self, value: &str, bytes: &mut usize) -> u32 {
-        if let Some(number) = self.numbers.get(value) {
-            return *number;
-        }
-        let number = self.texts.len() as u32;
-        *bytes += value.len();
-        self.numbers.insert(value.to_owned(), number);
-        self.texts.push(value.to_owned());
-        number
     }
 }
 
@@ -79,6 +65,7 @@ pub struct Part {
     visits: Vec<Kept>,
     entries: Vec<Entry>,
     counters: Counters,
+    properties: Properties,
     /// The one who came last.
     visitor_id: String,
     visitors: u32,
@@ -89,8 +76,9 @@ pub struct Part {
 impl Part {
     /// Whether the next visit belongs into another part. One visitor's are never parted.
     pub fn is_full(&self, next_visitor: &str) -> bool {
-        let is_much =
-            self.visits.len() >= VISITS_MAX || self.entries.len() >= ENTRIES_MAX || self.value_bytes >= VALUE_BYTES_MAX;
+        let is_much = self.visits.len() >= VISITS_MAX
+            || self.entries.len() + self.properties.entries() >= ENTRIES_MAX
+            || self.value_bytes >= VALUE_BYTES_MAX;
         is_much && self.visitor_id != next_visitor
     }
 
@@ -113,6 +101,9 @@ impl Part {
         self.note_all(PAGE, &visit.pages);
         self.note_all(EVENT, &visit.event_names);
         self.note_all(VITAL, &visit.vitals);
+        for (name, json) in &visit.properties {
+            self.properties.add(self.visits.len() as u32, name, json, &mut self.value_bytes);
+        }
         let number = i64::unsigned_abs;
         self.events += number(visit.events);
         self.visits.push(Kept {
@@ -161,8 +152,8 @@ impl Part {
         self.entries.truncate(kept);
     }
 
-    /// Hands the rows to `write`: the visits as a whole, and themselves; then the heaviest first, until it has had `bytes_max`; and at last
-    /// that of the values.
+    /// Hands the rows to `write`: the visits as a whole, and themselves; their events' properties, which have room of their own; then the
+    /// heaviest first, until it has had `bytes_max`; and at last that of the values.
     pub fn pack<E>(mut self, bytes_max: u64, mut write: impl FnMut(Packed) -> Result<(), E>) -> Result<(), E> {
         let having = self.having();
         let everyone: Vec<u32> = (0..self.visits.len() as u32).collect();
@@ -171,10 +162,12 @@ impl Part {
         let mut bytes = first.bytes() + values.bytes();
         write(first)?;
         for (column, packed) in visits::pack(&self.visits, &self.entries, AUDIENCE..LISTS.len()) {
-            let row = Packed::of_visits(column, packed);
+            let row = Packed::of_part(&column.key(), packed);
             bytes += row.bytes();
             write(row)?;
         }
+        let of_properties = (self.events * PROPERTY_BYTES_PER_EVENT_MAX).max(BYTES_MIN);
+        std::mem::take(&mut self.properties).pack(of_properties, &mut write)?;
         // Nobody filters by what was measured.
         for (list, value, visits) in having.by_weight().filter(|(list, ..)| *list != VITAL) {
             if bytes >= bytes_max {

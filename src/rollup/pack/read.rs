@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::codec::{Counted, open, take_counted, take_values};
+use super::properties::{self, ARE_WHOLE};
 use super::visits::{self, Column, Wanted};
-use super::{GROUPS, Group, Groups, Sums, group_of, lists_of, place_of, place_of_list};
+use super::{GROUPS, Group, Groups, KEY_BYTES, Sums, group_of, lists_of, place_of, place_of_list};
 
 /// One row, as far as it was asked for.
 pub struct Packed {
@@ -129,6 +130,9 @@ fn hand_out(
     Some(())
 }
 
+/// The name of a list, and a value.
+pub type Filter = (&'static str, String);
+
 /// A part's values, and of its visits the columns that were asked for.
 #[derive(Default)]
 pub struct Visits {
@@ -136,26 +140,59 @@ pub struct Visits {
     /// Of the group that is shown, and of those of the lists that are filtered by.
     pub values: Groups,
     pub columns: Vec<(Column, Vec<u8>)>,
+    /// Of the event that is asked for.
+    pub properties: Option<Vec<u8>>,
+    /// Whether there would be such a row if there were properties. `None`: nothing is said of any.
+    pub are_properties_whole: Option<bool>,
 }
 
 impl Visits {
-    /// Hands what the visits that have all of these values, each of a list, come to in the lists of `group` to `take`.
-    pub fn read(
-        &self,
-        filters: &[(&'static str, String)],
-        group: Group,
-        wanted: &Wanted,
-        take: Take<'_>,
-    ) -> Result<(), ReadError> {
-        let mut of_filters = Vec::new();
-        for (list, value) in filters {
-            let values = group_of(list).and_then(|group| self.values(group)).ok_or(ReadError::Broken)?;
-            // A part that lacks a value has no such visits.
-            let Some(number) = number(values, list, value)? else { return Ok(()) };
-            of_filters.push((place_of_list(list).ok_or(ReadError::Broken)?, number));
+    /// Takes a row of the part, of whatever kind; the key of the values is not among them.
+    pub fn take(&mut self, key: &[u8], packed: Vec<u8>) -> Result<(), ReadError> {
+        if let Some(column) = Column::of_key(key) {
+            self.columns.push((column, packed));
+        } else if key == ARE_WHOLE {
+            self.are_properties_whole = Some(packed == [1]);
+        } else if key.len() == KEY_BYTES {
+            self.properties = Some(packed);
+        } else {
+            return Err(ReadError::Broken);
         }
+        Ok(())
+    }
+
+    /// Hands what the visits that have all of these values, each of a list, come to in the lists of `group` to `take`.
+    pub fn read(&self, filters: &[Filter], group: Group, wanted: &Wanted, take: Take<'_>) -> Result<(), ReadError> {
+        let Some(of_filters) = self.numbers(filters)? else { return Ok(()) };
         let counted = visits::count(&self.columns, &of_filters, wanted).ok_or(ReadError::Broken)?;
         hand_out(self.day_s, group, &counted, self.values(group), take).ok_or(ReadError::Broken)
+    }
+
+    /// Hands what the properties of the event that was asked for say in these visits to `take`: of which key and value, the sums.
+    pub fn read_properties(
+        &self,
+        filters: &[Filter],
+        take: &mut dyn FnMut(&str, Option<&str>, &Sums),
+    ) -> Result<(), ReadError> {
+        let packed = match (&self.properties, self.are_properties_whole) {
+            (Some(packed), Some(_)) => packed,
+            (None, Some(true)) => return Ok(()),
+            _ => return Err(ReadError::LeftOut),
+        };
+        let Some(of_filters) = self.numbers(filters)? else { return Ok(()) };
+        let kept = visits::kept(&self.columns, &of_filters).ok_or(ReadError::Broken)?;
+        properties::count(packed, &kept, take).ok_or(ReadError::Broken)
+    }
+
+    /// The lists and values of the filters, by number. `None`: the part lacks a value, and so has no such visits.
+    fn numbers(&self, filters: &[Filter]) -> Result<Option<Vec<(usize, u32)>>, ReadError> {
+        let mut numbers = Vec::new();
+        for (list, value) in filters {
+            let values = group_of(list).and_then(|group| self.values(group)).ok_or(ReadError::Broken)?;
+            let Some(number) = number(values, list, value)? else { return Ok(None) };
+            numbers.push((place_of_list(list).ok_or(ReadError::Broken)?, number));
+        }
+        Ok(Some(numbers))
     }
 
     fn values(&self, group: Group) -> Option<&[u8]> {

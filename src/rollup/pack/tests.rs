@@ -52,8 +52,8 @@ fn given() -> impl Strategy<Value = Given> {
         })
 }
 
-/// Rows that a part has whatever it is bound to: the visits as a whole, their columns, and the values.
-const ALWAYS: usize = 1 + 5 + 14 + 1;
+/// Rows that a part has whatever it is bound to: the visits as a whole, their columns, that of properties, and the values.
+const ALWAYS: usize = 1 + 5 + 14 + 1 + 1;
 const TEXTS: [&str; 4] = ["", "a", "b/ü", "c"];
 
 fn text(value: Option<u8>) -> Option<&'static str> {
@@ -83,6 +83,7 @@ fn packed(given: &[Given], bytes_max: u64) -> Vec<Packed> {
             pages: visit.pages.iter().copied().map(text).collect(),
             event_names: visit.names.iter().map(|name| text(Some(*name))).collect(),
             vitals: visit.vitals.iter().map(|vital| text(Some(*vital))).collect(),
+            properties: Vec::new(),
         });
     }
     let mut rows = Vec::new();
@@ -194,7 +195,7 @@ fn counted_again(
     let filters: Vec<(&'static str, String)> =
         filters.iter().map(|(list, value)| (*list, (*value).to_owned())).collect();
     let mut found: BTreeMap<String, BTreeMap<String, Sums>> = BTreeMap::new();
-    let visits = Visits { day_s: 7, values, columns };
+    let visits = Visits { day_s: 7, values, columns, ..Visits::default() };
     let take = &mut |taken: read::Taken<'_>| {
         assert_eq!(taken.day_s, 7);
         let value = if group == Group::Figures { taken.number.to_string() } else { taken.text.to_owned() };

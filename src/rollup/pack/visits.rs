@@ -9,11 +9,11 @@
 //! page, event, vital      how many values each visit has; then of all visits the values' numbers; then how often each is there, less 1
 //! ```
 //!
-//! Numbers are stored so that any of them can be read without those before: how many there are, and how many bytes the largest
-//! takes; then the lowest byte of each, then the next one of each.
+//! How numbers are stored says numbers.rs.
 
-use super::codec::{Counted, open_by, put, seal_numbers, take};
+use super::codec::{Counted, open_by, seal_numbers};
 use super::count::{Counters, Entry, Kept};
+use super::numbers::{Numbers, put_numbers};
 use super::{ALL, ENTRY, EVENT, HOUR, MINUTE, PAGE, Sums, VITAL};
 
 /// What is known of each visit.
@@ -32,8 +32,6 @@ pub enum Column {
 const FIGURES: [Column; 5] = [Column::Visitor, Column::PageViews, Column::Bounce, Column::DurationMs, Column::Minute];
 /// The number of the first list's column.
 const LISTS_FROM: usize = 16;
-/// More than a part has of anything. Numbers that are all zero take no bytes, so that their count alone says how many there are.
-const COUNT_MAX: usize = 1 << 24;
 
 impl Column {
     /// The row's key: a byte 1, and the column's number.
@@ -125,70 +123,6 @@ pub fn pack(visits: &[Kept], entries: &[Entry], lists: impl Iterator<Item = usiz
     columns
 }
 
-fn put_numbers(out: &mut Vec<u8>, numbers: &(impl Iterator<Item = u64> + Clone)) {
-    let (count, most) = numbers.clone().fold((0_u64, 0), |(count, most), number| (count + 1, most.max(number)));
-    let width = (u64::BITS - most.leading_zeros()).div_ceil(8);
-    put(out, count);
-    put(out, width.into());
-    for place in 0..width {
-        out.extend(numbers.clone().map(|number| (number >> (8 * place)) as u8));
-    }
-}
-
-/// What [`put_numbers`] has put.
-#[derive(Clone, Copy)]
-struct Numbers<'b> {
-    count: usize,
-    bytes: &'b [u8],
-}
-
-impl<'b> Numbers<'b> {
-    fn take(bytes: &mut &'b [u8]) -> Option<Self> {
-        let (count, width) = (usize::try_from(take(bytes)?).ok()?, take(bytes)?);
-        if width > 8 || count > COUNT_MAX {
-            return None;
-        }
-        let (own, rest) = bytes.split_at_checked(count.checked_mul(width as usize)?)?;
-        *bytes = rest;
-        Some(Self { count, bytes: own })
-    }
-
-    fn planes(&self) -> impl Iterator<Item = &'b [u8]> {
-        self.bytes.chunks_exact(self.count.max(1))
-    }
-
-    fn get(&self, place: usize) -> u64 {
-        let bytes = self.planes().zip((0..).step_by(8));
-        bytes.map(|(plane, shift)| u64::from(plane.get(place).copied().unwrap_or_default()) << shift).sum()
-    }
-
-    /// The sums of all numbers up to each.
-    fn running_sums(&self) -> Option<Vec<u32>> {
-        let mut sums = vec![0_u32; self.count];
-        for (plane, shift) in self.planes().zip((0_u32..).step_by(8)) {
-            for (sum, byte) in sums.iter_mut().zip(plane) {
-                *sum |= u32::from(*byte).checked_shl(shift)?;
-            }
-        }
-        let mut so_far = 0_u32;
-        for sum in &mut sums {
-            so_far = so_far.checked_add(*sum)?;
-            *sum = so_far;
-        }
-        Some(sums)
-    }
-
-    /// Which ones are `wanted`.
-    fn places_of(&self, wanted: u64) -> Vec<u32> {
-        let mut planes = self.planes();
-        let Some(lowest) = planes.next() else {
-            return if wanted == 0 { (0..self.count as u32).collect() } else { Vec::new() };
-        };
-        let lowest = lowest.iter().zip(0_u32..).filter(|(byte, _)| **byte == wanted as u8).map(|(_, place)| place);
-        lowest.filter(|place| self.get(*place as usize) == wanted).collect()
-    }
-}
-
 /// The values that visits have in a list.
 enum Values<'b> {
     /// The value and 1, or 0.
@@ -253,37 +187,69 @@ fn within(ends: &[u32], visit: u32) -> std::ops::Range<usize> {
     (visit as usize).checked_sub(1).map_or(0, end_of)..end_of(visit as usize)
 }
 
-/// Counts the visits that have all of the values of `filters`, each of a list, both by number. The columns have to be there that
-/// [`Wanted::columns`] says. `None`: they are not what [`pack`] made.
+/// Columns, to be read.
+struct Opened(Vec<(Column, Vec<u8>)>);
+
+impl Opened {
+    fn new(columns: &[(Column, Vec<u8>)]) -> Option<Self> {
+        let mut decompressor = zstd::bulk::Decompressor::new().ok()?;
+        let opened = columns.iter().map(|(column, sealed)| Some((*column, open_by(sealed, &mut decompressor)?)));
+        Some(Self(opened.collect::<Option<_>>()?))
+    }
+
+    fn bytes(&self, wanted: Column) -> Option<&[u8]> {
+        self.0.iter().find(|(column, _)| *column == wanted).map(|(_, bytes)| bytes.as_slice())
+    }
+
+    fn figure(&self, column: Column) -> Option<Numbers<'_>> {
+        Numbers::take(&mut self.bytes(column)?)
+    }
+
+    fn list(&self, list: usize) -> Option<Values<'_>> {
+        Values::take(list, &mut self.bytes(Column::List(list))?)
+    }
+
+    /// The visits that have all of these values, each of a list, both by number; in their order.
+    fn kept(&self, filters: &[(usize, u32)], visits: usize) -> Option<Vec<u32>> {
+        let mut kept: Option<Vec<u32>> = None;
+        for (filter, value) in filters {
+            let values = self.list(*filter)?;
+            if values.visits() != visits {
+                return None;
+            }
+            kept = Some(match kept {
+                Some(kept) => kept.into_iter().filter(|visit| values.has(*visit, *value)).collect(),
+                None => values.having(*value),
+            });
+        }
+        Some(kept.unwrap_or_else(|| (0..visits as u32).collect()))
+    }
+}
+
+/// The visits that have all of the values of `filters`, each of a list, both by number: of each its number, and its visitor's.
+/// The columns have to be there that [`Wanted::columns`] says. `None`: they are not what [`pack`] made.
+pub fn kept(columns: &[(Column, Vec<u8>)], filters: &[(usize, u32)]) -> Option<Vec<(u32, u32)>> {
+    let opened = Opened::new(columns)?;
+    let visitors = opened.figure(Column::Visitor)?;
+    let numbers = visitors.running_sums()?;
+    let kept = opened.kept(filters, visitors.count)?.into_iter();
+    kept.map(|visit| Some((visit, *numbers.get(visit as usize)?))).collect()
+}
+
+/// Counts those visits.
 pub fn count(
     columns: &[(Column, Vec<u8>)],
     filters: &[(usize, u32)],
     wanted: &Wanted,
 ) -> Option<Vec<(usize, Counted)>> {
-    let mut decompressor = zstd::bulk::Decompressor::new().ok()?;
-    let opened = columns.iter().map(|(column, sealed)| Some((*column, open_by(sealed, &mut decompressor)?)));
-    let opened: Vec<(Column, Vec<u8>)> = opened.collect::<Option<_>>()?;
-    let bytes = |wanted| opened.iter().find(|(column, _)| *column == wanted).map(|(_, bytes)| bytes.as_slice());
-    let figure = |column| Numbers::take(&mut bytes(column)?);
-    let list = |list| Values::take(list, &mut bytes(Column::List(list))?);
-
-    let visitors = figure(Column::Visitor)?;
-    let mut kept: Option<Vec<u32>> = None;
-    for (filter, value) in filters {
-        let values = list(*filter)?;
-        if values.visits() != visitors.count {
-            return None;
-        }
-        kept = Some(match kept {
-            Some(kept) => kept.into_iter().filter(|visit| values.has(*visit, *value)).collect(),
-            None => values.having(*value),
-        });
-    }
-    let kept = kept.unwrap_or_else(|| (0..visitors.count as u32).collect());
+    let opened = Opened::new(columns)?;
+    let visitors = opened.figure(Column::Visitor)?;
+    let kept = opened.kept(filters, visitors.count)?;
     let of_lists = wanted.lists.iter().filter(|list| !matches!(**list, ALL | HOUR | MINUTE));
-    let lists: Vec<(u8, Values<'_>)> = of_lists.map(|of| Some((*of as u8, list(*of)?))).collect::<Option<_>>()?;
+    let lists: Vec<(u8, Values<'_>)> =
+        of_lists.map(|of| Some((*of as u8, opened.list(*of)?))).collect::<Option<_>>()?;
     let needed = wanted.columns(filters.iter().map(|(list, _)| *list));
-    let figure_if_needed = |column| if needed.contains(&column) { figure(column).map(Some) } else { Some(None) };
+    let figure_if_needed = |column| if needed.contains(&column) { opened.figure(column).map(Some) } else { Some(None) };
     let minutes = figure_if_needed(Column::Minute)?;
     let bounces = figure_if_needed(Column::Bounce)?;
     let page_views = figure_if_needed(Column::PageViews)?;

@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 
 use super::part::{Packed, Part, Visit};
 use super::{BYTES_MIN, BYTES_PER_EVENT_MAX, GROUPS};
-use crate::rollup::RollupError;
+use crate::rollup::{RollupError, literal};
 
 /// The table's columns.
 pub const COLUMNS: &str =
@@ -20,8 +20,20 @@ const INSERT: &str = "(bucket, source, part, key, is_whole, figures, audience, p
 const VISIT: &str =
     "bucket, source, visitor_id, minute, events, page_views, is_bounce, duration_ms, entry, exit, pages, event_names, vitals,
     referrer, utm_source, utm_medium, utm_campaign, country, region, device, browser, os";
-/// Visits at a time.
-const FETCH: &str = "fetch 5000 from weir_visits";
+/// The events within the visits that have properties, the first thousand of each. A visit ends with its last event, and is known to the
+/// millisecond; the next one begins half an hour later. PostgreSQL sees from the times which partitions are meant.
+const PROPERTIES: &str = "select source, visitor_id, started_at, array_agg(name) as names, array_agg(properties) as properties
+      from (select v.source, v.visitor_id, v.started_at, e.name, e.properties::text as properties,
+                   row_number() over (partition by v.source, v.visitor_id, v.started_at order by e.occurred_at, e.event_id) as place
+              from visits v join analytics.events e on e.source = v.source and e.visitor_id = v.visitor_id
+             where e.occurred_at >= v.started_at
+               and e.occurred_at < v.started_at + (v.duration_ms + 1000) * interval '1 millisecond'
+               and not e.is_bot and e.name is not null and jsonb_typeof(e.properties) = 'object' and e.properties <> '{}'
+               and e.kind not in ('page', 'engagement', 'web_vitals', 'identify', 'alias', 'group')";
+/// Visits last into the day after theirs: rollups/sessions.sql cuts them after six hours of it.
+const VISIT_HOURS_PAST_DAY_MAX: u32 = 7;
+/// Visits at a time: few enough that the properties of their events are some megabytes.
+const FETCH: &str = "fetch 2000 from weir_visits";
 /// Rows are sent when there are so many, or they have so many bytes.
 const ROWS_MAX: usize = 1_000;
 const ROWS_BYTES_MAX: u64 = 1 << 20;
@@ -42,19 +54,32 @@ struct Sink<'t> {
     rows: u64,
 }
 
-/// Packs the visits that `select`, which reads `windows`, gives into `relation`; returns how many rows that were.
+/// Packs the visits that `select`, which reads `windows`, gives into `relation`; returns how many rows that were. `within`: from when
+/// and until when their buckets are.
 pub async fn pack(
     transaction: &Transaction<'_>,
     windows: &str,
     select: &str,
     relation: &str,
+    within: (&str, &str),
 ) -> Result<u64, RollupError> {
-    // `started_at`: of those who come twice, the first visit first.
+    let (from, until) = (literal(within.0), literal(within.1));
+    // `started_at`: of those who come twice, the first visit first. Events are not looked for visit by visit, even where nobody knows
+    // yet how many there are.
     let cursor = format!(
-        "declare weir_visits no scroll cursor for {windows}
-         select {VISIT} from (\n{select}\n) visits order by bucket, source, visitor_id, started_at"
+        "set local enable_nestloop = off;
+         declare weir_visits no scroll cursor for
+         with visits as materialized ({windows}\n{select}\n), of_events as (
+             {PROPERTIES}
+               and e.occurred_at >= timestamptz {from}
+               and e.occurred_at < timestamptz {until} + interval '{VISIT_HOURS_PAST_DAY_MAX} hours') within
+              where place <= 1000
+              group by source, visitor_id, started_at)
+         select {VISIT}, names, properties from visits left join of_events using (source, visitor_id, started_at)
+          order by bucket, source, visitor_id, started_at;
+         set local enable_nestloop = on"
     );
-    transaction.execute_typed(&cursor, &[]).await?;
+    transaction.batch_execute(&cursor).await?;
     let mut sink = Sink { transaction, insert: format!("insert into {relation} {INSERT}"), rows: 0 };
     let mut of: Option<(SystemTime, String)> = None;
     let mut number = 0_i32;
@@ -104,6 +129,10 @@ fn visit(row: &Row) -> Result<Visit<'_>, RollupError> {
     for (place, value) in visit.audience.iter_mut().enumerate() {
         *value = row.try_get(13 + place)?;
     }
+    let of_events = 13 + visit.audience.len();
+    let names: Option<Vec<&str>> = row.try_get(of_events)?;
+    let properties: Option<Vec<&str>> = row.try_get(of_events + 1)?;
+    visit.properties = names.into_iter().flatten().zip(properties.into_iter().flatten()).collect();
     Ok(visit)
 }
 

@@ -10,10 +10,11 @@ use crate::console::dashboard::gather::Shown;
 use crate::console::dashboard::page::vitals;
 use crate::console::dashboard::view::{GLANCE_ROWS, LISTS, Metric, View};
 use crate::console::page::parts::{number, table};
+use crate::rollup::pack::properties::VALUES_MAX;
 
 /// How many more rows a click brings.
 const MORE_ROWS: i64 = 100;
-/// Of a property, so many values of a day are told apart: as in `rollups/properties_daily.sql`.
+/// Of a property, so many values of a day are told apart, without a filter: as in `rollups/properties_daily.sql`.
 const VALUES_A_DAY_MAX: i64 = 200;
 
 /// One panel with its tabs: `id`, title, and lists with the tabs' names.
@@ -192,6 +193,7 @@ fn values_of(view: &View, event: &str, answer: &Answer) -> Markup {
             a href=(close) { "close" }
         }
         @if keys.is_empty() { p class="quiet" { "It has no properties in this period." } }
+        @let most_frequent = if view.filters.is_empty() { VALUES_A_DAY_MAX } else { VALUES_MAX as i64 };
         @for key in keys {
             @let of_key: Vec<&Line> = lines.iter().filter(|line| line.list == key).collect();
             @let most = of_key.first().map_or(1, |line| line.count).max(1);
@@ -215,7 +217,7 @@ fn values_of(view: &View, event: &str, answer: &Answer) -> Markup {
                 p class="quiet small" {
                     "and " (number(more)) " with other values"
                     @if untold > 0 {
-                        ". A value counts on days on which it was among the " (number(VALUES_A_DAY_MAX)) " most frequent."
+                        ". A value counts on days on which it was among the " (number(most_frequent)) " most frequent."
                     }
                 }
             }

@@ -1,5 +1,5 @@
--- Of filtered_daily the rows of the values, with the groups of lists $4, and the columns of the visits themselves whose keys are $5;
--- those of a part together, the values first: src/rollup/pack/mod.rs.
+-- Of filtered_daily the rows of the values, with the groups of lists $4, and the rows of the visits themselves whose keys are $5, or of
+-- their events' properties; those of a part together, the values first: src/rollup/pack/mod.rs.
 select extract(epoch from bucket)::bigint, key, figures,
        case when key = '' and 'audience' = any ($4::text[]) then audience end,
        case when key = '' and 'pages' = any ($4::text[]) then pages end,

@@ -104,6 +104,6 @@ pub fn expected_vital(of: &[(i64, &Event)], metric: &str, step: f64, most: f64) 
     values.sort_by(f64::total_cmp);
     let place = (values.len() * 3).div_ceil(4);
     let value = values.get(place.checked_sub(1)?)?.min(most);
-    // Hundredths are no binary fractions.
-    Some(((value / step) - 1e-9).ceil() * step)
+    // Hundredths are no binary fractions. What is nothing is not less than nothing.
+    Some(((value / step) - 1e-9).ceil() * step + 0.0)
 }
