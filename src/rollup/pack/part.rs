@@ -14,6 +14,9 @@ const VISITS_MAX: usize = 100_000;
 const ENTRIES_MAX: usize = 2_000_000;
 const VALUE_BYTES_MAX: usize = 16 << 20;
 
+/// Visitors are put together by country, source, device, browser and system.
+const ARRANGED_BY: [usize; 5] = [AUDIENCE + 4, AUDIENCE, AUDIENCE + 6, AUDIENCE + 7, AUDIENCE + 8];
+
 /// One visit, as the SELECT gives it.
 #[derive(Debug, Default)]
 pub struct Visit<'r> {
@@ -155,6 +158,7 @@ impl Part {
     /// Hands the rows to `write`: the visits as a whole, and themselves; their events' properties, which have room of their own; then the
     /// heaviest first, until it has had `bytes_max`; and at last that of the values.
     pub fn pack<E>(mut self, bytes_max: u64, mut write: impl FnMut(Packed) -> Result<(), E>) -> Result<(), E> {
+        self.arrange();
         let having = self.having();
         let everyone: Vec<u32> = (0..self.visits.len() as u32).collect();
         let first = self.pack_some(key(None).to_vec(), &everyone);
@@ -182,6 +186,37 @@ impl Part {
             write(row)?;
         }
         write(values)
+    }
+
+    /// Puts visitors of one kind together, by their first visits: then what a filter leaves lies together.
+    fn arrange(&mut self) {
+        let of_visit = |visit: &Kept| {
+            let entries = self.entries.get(visit.entries.clone()).unwrap_or_default();
+            ARRANGED_BY.map(|list| {
+                let entry = entries.iter().find(|entry| usize::from(entry.list) == list);
+                entry.map_or(u32::MAX, |entry| entry.value)
+            })
+        };
+        let mut first = 0;
+        let visitors = self.visits.chunk_by(|visit, next| visit.visitor == next.visitor).map(|visits| {
+            let range = first..first + visits.len();
+            first = range.end;
+            (visits.first().map(of_visit), range)
+        });
+        let mut visitors: Vec<_> = visitors.collect();
+        visitors.sort_by(|(kind, _), (other, _)| kind.cmp(other));
+        let mut places = vec![0; self.visits.len()];
+        let mut arranged = Vec::with_capacity(self.visits.len());
+        for ((_, range), visitor) in visitors.into_iter().zip(1..) {
+            for (place, visit) in self.visits.get(range.clone()).unwrap_or_default().iter().enumerate() {
+                if let Some(place) = places.get_mut(range.start + place) {
+                    *place = arranged.len() as u32;
+                }
+                arranged.push(Kept { visitor, ..visit.clone() });
+            }
+        }
+        self.visits = arranged;
+        self.properties.arrange(&places);
     }
 
     /// The visits that have each value.

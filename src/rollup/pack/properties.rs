@@ -91,6 +91,13 @@ impl Properties {
         }
     }
 
+    /// Visits get other numbers: of each the new one.
+    pub fn arrange(&mut self, places: &[u32]) {
+        for entry in self.by_name.values_mut().flat_map(|named| &mut named.entries) {
+            entry.visit = places.get(entry.visit as usize).copied().unwrap_or_default();
+        }
+    }
+
     /// Hands the rows to `write`, those of most entries first, as far as `bytes_max` lets them.
     pub fn pack<E>(self, bytes_max: u64, mut write: impl FnMut(Packed) -> Result<(), E>) -> Result<(), E> {
         let mut by_weight: Vec<(String, Named)> = self.by_name.into_iter().collect();

@@ -104,7 +104,10 @@ fn events(chance: &mut Chance, count: usize, days_ago: &[i64]) -> Vec<Event> {
                 "k".repeat(CHARS_MAX + 1): "too long a key", "\u{1F600}".repeat(CHARS_MAX): "\u{1F600}".repeat(CHARS_MAX),
             }),
         };
+        let mut of = template.of;
+        of[4] = [Some("DE"), Some("FR"), None][chance.between(0, 2) as usize];
         events.push(Event {
+            of,
             at_ms,
             source: if chance.happens(60) { "web" } else { "shop" },
             kind,
@@ -297,7 +300,7 @@ async fn check_filtered(person: &Person, all: &[Event], visits: &[Visit], (first
     let today = midnight(0) / DAY_MS;
     for (name, filters) in [
         ("buy", vec![("event", "buy")]),
-        ("buy", vec![("event", "wide"), ("event", "wide")]),
+        ("buy", vec![("event", "wide"), ("country", "DE")]),
         ("wide", vec![("event", "buy"), ("entry", "/nowhere")]),
         ("wide", vec![("event", "wide")]),
     ] {
