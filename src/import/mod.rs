@@ -17,8 +17,8 @@
 //! import `read = before + stored + already there + refused + quarantined + outside`, and `weir.accounting` counts its rows as it
 //! counts those that were received.
 
+mod ahead;
 mod batch;
-
 mod countries;
 mod exports;
 mod flat;

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::ImportError;
+use super::ahead::Ahead;
 use super::batch::{Batch, Gathering};
 use super::flat::Mapping;
 use super::format::{self, Format, Reading, Unsuitable};
@@ -231,11 +232,22 @@ impl Importer {
         let mut outcome = Outcome { format: Some(opened.reading.format), read: before, before, ..Outcome::default() };
         self.progress.settled.fetch_add(before, Ordering::Relaxed);
         let mut batches = self.start(opened, import.position)?;
-        while let Some(batch) = batches.recv().await {
+        let mut ahead = Ahead::new(postgres, database);
+        let mut next = batches.recv().await;
+        while let Some(batch) = next {
             let batch = batch?;
             // First: a run that is killed in between writes them twice, and not never.
             self.book(&mut outcome, &batch)?;
-            let written = writer.write(&batch).await?;
+            let coming = async {
+                let next = batches.recv().await;
+                if let Some(Ok(batch)) = &next {
+                    ahead.prepare(&batch.days).await;
+                }
+                next
+            };
+            let (written, coming) = tokio::join!(writer.write(&batch), coming);
+            let written = written?;
+            next = coming;
             outcome.stored += written.stored;
             outcome.duplicate += written.duplicate;
             outcome.quarantined += written.quarantined;

@@ -120,8 +120,8 @@ async fn of_lists(
         part.read(filters, group, wanted, &mut |taken| adding.add(&taken))?;
         Ok(adding.is_full())
     };
-    let begin = move || Adding::new(group, shape);
-    of_visits(transaction, question, what, begin, count, Adding::add_all).await
+    let new = move || Adding::new(group, shape);
+    of_visits(transaction, question, what, new, count, Adding::add_all).await
 }
 
 /// From the visits that the filters leave.
@@ -219,12 +219,12 @@ struct What<'a> {
     more: &'a [&'a [u8]],
 }
 
-/// From the visits themselves: what `count` adds, part by part, to what `begin` makes; it says whether there is no room for more.
+/// From the visits themselves: what `count` adds, part by part, to what `new` makes; it says whether there is no room for more.
 async fn of_visits<A: Send + 'static>(
     transaction: &Transaction<'_>,
     question: &Question,
     what: What<'_>,
-    begin: impl Fn() -> A + Send + Sync + 'static,
+    new: impl Fn() -> A + Send + Sync + 'static,
     count: impl Fn(Visits, &mut A) -> Result<bool, ReadError> + Send + Sync + 'static,
     add_all: impl Fn(&mut A, A),
 ) -> Result<Counted<A>, DatabaseError> {
@@ -243,14 +243,14 @@ async fn of_visits<A: Send + 'static>(
     ];
     let rows = transaction.query_typed_raw(OF_VISITS, parameters).await?;
     // Each part is added to what one of those before has left: to add up sixty of them afterwards takes as long as to count them.
-    let counting = Arc::new((begin, count, Mutex::new(Vec::new())));
+    let counting = Arc::new((new, count, Mutex::new(Vec::new())));
     let count = |part: Result<Visits, ReadOrLost>| {
         let counting = Arc::clone(&counting);
         async move {
             let part = part?;
             let counted = tokio::task::spawn_blocking(move || {
-                let (begin, count, begun) = &*counting;
-                let mut adding = lock(begun).pop().unwrap_or_else(begin);
+                let (new, count, begun) = &*counting;
+                let mut adding = lock(begun).pop().unwrap_or_else(new);
                 let is_full = count(part, &mut adding)?;
                 lock(begun).push(adding);
                 Ok(is_full)

@@ -204,7 +204,7 @@ impl Part {
             (visits.first().map(of_visit), range)
         });
         let mut visitors: Vec<_> = visitors.collect();
-        visitors.sort_by(|(kind, _), (other, _)| kind.cmp(other));
+        visitors.sort_by_key(|(kind, _)| *kind);
         let mut places = vec![0; self.visits.len()];
         let mut arranged = Vec::with_capacity(self.visits.len());
         for ((_, range), visitor) in visitors.into_iter().zip(1..) {

@@ -14,7 +14,7 @@
 //! than these, and of an event the first [`PER_EVENT_MAX`], as jsonb orders them. Of each key and event there are the
 //! [`VALUES_MAX`] values of most events in the part.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
@@ -161,13 +161,12 @@ impl Named {
                 *events += u64::from(entry.often);
             }
         }
-        let mut by_key: HashMap<&str, Vec<(u64, &str, usize)>> = HashMap::new();
+        // Of each key the values: how many events, which, and by what number.
+        let mut by_key: BTreeMap<&str, Vec<(u64, &str, usize)>> = BTreeMap::new();
         for (pair, (text, events)) in self.pairs.texts.iter().zip(events).enumerate() {
             let (key, value) = text.split_once(BETWEEN).unwrap_or((text, ""));
             by_key.entry(key).or_default().push((events, value, pair));
         }
-        let mut by_key: Vec<(&str, Vec<(u64, &str, usize)>)> = by_key.into_iter().collect();
-        by_key.sort_unstable_by_key(|(key, _)| *key);
         let (mut texts, mut numbers) = (Vec::new(), vec![0; self.pairs.texts.len()]);
         for (key, mut values) in by_key {
             values.sort_unstable_by(|(events, value, _), (of_other, other, _)| {

@@ -107,8 +107,10 @@ pub fn pack(visits: &[Kept], entries: &[Entry], lists: impl Iterator<Item = usiz
             let chunks: Vec<Vec<u8>> = chunks.collect();
             let mut packed = Vec::new();
             put(&mut packed, chunks.len() as u64);
-            chunks.iter().for_each(|chunk| put(&mut packed, chunk.len() as u64));
-            chunks.iter().for_each(|chunk| packed.extend_from_slice(chunk));
+            for chunk in &chunks {
+                put(&mut packed, chunk.len() as u64);
+            }
+            packed.extend(chunks.concat());
             (column, packed)
         })
         .collect()
@@ -216,7 +218,8 @@ impl<'b> Chunks<'b> {
     fn new(columns: &'b [(Column, Vec<u8>)]) -> Option<Self> {
         let columns = columns.iter().map(|(column, packed)| {
             let mut rest = packed.as_slice();
-            let count = usize::try_from(take(&mut rest)?).ok().filter(|count| *count <= packed.len())?;
+            // A part has a visit, and so a chunk.
+            let count = usize::try_from(take(&mut rest)?).ok().filter(|count| (1..=packed.len()).contains(count))?;
             let lengths: Vec<usize> =
                 (0..count).map(|_| usize::try_from(take(&mut rest)?).ok()).collect::<Option<_>>()?;
             let chunk = |length| {

@@ -279,16 +279,15 @@ async fn properties_are_what_the_events_say_within_their_bounds() {
     // With a filter every value of the visits counts, and the page says so by saying nothing. Without visits and events, there is nothing but
     // what is packed; then nothing is.
     let of_visits = visits(&all);
-    let change = async |sql: &str| database.client.batch_execute(sql).await.expect("changed");
-    change(
-        "alter table analytics.sessions rename to sessions_kept; alter table analytics.events rename to events_kept",
-    )
-    .await;
+    let rename = async |from: &str, to: &str| {
+        let sql = format!("alter table analytics.{from} rename to {to}");
+        database.client.batch_execute(&sql).await.expect("renamed");
+    };
+    rename("sessions", "sessions_kept").await;
+    rename("events", "events_kept").await;
     check_filtered(&person, &all, &of_visits, (9, 1)).await;
-    change(
-        "alter table analytics.sessions_kept rename to sessions; alter table analytics.events_kept rename to events",
-    )
-    .await;
+    rename("sessions_kept", "sessions").await;
+    rename("events_kept", "events").await;
     let gone = "delete from analytics.filtered_daily where key = '\\x02' and bucket = (select max(bucket) from analytics.filtered_daily)";
     assert!(database.client.execute(gone, &[]).await.expect("deleted") > 0);
     check_filtered(&person, &all, &of_visits, (9, 0)).await;
