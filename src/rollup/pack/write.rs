@@ -20,20 +20,23 @@ const INSERT: &str = "(bucket, source, part, key, is_whole, figures, audience, p
 const VISIT: &str =
     "bucket, source, visitor_id, minute, events, page_views, is_bounce, duration_ms, entry, exit, pages, event_names, vitals,
     referrer, utm_source, utm_medium, utm_campaign, country, region, device, browser, os";
-/// The events within the visits that have properties, the first thousand of each. A visit ends with its last event, and is known to the
-/// millisecond; the next one begins half an hour later. PostgreSQL sees from the times which partitions are meant.
+/// The events within the visits that have properties. A visit ends with its last event, and is known to the millisecond; the next one
+/// begins half an hour later. PostgreSQL sees from the times which partitions are meant.
 const PROPERTIES: &str = "select source, visitor_id, started_at, array_agg(name) as names, array_agg(properties) as properties
       from (select v.source, v.visitor_id, v.started_at, e.name, e.properties::text as properties,
-                   row_number() over (partition by v.source, v.visitor_id, v.started_at order by e.occurred_at, e.event_id) as place
+                   count(*) over so_far as events, sum(octet_length(e.properties::text)) over so_far as bytes
               from visits v join analytics.events e on e.source = v.source and e.visitor_id = v.visitor_id
              where e.occurred_at >= v.started_at
                and e.occurred_at < v.started_at + (v.duration_ms + 1000) * interval '1 millisecond'
                and not e.is_bot and e.name is not null and jsonb_typeof(e.properties) = 'object' and e.properties <> '{}'
                and e.kind not in ('page', 'engagement', 'web_vitals', 'identify', 'alias', 'group')";
+/// Of a visit the first so many of these, and no more bytes: anybody may send many, and large ones.
+const PROPERTY_EVENTS_MAX: u32 = 1_000;
+const PROPERTY_BYTES_MAX: u32 = 128 << 10;
 /// Visits last into the day after theirs: rollups/sessions.sql cuts them after six hours of it.
 const VISIT_HOURS_PAST_DAY_MAX: u32 = 7;
-/// Visits at a time: few enough that the properties of their events are some megabytes.
-const FETCH: &str = "fetch 2000 from weir_visits";
+/// Visits at a time: few enough that the properties of their events take tens of megabytes at the most.
+const FETCH: &str = "fetch 500 from weir_visits";
 /// Rows are sent when there are so many, or they have so many bytes.
 const ROWS_MAX: usize = 1_000;
 const ROWS_BYTES_MAX: u64 = 1 << 20;
@@ -72,8 +75,9 @@ pub async fn pack(
          with visits as materialized ({windows}\n{select}\n), of_events as (
              {PROPERTIES}
                and e.occurred_at >= timestamptz {from}
-               and e.occurred_at < timestamptz {until} + interval '{VISIT_HOURS_PAST_DAY_MAX} hours') within
-              where place <= 1000
+               and e.occurred_at < timestamptz {until} + interval '{VISIT_HOURS_PAST_DAY_MAX} hours'
+            window so_far as (partition by v.source, v.visitor_id, v.started_at order by e.occurred_at, e.event_id)) within
+              where events <= {PROPERTY_EVENTS_MAX} and bytes <= {PROPERTY_BYTES_MAX}
               group by source, visitor_id, started_at)
          select {VISIT}, names, properties from visits left join of_events using (source, visitor_id, started_at)
           order by bucket, source, visitor_id, started_at;

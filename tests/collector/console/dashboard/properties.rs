@@ -324,6 +324,39 @@ async fn check_filtered(person: &Person, all: &[Event], visits: &[Visit], (first
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_visit_of_many_large_properties_the_first_are_packed() {
+    const BYTES_MAX: usize = 128 * 1024;
+    let (database, collector, _journal) = collector(|_| {}).await;
+    make_partitions(&database, &date(2), 3).await;
+    let template = Event { is_bot: false, ..random(&mut Chance::told(), 1, &[midnight(1)]).remove(0) };
+    let event = |at: i64, name, visitor: &str, properties| Event {
+        at_ms: midnight(1) + HOUR_MS + at * 1_000,
+        source: "web",
+        kind: "track",
+        name: Some(name),
+        visitor: Some(visitor.to_owned()),
+        properties,
+        ..template.clone()
+    };
+    // Three fit, and the fourth does not; of small ones a thousand.
+    let large = "x".repeat(BYTES_MAX / 3 - 100);
+    let mut events: Vec<Event> =
+        (1..=5).map(|at| event(at, "large", "v1", json!({"n": at, "text": large.as_str()}))).collect();
+    events.extend((1..=1_005).map(|at| event(at, "small", "v2", json!({"last": at > 1_000}))));
+    with_rollups(&database, &events).await;
+    let person = Person::new(&database, collector.admin, "alice", false).await;
+    let found = async |name: &str| {
+        let url = format!("/dashboard?period=yesterday&event={name}&f.event={name}");
+        shown(&person.page(&url).await.text())
+    };
+    let line = |value: &str, count: &str| (value.to_owned(), count.to_owned(), "1".to_owned());
+    let of_n = found("large").await.into_iter().find(|(key, ..)| key == "n").expect("a property");
+    assert_eq!(of_n.1, [line("1", "1"), line("2", "1"), line("3", "1")]);
+    assert_eq!(found("small").await, [("last".to_owned(), vec![line("false", "1,000")], None)]);
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_puts_ids_into_keys_gets_a_bounded_table() {
     let database = TestDatabase::new().await;
     let engine = engine(&database).await;
