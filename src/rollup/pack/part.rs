@@ -12,6 +12,7 @@ use super::{
 /// Of a part: so that it takes some tens of megabytes.
 const VISITS_MAX: usize = 100_000;
 const ENTRIES_MAX: usize = 2_000_000;
+const PROPERTIES_MAX: usize = 4_000_000;
 const VALUE_BYTES_MAX: usize = 16 << 20;
 
 /// Visitors are put together by country, source, device, browser and system.
@@ -80,7 +81,8 @@ impl Part {
     /// Whether the next visit belongs into another part. One visitor's are never parted.
     pub fn is_full(&self, next_visitor: &str) -> bool {
         let is_much = self.visits.len() >= VISITS_MAX
-            || self.entries.len() + self.properties.entries() >= ENTRIES_MAX
+            || self.entries.len() >= ENTRIES_MAX
+            || self.properties.entries() >= PROPERTIES_MAX
             || self.value_bytes >= VALUE_BYTES_MAX;
         is_much && self.visitor_id != next_visitor
     }

@@ -12,9 +12,10 @@
 //!
 //! What counts is as in `properties_daily`: texts, numbers and truths, [`CHARS_MAX`] characters of each, of keys that have no more
 //! than these, and of an event the first [`PER_EVENT_MAX`], as jsonb orders them. Of each key and event there are the
-//! [`VALUES_MAX`] values of most events in the part.
+//! [`VALUES_MAX`] values of most events in the part, among the first [`VALUES_SEEN_MAX`] that came: in a part visitors come by their ids,
+//! and so by chance, and what is frequent comes early.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::value::RawValue;
 
@@ -27,6 +28,8 @@ use super::{KEY_BYTES, Sums, key};
 
 /// Of a key: enough for a filter that leaves few visits to find its values, and bounded where values are ids.
 pub const VALUES_MAX: usize = 1_000;
+/// Of a key, while the part is read: or ids would fill it.
+const VALUES_SEEN_MAX: u32 = 20_000;
 /// Of keys and values.
 const CHARS_MAX: usize = 200;
 const PER_EVENT_MAX: usize = 200;
@@ -40,18 +43,19 @@ pub fn key_of(event: &str) -> [u8; KEY_BYTES] {
     key(Some(("property", event)))
 }
 
-/// That a visit has a pair, so often.
+/// That an event within a visit has a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     visit: u32,
     pair: u32,
-    often: u32,
 }
 
 /// Events of one name.
 #[derive(Default)]
 struct Named {
     pairs: Values,
+    /// How many values of each key have a pair.
+    seen: HashMap<String, u32>,
     entries: Vec<Entry>,
 }
 
@@ -76,17 +80,15 @@ impl Properties {
             properties.sort_by(|(a, _), (b, _)| (a.len(), a).cmp(&(b.len(), b)));
             properties.truncate(PER_EVENT_MAX);
         }
-        for (mut key, value) in properties {
+        for (key, value) in properties {
             let Some(value) = plain(value.get()).filter(|_| key.chars().count() <= CHARS_MAX) else { continue };
-            key.push(BETWEEN);
-            key.extend(value.chars().take(CHARS_MAX));
             if !self.by_name.contains_key(name) {
                 *bytes += name.len();
                 self.by_name.insert(name.to_owned(), Named::default());
             }
             let Some(named) = self.by_name.get_mut(name) else { continue };
-            let pair = named.pairs.number(&key, bytes);
-            named.entries.push(Entry { visit, pair, often: 1 });
+            let pair = named.pair(&key, &value, bytes);
+            named.entries.push(Entry { visit, pair });
             self.entries += 1;
         }
     }
@@ -125,7 +127,25 @@ fn plain(json: &str) -> Option<String> {
     }
 }
 
+/// A value by how many events have it, with its pair's number; none: those that have no pair.
+type Weighed<'v> = (u64, Option<&'v str>, usize);
+
 impl Named {
+    /// The number of a pair; where its key has too many of them, that of all others.
+    fn pair(&mut self, key: &str, value: &str, bytes: &mut usize) -> u32 {
+        let mut pair = format!("{key}{BETWEEN}");
+        pair.extend(value.chars().take(CHARS_MAX));
+        if let Some(known) = self.pairs.find(&pair) {
+            return known;
+        }
+        match self.seen.get_mut(key) {
+            Some(VALUES_SEEN_MAX..) => return self.pairs.number(key, bytes),
+            Some(seen) => *seen += 1,
+            None => drop(self.seen.insert(key.to_owned(), 1)),
+        }
+        self.pairs.number(&pair, bytes)
+    }
+
     fn pack(self) -> Vec<u8> {
         let (texts, numbers) = self.bounded();
         let mut entries = self.entries;
@@ -133,11 +153,8 @@ impl Named {
             entry.pair = numbers.get(entry.pair as usize).copied().unwrap_or_default();
         }
         entries.sort_unstable();
-        entries.dedup_by(|next, before| {
-            let is_same = (next.visit, next.pair) == (before.visit, before.pair);
-            before.often += if is_same { next.often } else { 0 };
-            is_same
-        });
+        let alike: Vec<(Entry, u64)> =
+            entries.chunk_by(Entry::eq).filter_map(|alike| Some((*alike.first()?, alike.len() as u64))).collect();
         let mut values = Vec::new();
         put_values(&mut values, &texts);
         let values = seal(&values);
@@ -145,10 +162,10 @@ impl Named {
         put(&mut packed, values.len() as u64);
         packed.extend_from_slice(&values);
         let mut raw = Vec::new();
-        let before = std::iter::once(0).chain(entries.iter().map(|entry| entry.visit));
-        put_numbers(&mut raw, &entries.iter().zip(before).map(|(entry, before)| (entry.visit - before).into()));
-        put_numbers(&mut raw, &entries.iter().map(|entry| entry.pair.into()));
-        put_numbers(&mut raw, &entries.iter().map(|entry| u64::from(entry.often) - 1));
+        let before = std::iter::once(0).chain(alike.iter().map(|(entry, _)| entry.visit));
+        put_numbers(&mut raw, &alike.iter().zip(before).map(|((entry, _), before)| (entry.visit - before).into()));
+        put_numbers(&mut raw, &alike.iter().map(|(entry, _)| entry.pair.into()));
+        put_numbers(&mut raw, &alike.iter().map(|(_, often)| often - 1));
         packed.extend_from_slice(&seal_numbers(&raw));
         packed
     }
@@ -158,25 +175,29 @@ impl Named {
         let mut events = vec![0_u64; self.pairs.texts.len()];
         for entry in &self.entries {
             if let Some(events) = events.get_mut(entry.pair as usize) {
-                *events += u64::from(entry.often);
+                *events += 1;
             }
         }
-        // Of each key the values: how many events, which, and by what number.
-        let mut by_key: BTreeMap<&str, Vec<(u64, &str, usize)>> = BTreeMap::new();
+        let mut by_key: BTreeMap<&str, Vec<Weighed<'_>>> = BTreeMap::new();
         for (pair, (text, events)) in self.pairs.texts.iter().zip(events).enumerate() {
-            let (key, value) = text.split_once(BETWEEN).unwrap_or((text, ""));
+            let (key, value) =
+                text.split_once(BETWEEN).map_or((text.as_str(), None), |(key, value)| (key, Some(value)));
             by_key.entry(key).or_default().push((events, value, pair));
         }
         let (mut texts, mut numbers) = (Vec::new(), vec![0; self.pairs.texts.len()]);
         for (key, mut values) in by_key {
             values.sort_unstable_by(|(events, value, _), (of_other, other, _)| {
-                of_other.cmp(events).then_with(|| value.cmp(other))
+                value.is_none().cmp(&other.is_none()).then_with(|| of_other.cmp(events)).then_with(|| value.cmp(other))
             });
-            for (place, (_, value, pair)) in values.into_iter().enumerate() {
-                match place {
-                    0..VALUES_MAX => texts.push(format!("{key}{BETWEEN}{value}")),
-                    VALUES_MAX => texts.push(key.to_owned()),
-                    _ => {}
+            let mut kept = 0;
+            for (_, value, pair) in values {
+                match value.filter(|_| kept < VALUES_MAX) {
+                    Some(value) => {
+                        texts.push(format!("{key}{BETWEEN}{value}"));
+                        kept += 1;
+                    }
+                    None if texts.last().is_some_and(|last| last == key) => {}
+                    None => texts.push(key.to_owned()),
                 }
                 if let Some(number) = numbers.get_mut(pair) {
                     *number = (texts.len() as u32).saturating_sub(1);
@@ -352,13 +373,23 @@ mod tests {
         assert_eq!(of("text", Some(&"ü".repeat(CHARS_MAX))), Some((1, 1)));
         assert_eq!(buy.len(), VALUES_MAX + 1 + 1 + 1);
         // Short keys first, as jsonb has them.
+        let few = events;
         let wide = found(row(&rows, &key_of("wide")).expect("a row"), &kept).expect("whole");
         assert_eq!(wide.len(), PER_EVENT_MAX);
         assert!(wide.contains_key(&("k99".to_owned(), Some("99".to_owned()))));
         assert!(!wide.contains_key(&("k200".to_owned(), Some("200".to_owned()))));
 
+        // Of very many values the first are looked at.
+        let many = VALUES_SEEN_MAX + 10;
+        let events: Vec<(u32, String, Value)> =
+            (0..many + 10).map(|visit| (visit, "x".to_owned(), json!({"id": visit.min(many)}))).collect();
+        let kept: Vec<(u32, u32)> = (0..many + 10).map(|visit| (visit, visit)).collect();
+        let ids = found(row(&packed(&events, u64::MAX), &key_of("x")).expect("a row"), &kept).expect("whole");
+        let others = u64::from(many) + 10 - VALUES_MAX as u64;
+        assert_eq!((ids.len(), ids.get(&("id".to_owned(), None))), (VALUES_MAX + 1, Some(&(others, others))));
+
         // Where there is no room, the most frequent events come first, and it is said that others are lacking.
-        let rows = packed(&events, 1);
+        let rows = packed(&few, 1);
         assert_eq!(row(&rows, &ARE_WHOLE), Some([0].as_slice()));
         assert!(row(&rows, &key_of("buy")).is_some() && row(&rows, &key_of("wide")).is_none());
     }

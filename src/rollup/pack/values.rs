@@ -10,10 +10,15 @@ pub struct Values {
 }
 
 impl Values {
+    /// The text's number, if it has one.
+    pub fn find(&self, value: &str) -> Option<u32> {
+        self.numbers.get(value).copied()
+    }
+
     /// The text's number. Of a new one `bytes` is told the length.
     pub fn number(&mut self, value: &str, bytes: &mut usize) -> u32 {
-        if let Some(number) = self.numbers.get(value) {
-            return *number;
+        if let Some(number) = self.find(value) {
+            return number;
         }
         let number = self.texts.len() as u32;
         *bytes += value.len();
