@@ -12,9 +12,9 @@ use crate::rollup::pack::{Group, Sums};
 
 const HOUR_S: i64 = 3_600;
 /// Texts of the lists of one answer. Where there are more, PostgreSQL counts visits, within its own limits.
-const TEXTS_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const TEXTS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Beside its text.
-const ENTRY_BYTES: usize = 96;
+pub const ENTRY_BYTES: usize = 96;
 
 /// What was added so far.
 pub struct Adding {

@@ -5,16 +5,13 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
+use super::adding::{ENTRY_BYTES, TEXTS_BYTES_MAX};
 use super::answer::Line;
 use crate::rollup::pack::Sums;
 use crate::rollup::pack::read::ReadError;
 
 /// The properties that most events have.
 const KEYS_MAX: usize = 10;
-/// Texts of one answer. Where there are more, PostgreSQL counts events, within its own limits.
-const TEXTS_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Beside its text.
-const ENTRY_BYTES: usize = 96;
 
 /// What was added so far.
 #[derive(Default)]
