@@ -1,6 +1,7 @@
 //! `ClickHouse` has what PostgreSQL has: every row, each once, whatever ends in between, and what is taken away there is gone here.
 
 mod differing;
+mod failing_over;
 mod places;
 mod waiting;
 

@@ -1,5 +1,7 @@
 //! A standby takes over that lacks the last commits: exactly what it lacks is sent again.
 
+use weir::config::Config;
+
 use crate::support::chance::Chance;
 use crate::support::clients::{Clients, Habits};
 use crate::support::proxy::Proxy;
@@ -10,21 +12,22 @@ const ROWS: &str = "select count(*) from analytics.events";
 const ENOUGH: u64 = 500;
 
 /// A primary with a database, its standby, and a collector that knows both.
-struct Pair {
-    primary: Server,
-    database: TestDatabase,
-    standby: Server,
-    collector: TestCollector,
+pub struct Pair {
+    pub primary: Server,
+    pub database: TestDatabase,
+    pub standby: Server,
+    pub collector: TestCollector,
     _journal: tempfile::TempDir,
 }
 
 impl Pair {
-    async fn start() -> Self {
+    pub async fn start(change_config: impl FnOnce(&mut Config)) -> Self {
         show_log();
         let primary = Server::new().await;
         let database = primary.make_database(None).await;
         let journal = tempfile::tempdir().expect("a directory");
         let mut config = config(&database.url, journal.path());
+        change_config(&mut config);
         let keys = crate::support::first_source(&database.url).await;
         let standby = primary.standby().await;
         // The standby first: it must be passed by.
@@ -34,14 +37,14 @@ impl Pair {
         Self { primary, database, standby, collector, _journal: journal }
     }
 
-    fn clients(&self, chance: &mut Chance) -> Clients {
+    pub fn clients(&self, chance: &mut Chance) -> Clients {
         Clients::start(&[self.collector.address], &self.collector.keys.secret_key, &Habits::default(), chance)
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_failover_forgets_is_sent_again() {
-    let mut pair = Pair::start().await;
+    let mut pair = Pair::start(|_| {}).await;
     let clients = pair.clients(&mut Chance::told());
     eventually("events arrive", async || pair.database.number(ROWS).await as u64 > ENOUGH).await;
     pair.standby.catch_up(&pair.primary).await;
@@ -66,7 +69,7 @@ async fn what_a_failover_forgets_is_sent_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_is_noticed_while_nothing_comes() {
-    let mut pair = Pair::start().await;
+    let mut pair = Pair::start(|_| {}).await;
     pair.standby.catch_up(&pair.primary).await;
     pair.standby.cut_off().await;
     let clients = pair.clients(&mut Chance::told());

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::timeout;
+use tokio_postgres::IsolationLevel;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -132,7 +133,9 @@ async fn read(console: &Console, question: &Question) -> Answer {
 
 async fn lines(console: &Console, question: &Question) -> Result<Result<Vec<Line>, PanelError>, DatabaseError> {
     let mut client = console.database.client().await?;
-    let transaction = client.build_transaction().read_only(true).start().await?;
+    // What two statements read of a packed day belongs together.
+    let isolation = IsolationLevel::RepeatableRead;
+    let transaction = client.build_transaction().read_only(true).isolation_level(isolation).start().await?;
     // To compile such a statement takes longer than to run it.
     let settings = format!(
         "set local statement_timeout = {}; set local jit = off; set local work_mem = '{WORK_MEM}'",

@@ -22,6 +22,7 @@ pub mod answer;
 mod countries;
 mod figures;
 mod filter;
+mod filtered;
 mod gather;
 mod links;
 mod packed;

@@ -46,6 +46,7 @@ pub struct List {
 }
 
 impl List {
+    #[inline]
     pub fn count(&mut self, value: u32, sums: &Sums, visitor: u32) {
         if self.counters.len() <= value as usize {
             self.counters.resize(value as usize + 1, ZERO);
@@ -71,6 +72,20 @@ impl List {
                 Some((value, std::mem::replace(counter, ZERO).sums))
             })
             .collect()
+    }
+}
+
+/// What a visit, which comes to `sums` and has a value of the list so `often`, comes to there; and whose it is, where visitors are told apart.
+#[inline]
+pub fn of_value(list: usize, sums: &Sums, often: u64, visitor: u32) -> (Sums, u32) {
+    let none = Sums { visits: 1, ..Sums::default() };
+    match list {
+        PAGE => (Sums { page_views: often, ..none }, visitor),
+        ENTRY => (Sums { bounces: sums.bounces, ..none }, NOBODY),
+        EXIT => (none, NOBODY),
+        EVENT => (Sums { visits: often, ..none }, visitor),
+        VITAL => (Sums { visits: often, ..none }, NOBODY),
+        _ => (*sums, visitor),
     }
 }
 
@@ -101,17 +116,15 @@ impl Counters {
     /// Its part of the lists.
     pub fn add_entries(&mut self, visitor: u32, sums: &Sums, entries: &[Entry]) {
         for entry in entries {
-            let often = u64::from(entry.count);
-            let none = Sums { visits: 1, ..Sums::default() };
-            match usize::from(entry.list) {
-                PAGE => self.count(PAGE, entry.value, &Sums { page_views: often, ..none }, visitor),
-                ENTRY => self.count(ENTRY, entry.value, &Sums { bounces: sums.bounces, ..none }, NOBODY),
-                EXIT => self.count(EXIT, entry.value, &none, NOBODY),
-                EVENT => self.count(EVENT, entry.value, &Sums { visits: often, ..none }, visitor),
-                VITAL => self.count(VITAL, entry.value, &Sums { visits: often, ..none }, NOBODY),
-                list => self.count(list, entry.value, sums, visitor),
-            }
+            let list = usize::from(entry.list);
+            let (sums, visitor) = of_value(list, sums, entry.count.into(), visitor);
+            self.count(list, entry.value, &sums, visitor);
         }
+    }
+
+    /// To count its values by [`of_value`].
+    pub fn list(&mut self, list: usize) -> Option<&mut List> {
+        self.lists.get_mut(list)
     }
 
     fn count(&mut self, list: usize, value: u32, sums: &Sums, visitor: u32) {

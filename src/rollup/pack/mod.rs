@@ -32,8 +32,10 @@
 //! has, or asks for visits with several values, counts the visits themselves, which takes longer. Properties of events have
 //! [`PROPERTY_BYTES_PER_EVENT_MAX`] more, those of the most frequent events first.
 
+pub mod chunks;
 mod codec;
 mod count;
+mod filtering;
 mod numbers;
 mod part;
 pub mod properties;

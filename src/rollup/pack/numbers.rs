@@ -23,27 +23,39 @@ pub fn put_numbers(out: &mut Vec<u8>, numbers: &(impl Iterator<Item = u64> + Clo
 #[derive(Clone, Copy)]
 pub struct Numbers<'b> {
     pub count: usize,
+    /// Bytes of each.
+    width: usize,
     bytes: &'b [u8],
 }
 
 impl<'b> Numbers<'b> {
     pub fn take(bytes: &mut &'b [u8]) -> Option<Self> {
-        let (count, width) = (usize::try_from(take(bytes)?).ok()?, take(bytes)?);
+        let (count, width) = (usize::try_from(take(bytes)?).ok()?, usize::try_from(take(bytes)?).ok()?);
         if width > 8 || count > COUNT_MAX {
             return None;
         }
-        let (own, rest) = bytes.split_at_checked(count.checked_mul(width as usize)?)?;
+        let (own, rest) = bytes.split_at_checked(count.checked_mul(width)?)?;
         *bytes = rest;
-        Some(Self { count, bytes: own })
+        Some(Self { count, width, bytes: own })
     }
 
     fn planes(&self) -> impl Iterator<Item = &'b [u8]> {
         self.bytes.chunks_exact(self.count.max(1))
     }
 
+    /// Most of what counting does: nearly all take a byte or two.
+    #[inline]
     pub fn get(&self, place: usize) -> u64 {
-        let bytes = self.planes().zip((0..).step_by(8));
-        bytes.map(|(plane, shift)| u64::from(plane.get(place).copied().unwrap_or_default()) << shift).sum()
+        if place >= self.count {
+            return 0;
+        }
+        let byte = |plane: usize| u64::from(self.bytes.get(plane * self.count + place).copied().unwrap_or_default());
+        match self.width {
+            0 => 0,
+            1 => byte(0),
+            2 => byte(0) | byte(1) << 8,
+            width => (0..width).map(|plane| byte(plane) << (8 * plane)).sum(),
+        }
     }
 
     /// The sums of all numbers up to each.
@@ -64,11 +76,19 @@ impl<'b> Numbers<'b> {
 
     /// Which ones are `wanted`.
     pub fn places_of(&self, wanted: u64) -> Vec<u32> {
+        // Where few are, most of these have none, which is seen at a glance.
+        const AT_ONCE: usize = 64;
         let mut planes = self.planes();
         let Some(lowest) = planes.next() else {
             return if wanted == 0 { (0..self.count as u32).collect() } else { Vec::new() };
         };
-        let lowest = lowest.iter().zip(0_u32..).filter(|(byte, _)| **byte == wanted as u8).map(|(_, place)| place);
-        lowest.filter(|place| self.get(*place as usize) == wanted).collect()
+        let mut found = Vec::new();
+        for (some, begin) in lowest.chunks(AT_ONCE).zip((0_u32..).step_by(AT_ONCE)) {
+            if some.contains(&(wanted as u8)) {
+                let lowest = some.iter().zip(begin..).filter(|(byte, _)| **byte == wanted as u8);
+                found.extend(lowest.map(|(_, place)| place).filter(|place| self.get(*place as usize) == wanted));
+            }
+        }
+        found
     }
 }

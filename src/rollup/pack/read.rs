@@ -1,10 +1,13 @@
 //! What was packed, by whoever shows it: rows of [`super::write`] become sums by list and value.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
+use super::chunks::Chunks;
 use super::codec::{Counted, open, take_counted, take_values};
+use super::filtering::{self, Left};
 use super::properties::{self, ARE_WHOLE};
-use super::visits::{self, Column, Wanted};
+use super::visits::{Column, Wanted, has_many};
 use super::{GROUPS, Group, Groups, KEY_BYTES, Sums, group_of, lists_of, place_of, place_of_list};
 
 /// One row, as far as it was asked for.
@@ -133,69 +136,94 @@ fn hand_out(
 /// The name of a list, and a value.
 pub type Filter = (&'static str, String);
 
-/// A part's values, and of its visits the columns that were asked for.
-#[derive(Default)]
+/// A part's visits. First those of their columns are read whole that tell which chunks the filters leave, and of the others where their
+/// chunks are; then these chunks.
 pub struct Visits {
     pub day_s: i64,
-    /// Of the group that is shown, and of those of the lists that are filtered by.
-    pub values: Groups,
-    pub columns: Vec<(Column, Vec<u8>)>,
+    /// The lists and values that are filtered by, by number.
+    filters: Vec<(usize, u32)>,
+    columns: Vec<(Column, Chunks)>,
+    /// Those that the filters leave, by all that is known so far.
+    chunks: Vec<(usize, Option<Left>)>,
+    /// Of the group that is shown.
+    pub values: Option<Vec<u8>>,
     /// Of the event that is asked for.
-    pub properties: Option<Vec<u8>>,
+    properties: Option<Vec<u8>>,
     /// Whether there would be such a row if there were properties. `None`: nothing is said of any.
-    pub are_properties_whole: Option<bool>,
+    are_properties_whole: Option<bool>,
 }
 
 impl Visits {
-    /// Takes a row of the part, of whatever kind; the key of the values is not among them.
-    pub fn take(&mut self, key: &[u8], packed: Vec<u8>) -> Result<(), ReadError> {
+    /// `values` has those of the lists that are filtered by, and `columns` the first bytes of each, or all, as [`is_read_first`] says.
+    /// `None`: the filters leave none of the visits.
+    pub fn of(
+        day_s: i64,
+        values: &Groups,
+        filters: &[Filter],
+        columns: Vec<(Column, Vec<u8>)>,
+    ) -> Result<Option<Self>, ReadError> {
+        let Some(filters) = numbers(values, filters)? else { return Ok(None) };
+        let columns = columns.into_iter().map(|(column, first)| Some((column, Chunks::new(first)?)));
+        let columns: Vec<(Column, Chunks)> = columns.collect::<Option<_>>().ok_or(ReadError::Broken)?;
+        let chunks = filtering::chunks_with(&columns, &filters).ok_or(ReadError::Broken)?;
+        let visits =
+            Self { day_s, filters, columns, chunks, values: None, properties: None, are_properties_whole: None };
+        Ok(Some(visits).filter(|visits| !visits.chunks.is_empty()))
+    }
+
+    /// What is to be read now: of each column some bytes, from the first to before the last one.
+    pub fn missing(&self) -> impl Iterator<Item = (Column, Range<usize>)> {
+        let wanted: Vec<usize> = self.chunks.iter().map(|(chunk, _)| *chunk).collect();
+        self.columns
+            .iter()
+            .flat_map(move |(column, chunks)| chunks.missing(&wanted).into_iter().map(|bytes| (*column, bytes)))
+    }
+
+    /// Takes it, or another row of the part; the key of the values is not among them.
+    pub fn take(&mut self, key: &[u8], from: usize, bytes: Vec<u8>) -> Result<(), ReadError> {
         if let Some(column) = Column::of_key(key) {
-            self.columns.push((column, packed));
+            let known = self.columns.iter_mut().find(|(known, _)| *known == column);
+            known.ok_or(ReadError::Broken)?.1.add(from, bytes);
         } else if key == ARE_WHOLE {
-            self.are_properties_whole = Some(packed == [1]);
+            self.are_properties_whole = Some(bytes == [1]);
         } else if key.len() == KEY_BYTES {
-            self.properties = Some(packed);
+            self.properties = Some(bytes);
         } else {
             return Err(ReadError::Broken);
         }
         Ok(())
     }
 
-    /// Hands what the visits that have all of these values, each of a list, come to in the lists of `group` to `take`.
-    pub fn read(&self, filters: &[Filter], group: Group, wanted: &Wanted, take: Take<'_>) -> Result<(), ReadError> {
-        let Some(of_filters) = self.numbers(filters)? else { return Ok(()) };
-        let counted = visits::count(&self.columns, &of_filters, wanted).ok_or(ReadError::Broken)?;
-        hand_out(self.day_s, group, &counted, self.values(group), take).ok_or(ReadError::Broken)
+    /// Hands what the visits that have all of these values come to in the lists of `group` to `take`.
+    pub fn read(&self, group: Group, wanted: &Wanted, take: Take<'_>) -> Result<(), ReadError> {
+        let counted = filtering::count(&self.columns, &self.chunks, &self.filters, wanted).ok_or(ReadError::Broken)?;
+        hand_out(self.day_s, group, &counted, self.values.as_deref(), take).ok_or(ReadError::Broken)
     }
 
     /// Hands what the properties of the event that was asked for say in these visits to `take`: of which key and value, the sums.
-    pub fn read_properties(
-        &self,
-        filters: &[Filter],
-        take: &mut dyn FnMut(&str, Option<&str>, &Sums),
-    ) -> Result<(), ReadError> {
+    pub fn read_properties(&self, take: &mut dyn FnMut(&str, Option<&str>, &Sums)) -> Result<(), ReadError> {
         let packed = match (&self.properties, self.are_properties_whole) {
             (Some(packed), Some(_)) => packed,
             (None, Some(true)) => return Ok(()),
             _ => return Err(ReadError::LeftOut),
         };
-        let Some(of_filters) = self.numbers(filters)? else { return Ok(()) };
-        let kept = visits::kept(&self.columns, &of_filters).ok_or(ReadError::Broken)?;
+        let kept = filtering::kept(&self.columns, &self.chunks, &self.filters).ok_or(ReadError::Broken)?;
         properties::count(packed, &kept, take).ok_or(ReadError::Broken)
     }
+}
 
-    /// The lists and values of the filters, by number. `None`: the part lacks a value, and so has no such visits.
-    fn numbers(&self, filters: &[Filter]) -> Result<Option<Vec<(usize, u32)>>, ReadError> {
-        let mut numbers = Vec::new();
-        for (list, value) in filters {
-            let values = group_of(list).and_then(|group| self.values(group)).ok_or(ReadError::Broken)?;
-            let Some(number) = number(values, list, value)? else { return Ok(None) };
-            numbers.push((place_of_list(list).ok_or(ReadError::Broken)?, number));
-        }
-        Ok(Some(numbers))
-    }
+/// Whether the column is read whole before others, where it is filtered by: it is small.
+pub fn is_read_first(column: Column) -> bool {
+    matches!(column, Column::List(list) if !has_many(list))
+}
 
-    fn values(&self, group: Group) -> Option<&[u8]> {
-        self.values.get(place_of(group)?)?.as_deref()
+/// The lists and values of the filters, by number. `None`: the part lacks a value, and so has no such visits.
+fn numbers(values: &Groups, filters: &[Filter]) -> Result<Option<Vec<(usize, u32)>>, ReadError> {
+    let mut numbers = Vec::new();
+    for (list, value) in filters {
+        let values = group_of(list).and_then(place_of).and_then(|place| values.get(place)?.as_deref());
+        let Some(number) = number(values.ok_or(ReadError::Broken)?, list, value)? else { return Ok(None) };
+        numbers.push((place_of_list(list).ok_or(ReadError::Broken)?, number));
     }
+    Ok(Some(numbers))
 }

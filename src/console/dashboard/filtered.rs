@@ -1,0 +1,298 @@
+//! Counts the visits themselves, of the days of `filtered_daily`, where there is no row for what is asked: they are packed by columns, and
+//! these in chunks, of which most filters leave a few.
+//!
+//! Two statements for some days: first of each part the columns that tell which chunks are left, and where those of the others are
+//! (`sql/packed_parts.sql`); then these chunks (`sql/packed_chunks.sql`). Both see the same rows: the transaction is `repeatable read`.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::Transaction;
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::answer::STATEMENT_TIMEOUT_S;
+use super::question::Question;
+use crate::database::DatabaseError;
+use crate::rollup::pack::chunks::HEAD_BYTES;
+use crate::rollup::pack::read::{self, Filter, ReadError, Visits};
+use crate::rollup::pack::visits::Column;
+use crate::rollup::pack::{self, Group, Groups};
+
+const PARTS: &str = include_str!("sql/packed_parts.sql");
+const CHUNKS: &str = include_str!("sql/packed_chunks.sql");
+/// Read at once: of so many the columns that are read first take some megabytes.
+const DAYS_AT_ONCE: i64 = 31;
+const DAY_S: i64 = 86_400;
+/// Parts of days that are counted at the same time: each takes some tens of megabytes, and events want a processor, too.
+const PARTS_AT_ONCE: usize = 2;
+
+/// What counting came to.
+pub enum Counted<A> {
+    Added(A),
+    /// Why there is nothing.
+    Not(ReadError),
+    /// It takes too long.
+    Slow,
+}
+
+/// What is read of each part.
+pub struct What<'a> {
+    pub filters: &'a [Filter],
+    /// Whose values are shown.
+    pub group: Option<Group>,
+    pub columns: Vec<Column>,
+    /// Keys of other rows.
+    pub more: &'a [&'a [u8]],
+}
+
+/// What `count` adds, part by part, to what `new` makes; it says whether there is no room for more.
+pub async fn count<A: Send + 'static>(
+    transaction: &Transaction<'_>,
+    question: &Question,
+    what: What<'_>,
+    new: impl Fn() -> A + Send + Sync + 'static,
+    count: impl Fn(&Visits, &mut A) -> Result<bool, ReadError> + Send + Sync + 'static,
+    add_all: impl Fn(&mut A, A),
+) -> Result<Counted<A>, DatabaseError> {
+    let deadline = Instant::now() + Duration::from_secs(STATEMENT_TIMEOUT_S);
+    let counting = Arc::new(Counting { new, count, begun: Mutex::default() });
+    let [since, until, ..] = &question.texts;
+    let (Some(since), Some(until)) = (second(since.as_deref()), second(until.as_deref())) else {
+        return Ok(Counted::Not(ReadError::Broken));
+    };
+    for from in (since..until).step_by((DAYS_AT_ONCE * DAY_S) as usize) {
+        let to = until.min(from + DAYS_AT_ONCE * DAY_S);
+        match count_days(transaction, question, (from, to), &what, &counting, deadline).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(Counted::Slow),
+            Err(ReadOrLost::Read(error)) => return Ok(Counted::Not(error)),
+            Err(ReadOrLost::Lost(error)) => return Err(error.into()),
+        }
+    }
+    let begun = std::mem::take(&mut *lock(&counting.begun));
+    let all = begun.into_iter().reduce(|mut adding, other| {
+        add_all(&mut adding, other);
+        adding
+    });
+    Ok(Counted::Added(all.unwrap_or_else(&counting.new)))
+}
+
+/// As PostgreSQL reads it, too.
+fn second(text: Option<&str>) -> Option<i64> {
+    Some(text?.parse::<Timestamp>().ok()?.as_second())
+}
+
+/// How parts are counted, two at a time.
+struct Counting<A, N, C> {
+    new: N,
+    count: C,
+    /// Each part is added to what one of those before has left: to add up sixty of them afterwards takes as long as to count them.
+    begun: Mutex<Vec<A>>,
+}
+
+/// `false`: there is no time for it.
+async fn count_days<A, N, C>(
+    transaction: &Transaction<'_>,
+    question: &Question,
+    days: (i64, i64),
+    what: &What<'_>,
+    counting: &Arc<Counting<A, N, C>>,
+    deadline: Instant,
+) -> Result<bool, ReadOrLost>
+where
+    A: Send + 'static,
+    N: Fn() -> A + Send + Sync + 'static,
+    C: Fn(&Visits, &mut A) -> Result<bool, ReadError> + Send + Sync + 'static,
+{
+    let parts = of_parts(transaction, question, days, what).await?;
+    let filters = what.filters.to_vec();
+    let left = blocking(move || {
+        let visits = |part: Part| {
+            Ok(Visits::of(part.day_s, &part.values, &filters, part.columns)?.map(|visits| (part.place, visits)))
+        };
+        parts.into_iter().filter_map(|part| visits(part).transpose()).collect::<Result<Vec<_>, ReadError>>()
+    })
+    .await?;
+    let rows = of_chunks(transaction, what, &left).await?;
+    let count = |part: Result<Visits, ReadOrLost>| {
+        let counting = Arc::clone(counting);
+        async move {
+            let part = part?;
+            let counted = blocking(move || {
+                let mut adding = lock(&counting.begun).pop().unwrap_or_else(&counting.new);
+                let is_full = (counting.count)(&part, &mut adding)?;
+                lock(&counting.begun).push(adding);
+                if is_full { Err(ReadError::LeftOut) } else { Ok(()) }
+            });
+            counted.await.map_err(ReadOrLost::from)
+        }
+    };
+    let visits = left.into_iter().map(|(_, visits)| visits).collect();
+    let mut counted = pin!(whole(rows, visits).map(count).buffer_unordered(PARTS_AT_ONCE));
+    while let Some(part) = counted.next().await {
+        part?;
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+    }
+    Ok(Instant::now() <= deadline)
+}
+
+/// Away from what serves requests. A panic has told on stderr.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(ReadError::Broken))
+}
+
+/// What is guarded is whole after every statement.
+fn lock<T>(guarded: &Mutex<T>) -> MutexGuard<'_, T> {
+    guarded.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why there is no part.
+enum ReadOrLost {
+    Read(ReadError),
+    Lost(tokio_postgres::Error),
+}
+
+impl From<ReadError> for ReadOrLost {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<tokio_postgres::Error> for ReadOrLost {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+/// Where a part is in the table, but for its rows' keys.
+struct Place {
+    day_s: i64,
+    source: String,
+    part: i32,
+}
+
+/// What is read first of a part.
+struct Part {
+    place: Place,
+    day_s: i64,
+    values: Groups,
+    columns: Vec<(Column, Vec<u8>)>,
+}
+
+async fn of_parts(
+    transaction: &Transaction<'_>,
+    question: &Question,
+    (from, to): (i64, i64),
+    what: &What<'_>,
+) -> Result<Vec<Part>, ReadOrLost> {
+    let groups: Vec<&str> =
+        what.filters.iter().filter_map(|(list, _)| pack::group_of(list)).map(read::column).collect();
+    let is_filtered = |column: &Column| {
+        let mut lists = what.filters.iter().filter_map(|(list, _)| pack::place_of_list(list));
+        lists.any(|list| *column == Column::List(list))
+    };
+    let keys: Vec<([u8; 2], bool)> =
+        what.columns.iter().map(|column| (column.key(), is_filtered(column) && read::is_read_first(*column))).collect();
+    let of = |wanted: bool| -> Vec<&[u8]> {
+        keys.iter().filter(|(_, is_first)| *is_first == wanted).map(|(key, _)| key.as_slice()).collect()
+    };
+    let (firsts, others) = (of(true), of(false));
+    let parameters: [(&(dyn ToSql + Sync), Type); 7] = [
+        (&from, Type::INT8),
+        (&to, Type::INT8),
+        (&question.texts[2], Type::TEXT),
+        (&groups, Type::TEXT_ARRAY),
+        (&firsts, Type::BYTEA_ARRAY),
+        (&others, Type::BYTEA_ARRAY),
+        (&HEAD_BYTES, Type::INT4),
+    ];
+    let mut rows = pin!(transaction.query_typed_raw(PARTS, parameters).await?);
+    let mut parts: Vec<Part> = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        let (day_s, key): (i64, &[u8]) = (row.try_get(0)?, row.try_get(3)?);
+        let (source, part): (&str, i32) = (row.try_get(1)?, row.try_get(2)?);
+        if key.is_empty() {
+            let values: Groups = [None, row.try_get(5)?, row.try_get(6)?, row.try_get(7)?, None];
+            let place = Place { day_s, source: source.to_owned(), part };
+            parts.push(Part { place, day_s, values, columns: Vec::with_capacity(keys.len()) });
+            continue;
+        }
+        let bytes: Option<Vec<u8>> = row.try_get(4)?;
+        let is_its =
+            |last: &&mut Part| (last.day_s, last.place.source.as_str(), last.place.part) == (day_s, source, part);
+        let last = parts.last_mut().filter(is_its).ok_or(ReadError::Broken)?;
+        last.columns.push((Column::of_key(key).ok_or(ReadError::Broken)?, bytes.ok_or(ReadError::Broken)?));
+    }
+    Ok(parts)
+}
+
+/// The rest of those parts that are left, in order.
+async fn of_chunks(
+    transaction: &Transaction<'_>,
+    what: &What<'_>,
+    left: &[(Place, Visits)],
+) -> Result<tokio_postgres::RowStream, tokio_postgres::Error> {
+    let mut wanted: [Vec<i32>; 4] = Default::default();
+    let [parts, begins, lengths, asked] = &mut wanted;
+    let (mut days, mut sources, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, (place, visits)) in (0..).zip(left) {
+        let chunks = visits.missing().map(|(column, bytes)| (column.key().to_vec(), bytes));
+        // Rows that are read whole, and first that of the values.
+        let whole = std::iter::once([].as_slice())
+            .chain(what.more.iter().copied())
+            .map(|key| (key.to_vec(), 0..i32::MAX as usize));
+        for (key, bytes) in whole.chain(chunks) {
+            days.push(place.day_s);
+            sources.push(place.source.as_str());
+            parts.push(place.part);
+            keys.push(key);
+            // PostgreSQL has no such values of 2^31 bytes.
+            begins.push(i32::try_from(bytes.start).unwrap_or(i32::MAX));
+            lengths.push(i32::try_from(bytes.len()).unwrap_or(i32::MAX));
+            asked.push(number);
+        }
+    }
+    let group = what.group.map(read::column);
+    let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
+        (&days, Type::INT8_ARRAY),
+        (&sources, Type::TEXT_ARRAY),
+        (parts, Type::INT4_ARRAY),
+        (&keys, Type::BYTEA_ARRAY),
+        (begins, Type::INT4_ARRAY),
+        (lengths, Type::INT4_ARRAY),
+        (asked, Type::INT4_ARRAY),
+        (&group, Type::TEXT),
+    ];
+    transaction.query_typed_raw(CHUNKS, parameters).await
+}
+
+/// The parts, each when it is whole.
+fn whole(rows: tokio_postgres::RowStream, left: Vec<Visits>) -> impl Stream<Item = Result<Visits, ReadOrLost>> {
+    let left = left.into_iter().zip(0..);
+    futures_util::stream::try_unfold((Box::pin(rows.fuse()), left, None), async |(mut rows, mut left, mut begun)| {
+        while let Some(row) = rows.try_next().await? {
+            let (number, key, from): (i32, &[u8], i32) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            let bytes: Option<Vec<u8>> = row.try_get(3)?;
+            let is_next = begun.as_ref().is_none_or(|(_, known): &(Visits, i32)| *known != number);
+            let before = if is_next { std::mem::replace(&mut begun, left.next()) } else { None };
+            // Each has rows.
+            let (part, _) = begun.as_mut().filter(|(_, known)| *known == number).ok_or(ReadError::Broken)?;
+            if key.is_empty() {
+                part.values = bytes;
+            } else {
+                part.take(key, from.unsigned_abs() as usize, bytes.ok_or(ReadError::Broken)?)?;
+            }
+            if let Some((before, _)) = before {
+                return Ok(Some((before, (rows, left, begun))));
+            }
+        }
+        Ok(begun.map(|(last, _)| (last, (rows, left, None))))
+    })
+}

@@ -1,0 +1,11 @@
+-- Bytes of rows of filtered_daily: of the row of day $1, in seconds since 1970, source $2, part $3 and key $4 those from $5 on, $6 of them; of
+-- the values' row the group of lists $8. $7 says whose they are, and comes back, rising. (Only after they were sorted are they read.)
+select asked, key, begins, case when key <> '' then substring(figures from begins + 1 for bytes) when $8 = 'audience' then audience
+                                when $8 = 'pages' then pages when $8 = 'events' then events when $8 = 'vitals' then vitals end
+  from (select wanted.asked, wanted.begins, wanted.bytes, key, figures, audience, pages, events, vitals
+          from unnest($1::bigint[], $2::text[], $3::int[], $4::bytea[], $5::int[], $6::int[], $7::int[])
+            as wanted (day_s, source, part, key, begins, bytes, asked)
+          join analytics.filtered_daily using (source, part, key)
+         where bucket = to_timestamp(wanted.day_s)
+         order by wanted.asked
+        offset 0) as found
