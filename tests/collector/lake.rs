@@ -219,7 +219,12 @@ async fn a_day_is_read_once_for_each_four_sources() {
     // By PostgreSQL's statistics. A connection may keep its own for seconds, and leaves them when it ends at the latest: so nobody is
     // connected whenever they are read, but for this test's connection, which is told to leave them.
     collector.stop().await;
+    let is_told = database.number("select count(*) from pg_proc where proname = 'pg_stat_force_next_flush'").await == 1;
     let scans = async || {
+        if !is_told {
+            eprintln!("SKIPPED the number of scans: PostgreSQL 14 cannot be told to leave its statistics");
+            return None;
+        }
         let others = "select count(*) from pg_stat_activity
                        where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()";
         database.until(others, 0).await;
@@ -231,13 +236,13 @@ async fn a_day_is_read_once_for_each_four_sources() {
             table(4)
         );
         let scans: Vec<i64> = database.rows(&sql).await.iter().map(|row| row.parse().expect("a number")).collect();
-        <[i64; 2]>::try_from(scans).expect("two days")
+        Some(<[i64; 2]>::try_from(scans).expect("two days"))
     };
     let before = scans().await;
     let summary = export(&lake, Wanted::Due).await;
     assert_eq!((summary.files, summary.rows), (7, 47));
     lake.database.close();
-    assert_eq!(scans().await, [before[0] + 2, before[1] + 1]);
+    assert_eq!(scans().await, before.map(|[third, fourth]| [third + 2, fourth + 1]));
     let Some(rows) = in_lake(dir.path()).await else { return };
     assert_eq!(rows, in_postgres(&database).await);
     let expected = ["4 web 5", "3 a 3", "3 app 20", "3 b 3", "3 c 3", "3 d 3", "3 web 10"];

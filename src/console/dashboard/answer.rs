@@ -133,9 +133,12 @@ async fn read(console: &Console, question: &Question) -> Answer {
 
 async fn lines(console: &Console, question: &Question) -> Result<Result<Vec<Line>, PanelError>, DatabaseError> {
     let mut client = console.database.client().await?;
-    // What two statements read of a packed day belongs together.
-    let isolation = IsolationLevel::RepeatableRead;
-    let transaction = client.build_transaction().read_only(true).isolation_level(isolation).start().await?;
+    let mut transaction = client.build_transaction().read_only(true);
+    if question.packed.is_some() {
+        // What two statements read of a day belongs together.
+        transaction = transaction.isolation_level(IsolationLevel::RepeatableRead);
+    }
+    let transaction = transaction.start().await?;
     // To compile such a statement takes longer than to run it.
     let settings = format!(
         "set local statement_timeout = {}; set local jit = off; set local work_mem = '{WORK_MEM}'",
@@ -144,6 +147,8 @@ async fn lines(console: &Console, question: &Question) -> Result<Result<Vec<Line
     transaction.batch_execute(&settings).await?;
     let mut values: Vec<(&(dyn ToSql + Sync), Type)> = Vec::with_capacity(TEXTS + 2);
     if let Some(packed) = question.packed {
+        // Before anything is seen: else it might be exchanged for another one, of which nothing is.
+        transaction.batch_execute(packed::LOCK).await?;
         match packed::lines(&transaction, question, packed).await? {
             Found::Lines(lines) => return Ok(Ok(lines)),
             Found::Slow => return Ok(Err(PanelError::Slow)),

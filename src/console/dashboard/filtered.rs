@@ -23,8 +23,10 @@ use crate::rollup::pack::{self, Group, Groups};
 
 const PARTS: &str = include_str!("sql/packed_parts.sql");
 const CHUNKS: &str = include_str!("sql/packed_chunks.sql");
-/// Read at once: of so many the columns that are read first take some megabytes.
+/// Read at once, if what is read first of them is not too much: else half as many.
 const DAYS_AT_ONCE: i64 = 31;
+/// Of them: the columns that are read first, and heads of the others. Mostly it is a few megabytes.
+const FIRST_BYTES_MAX: usize = 32 * 1024 * 1024;
 const DAY_S: i64 = 86_400;
 /// Parts of days that are counted at the same time: each takes some tens of megabytes, and events want a processor, too.
 const PARTS_AT_ONCE: usize = 2;
@@ -63,11 +65,14 @@ pub async fn count<A: Send + 'static>(
     let (Some(since), Some(until)) = (second(since.as_deref()), second(until.as_deref())) else {
         return Ok(Counted::Not(ReadError::Broken));
     };
-    for from in (since..until).step_by((DAYS_AT_ONCE * DAY_S) as usize) {
-        let to = until.min(from + DAYS_AT_ONCE * DAY_S);
+    let (mut from, mut days) = (since, DAYS_AT_ONCE);
+    while from < until {
+        let to = until.min(from + days * DAY_S);
         match count_days(transaction, question, (from, to), &what, &counting, deadline).await {
-            Ok(true) => {}
-            Ok(false) => return Ok(Counted::Slow),
+            Ok(Days::Counted) => from = to,
+            Ok(Days::TooMuch) if days > 1 => days /= 2,
+            Ok(Days::TooMuch) => return Ok(Counted::Not(ReadError::LeftOut)),
+            Ok(Days::Slow) => return Ok(Counted::Slow),
             Err(ReadOrLost::Read(error)) => return Ok(Counted::Not(error)),
             Err(ReadOrLost::Lost(error)) => return Err(error.into()),
         }
@@ -93,7 +98,14 @@ struct Counting<A, N, C> {
     begun: Mutex<Vec<A>>,
 }
 
-/// `false`: there is no time for it.
+/// What counting some days came to. Unless they are counted, nothing is added that matters.
+enum Days {
+    Counted,
+    /// Fewer may do.
+    TooMuch,
+    Slow,
+}
+
 async fn count_days<A, N, C>(
     transaction: &Transaction<'_>,
     question: &Question,
@@ -101,22 +113,33 @@ async fn count_days<A, N, C>(
     what: &What<'_>,
     counting: &Arc<Counting<A, N, C>>,
     deadline: Instant,
-) -> Result<bool, ReadOrLost>
+) -> Result<Days, ReadOrLost>
 where
     A: Send + 'static,
     N: Fn() -> A + Send + Sync + 'static,
     C: Fn(&Visits, &mut A) -> Result<bool, ReadError> + Send + Sync + 'static,
 {
-    let parts = of_parts(transaction, question, days, what).await?;
-    let filters = what.filters.to_vec();
-    let left = blocking(move || {
-        let visits = |part: Part| {
-            Ok(Visits::of(part.day_s, &part.values, &filters, part.columns)?.map(|visits| (part.place, visits)))
-        };
-        parts.into_iter().filter_map(|part| visits(part).transpose()).collect::<Result<Vec<_>, ReadError>>()
-    })
-    .await?;
-    let rows = of_chunks(transaction, what, &left).await?;
+    let mut parts = pin!(of_parts(transaction, question, days, what).await?);
+    let filters = Arc::new(what.filters.to_vec());
+    let (mut left, mut bytes) = (Vec::new(), 0);
+    while let Some(part) = parts.next().await {
+        let Part { place, values, columns } = part?;
+        bytes += columns.iter().map(|(_, first)| first.len()).sum::<usize>();
+        if bytes > FIRST_BYTES_MAX {
+            return Ok(Days::TooMuch);
+        }
+        if Instant::now() > deadline {
+            return Ok(Days::Slow);
+        }
+        let (filters, begins_s) = (Arc::clone(&filters), place.day_s);
+        if let Some(visits) = blocking(move || Visits::of(begins_s, &values, &filters, columns)).await? {
+            left.push((place, visits));
+        }
+    }
+    if left.is_empty() {
+        return Ok(Days::Counted);
+    }
+    let rows = of_chunks(transaction, days, what, &left).await?;
     let count = |part: Result<Visits, ReadOrLost>| {
         let counting = Arc::clone(counting);
         async move {
@@ -135,10 +158,10 @@ where
     while let Some(part) = counted.next().await {
         part?;
         if Instant::now() > deadline {
-            return Ok(false);
+            return Ok(Days::Slow);
         }
     }
-    Ok(Instant::now() <= deadline)
+    Ok(Days::Counted)
 }
 
 /// Away from what serves requests. A panic has told on stderr.
@@ -181,17 +204,17 @@ struct Place {
 /// What is read first of a part.
 struct Part {
     place: Place,
-    day_s: i64,
     values: Groups,
     columns: Vec<(Column, Vec<u8>)>,
 }
 
+/// The parts, each when it is whole.
 async fn of_parts(
     transaction: &Transaction<'_>,
     question: &Question,
     (from, to): (i64, i64),
     what: &What<'_>,
-) -> Result<Vec<Part>, ReadOrLost> {
+) -> Result<impl Stream<Item = Result<Part, ReadOrLost>> + use<>, ReadOrLost> {
     let groups: Vec<&str> =
         what.filters.iter().filter_map(|(list, _)| pack::group_of(list)).map(read::column).collect();
     let is_filtered = |column: &Column| {
@@ -213,29 +236,35 @@ async fn of_parts(
         (&others, Type::BYTEA_ARRAY),
         (&HEAD_BYTES, Type::INT4),
     ];
-    let mut rows = pin!(transaction.query_typed_raw(PARTS, parameters).await?);
-    let mut parts: Vec<Part> = Vec::new();
-    while let Some(row) = rows.try_next().await? {
-        let (day_s, key): (i64, &[u8]) = (row.try_get(0)?, row.try_get(3)?);
-        let (source, part): (&str, i32) = (row.try_get(1)?, row.try_get(2)?);
-        if key.is_empty() {
-            let values: Groups = [None, row.try_get(5)?, row.try_get(6)?, row.try_get(7)?, None];
-            let place = Place { day_s, source: source.to_owned(), part };
-            parts.push(Part { place, day_s, values, columns: Vec::with_capacity(keys.len()) });
-            continue;
+    let rows = transaction.query_typed_raw(PARTS, parameters).await?;
+    let begun: Option<Part> = None;
+    Ok(futures_util::stream::try_unfold((Box::pin(rows.fuse()), begun), async |(mut rows, mut begun)| {
+        while let Some(row) = rows.try_next().await? {
+            let (day_s, source, part): (i64, &str, i32) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            let key: &[u8] = row.try_get(3)?;
+            if key.is_empty() {
+                let values: Groups = [None, row.try_get(5)?, row.try_get(6)?, row.try_get(7)?, None];
+                let place = Place { day_s, source: source.to_owned(), part };
+                if let Some(before) = begun.replace(Part { place, values, columns: Vec::new() }) {
+                    return Ok(Some((before, (rows, begun))));
+                }
+                continue;
+            }
+            let bytes: Option<Vec<u8>> = row.try_get(4)?;
+            let is_its = |Place { day_s: day, source: of, part: number }: &Place| {
+                (*day, of.as_str(), *number) == (day_s, source, part)
+            };
+            let its = begun.as_mut().filter(|begun| is_its(&begun.place)).ok_or(ReadError::Broken)?;
+            its.columns.push((Column::of_key(key).ok_or(ReadError::Broken)?, bytes.ok_or(ReadError::Broken)?));
         }
-        let bytes: Option<Vec<u8>> = row.try_get(4)?;
-        let is_its =
-            |last: &&mut Part| (last.day_s, last.place.source.as_str(), last.place.part) == (day_s, source, part);
-        let last = parts.last_mut().filter(is_its).ok_or(ReadError::Broken)?;
-        last.columns.push((Column::of_key(key).ok_or(ReadError::Broken)?, bytes.ok_or(ReadError::Broken)?));
-    }
-    Ok(parts)
+        Ok(begun.map(|last| (last, (rows, None))))
+    }))
 }
 
 /// The rest of those parts that are left, in order.
 async fn of_chunks(
     transaction: &Transaction<'_>,
+    (from, to): (i64, i64),
     what: &What<'_>,
     left: &[(Place, Visits)],
 ) -> Result<tokio_postgres::RowStream, tokio_postgres::Error> {
@@ -253,14 +282,17 @@ async fn of_chunks(
             sources.push(place.source.as_str());
             parts.push(place.part);
             keys.push(key);
-            // PostgreSQL has no such values of 2^31 bytes.
+            // Chunks are within what PostgreSQL's values may have.
             begins.push(i32::try_from(bytes.start).unwrap_or(i32::MAX));
             lengths.push(i32::try_from(bytes.len()).unwrap_or(i32::MAX));
             asked.push(number);
         }
     }
     let group = what.group.map(read::column);
-    let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
+    let mut all_keys = keys.clone();
+    all_keys.sort_unstable();
+    all_keys.dedup();
+    let parameters: [(&(dyn ToSql + Sync), Type); 11] = [
         (&days, Type::INT8_ARRAY),
         (&sources, Type::TEXT_ARRAY),
         (parts, Type::INT4_ARRAY),
@@ -269,6 +301,9 @@ async fn of_chunks(
         (lengths, Type::INT4_ARRAY),
         (asked, Type::INT4_ARRAY),
         (&group, Type::TEXT),
+        (&all_keys, Type::BYTEA_ARRAY),
+        (&from, Type::INT8),
+        (&to, Type::INT8),
     ];
     transaction.query_typed_raw(CHUNKS, parameters).await
 }
@@ -292,6 +327,9 @@ fn whole(rows: tokio_postgres::RowStream, left: Vec<Visits>) -> impl Stream<Item
             if let Some((before, _)) = before {
                 return Ok(Some((before, (rows, left, begun))));
             }
+        }
+        if left.next().is_some() {
+            return Err(ReadError::Broken.into());
         }
         Ok(begun.map(|(last, _)| (last, (rows, left, None))))
     })

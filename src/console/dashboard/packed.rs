@@ -23,6 +23,8 @@ use crate::rollup::pack::{self, Group, key};
 
 /// The rollup.
 pub const NEEDS: &str = "filtered_daily";
+/// Keeps it as it is, but for its rows.
+pub const LOCK: &str = "lock table analytics.filtered_daily in access share mode";
 const OF_ONE: &str = include_str!("sql/packed.sql");
 /// What one answer may be made of at once. Where there is more, visits are counted.
 const PACKED_BYTES_MAX: usize = 64 * 1024 * 1024;

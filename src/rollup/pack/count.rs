@@ -5,6 +5,8 @@ use std::ops::Range;
 use super::codec::Counted;
 use super::{ALL, ENTRY, EVENT, EXIT, HOUR, LISTS, MINUTE, PAGE, Sums, VITAL};
 
+/// More values than a list of a part has.
+pub const VALUES_MAX: u32 = 1 << 24;
 /// Before every visitor's number.
 const NOBODY: u32 = u32::MAX;
 

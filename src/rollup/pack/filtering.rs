@@ -2,10 +2,13 @@
 
 use super::chunks::Chunks;
 use super::codec::{Counted, open_by, take};
-use super::count::{Counters, List, of_value};
+use super::count::{Counters, List, VALUES_MAX, of_value};
 use super::numbers::Numbers;
 use super::visits::{CHUNK_VISITS, Column, Wanted, has_many};
 use super::{ALL, HOUR, MINUTE, Sums};
+
+/// Of a day.
+const MINUTES: u32 = 24 * 60;
 
 /// The values that visits have in a list.
 enum Values<'b> {
@@ -51,25 +54,27 @@ impl<'b> Values<'b> {
     }
 
     /// Counts the values of the visits `kept`, of each of which `visits` has the visitor and what it comes to.
-    fn count(&self, list: usize, kept: &[u16], visits: &[(u32, Sums)], counter: &mut List) {
+    fn count(&self, list: usize, kept: &[u16], visits: &[(u32, Sums)], counter: &mut List) -> Option<()> {
+        let number = |value: u64| u32::try_from(value).ok().filter(|value| *value < VALUES_MAX);
         let visits = kept.iter().zip(visits);
         match self {
             Self::One(values) => {
                 for (visit, (visitor, sums)) in visits {
                     let Some(value) = values.get(*visit as usize).checked_sub(1) else { continue };
                     let (sums, visitor) = of_value(list, sums, 1, *visitor);
-                    counter.count(value as u32, &sums, visitor);
+                    counter.count(number(value)?, &sums, visitor);
                 }
             }
             Self::Many(ends, values, often) => {
                 for (visit, (visitor, sums)) in visits {
                     for place in within(ends, *visit) {
-                        let (sums, visitor) = of_value(list, sums, often.get(place) + 1, *visitor);
-                        counter.count(values.get(place) as u32, &sums, visitor);
+                        let (sums, visitor) = of_value(list, sums, often.get(place).saturating_add(1), *visitor);
+                        counter.count(number(values.get(place))?, &sums, visitor);
                     }
                 }
             }
         }
+        Some(())
     }
 }
 
@@ -281,12 +286,13 @@ pub fn count(
             visits.push((*visitors.get(*visit as usize)?, sums));
         }
         for list in &of_lists {
-            opened.list(*list)?.count(*list, kept, &visits, counters.list(*list)?);
+            opened.list(*list)?.count(*list, kept, &visits, counters.list(*list)?)?;
         }
         if of_lists.is_empty() {
             for (visit, (visitor, sums)) in kept.iter().zip(&visits) {
                 let minute = minutes.map_or(0, |minutes| minutes.get(*visit as usize));
-                counters.add_figures(*visitor, minute as u32, sums);
+                let minute = u32::try_from(minute).ok().filter(|minute| *minute < MINUTES)?;
+                counters.add_figures(*visitor, minute, sums);
             }
         }
         Some(())
