@@ -71,17 +71,34 @@ async fn verdict(database: &Database, library: &Library) -> Result<Verdict, Roll
 
 /// Brings definitions into force and computes all that waits, or all that waits for one.
 async fn run_now(database: &Database, library: &Library, name: Option<&str>) -> anyhow::Result<()> {
-    let reconciled = reconcile(database, library).await?;
-    let mut is_good = true;
-    for (message, is_error) in &reconciled.messages {
-        if *is_error {
-            is_good = false;
-            eprintln!("{message}");
-        } else {
+    let mut said = Vec::new();
+    for _ in 0..ROUNDS_MAX {
+        let reconciled = reconcile(database, library).await?;
+        // What a definition lacks may be a column of another one that was rebuilt just now, as after an upgrade: so only what is said twice is true.
+        let (errors, others): (Vec<_>, Vec<_>) = reconciled.messages.into_iter().partition(|(_, is_error)| *is_error);
+        let is_known = !errors.is_empty() && errors.iter().all(|error| said.contains(error));
+        for (message, _) in others.iter().filter(|message| !said.contains(message)) {
             println!("{message}");
         }
+        let is_good = is_known || compute(database, &reconciled.order, name).await?;
+        if errors.is_empty() && is_good {
+            return Ok(());
+        }
+        if is_known || !is_good {
+            for (message, _) in &errors {
+                eprintln!("{message}");
+            }
+            break;
+        }
+        said.extend(errors.into_iter().chain(others));
     }
-    let rank = |known: &Known| reconciled.order.iter().position(|name| *name == known.name);
+    bail!("not everything could be done");
+}
+
+/// Computes all that waits, or all that waits for one, those first that others read; whether all succeeded.
+async fn compute(database: &Database, order: &[String], name: Option<&str>) -> anyhow::Result<bool> {
+    let rank = |known: &Known| order.iter().position(|name| *name == known.name);
+    let mut is_good = true;
     for round in 0..ROUNDS_MAX {
         dispatch::dispatch(database).await?;
         let mut known = catalog::all(database).await?;
@@ -100,10 +117,7 @@ async fn run_now(database: &Database, library: &Library, name: Option<&str>) -> 
             break;
         }
     }
-    if !is_good {
-        bail!("not everything could be done");
-    }
-    Ok(())
+    Ok(is_good)
 }
 
 /// Whether it succeeded.

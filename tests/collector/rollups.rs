@@ -509,6 +509,17 @@ async fn the_commands_say_what_they_do() {
     assert!(is_good && text.contains("visitors is rebuilt"), "{text}");
     let (is_good, text) = weir(&["list"]);
     assert!(is_good && text.contains("visitors\tincremental by day, every 1s\tup to date\tlast run"), "{text}");
+    // One that reads another's column, which is there only when that one is rebuilt: as after an upgrade.
+    write(dir.path(), "visitors", &VISITORS.replace(" from events", ", count(*) as events from events"));
+    let busiest =
+        VISITORS.replace("count(distinct visitor_id) as visitors from events", "max(events) as events from visitors");
+    write(dir.path(), "busiest", &busiest);
+    let (is_good, text) = weir(&["run"]);
+    assert!(is_good && text.contains("busiest: ") && !text.contains("does not exist"), "{text}");
+    assert_eq!(database.number("select sum(events)::bigint from analytics.busiest").await, 1);
+    fs::remove_file(dir.path().join("busiest.sql")).expect("removed");
+    let (is_good, text) = weir(&["drop", "busiest"]);
+    assert!(is_good, "{text}");
     let (is_good, text) = weir(&["drop", "visitors"]);
     assert!(!is_good && text.contains("remove its file first"), "{text}");
     write(dir.path(), "visitors", &VISITORS.replace("visitor_id", "visitor"));
