@@ -9,7 +9,7 @@ use crate::support::server::{End, Server};
 use crate::support::{TestCollector, TestDatabase, config, eventually, http, show_log};
 
 const ROWS: &str = "select count(*) from analytics.events";
-const ENOUGH: u64 = 500;
+pub const ENOUGH: u64 = 500;
 
 /// A primary with a database, its standby, and a collector that knows both.
 pub struct Pair {
@@ -40,17 +40,23 @@ impl Pair {
     pub fn clients(&self, chance: &mut Chance) -> Clients {
         Clients::start(&[self.collector.address], &self.collector.keys.secret_key, &Habits::default(), chance)
     }
+
+    /// Cuts the standby off when it has some of the events that clients send: it, and how many.
+    pub async fn leave_standby_behind(&self) -> (TestDatabase, i64) {
+        eventually("events arrive", async || self.database.number(ROWS).await as u64 > ENOUGH).await;
+        self.standby.catch_up(&self.primary).await;
+        self.standby.cut_off().await;
+        let follower = self.standby.database().await;
+        let kept = follower.number(ROWS).await;
+        (follower, kept)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_failover_forgets_is_sent_again() {
     let mut pair = Pair::start(|_| {}).await;
     let clients = pair.clients(&mut Chance::told());
-    eventually("events arrive", async || pair.database.number(ROWS).await as u64 > ENOUGH).await;
-    pair.standby.catch_up(&pair.primary).await;
-    pair.standby.cut_off().await;
-    let follower = pair.standby.database().await;
-    let kept = follower.number(ROWS).await;
+    let (follower, kept) = pair.leave_standby_behind().await;
     eventually("more arrive", async || pair.database.number(ROWS).await as u64 > kept as u64 + ENOUGH).await;
     let had = pair.database.number(ROWS).await;
     pair.primary.end(End::Kill);
