@@ -72,13 +72,18 @@ impl Adding {
         }
     }
 
-    pub fn is_full(&self) -> bool {
-        self.bytes > TEXTS_BYTES_MAX
+    pub fn group(&self) -> Group {
+        self.group
+    }
+
+    /// What texts take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The lines of time; or of those of `lists` the first ones.
     pub fn lines(self, lists: &[String], limit: usize) -> Result<Vec<Line>, ReadError> {
-        if self.is_full() {
+        if self.bytes > TEXTS_BYTES_MAX {
             return Err(ReadError::LeftOut);
         }
         let mut seconds: Vec<(i64, Sums)> = self.by_second.into_iter().collect();

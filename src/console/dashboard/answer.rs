@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use deadpool_postgres::{Client, Transaction};
+use futures_util::future::join_all;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::timeout;
 use tokio_postgres::IsolationLevel;
@@ -102,14 +104,42 @@ impl Answers {
 
 /// What `question` comes to.
 pub async fn ask(console: &Arc<Console>, question: Question) -> Answer {
-    let cell = console.answers.cell(&question);
-    let (console, runtime) = (Arc::clone(console), console.aside.handle().clone());
+    let (asking, of) = (Arc::clone(console), question.clone());
+    ask_by(console, &question, Box::pin(async move { read(&asking, &of).await })).await
+}
+
+/// What `reading` comes to, unless the answer is known.
+async fn ask_by(
+    console: &Arc<Console>,
+    question: &Question,
+    reading: impl Future<Output = Answer> + Send + 'static,
+) -> Answer {
+    let cell = console.answers.cell(question);
     // By itself: whoever goes away leaves the answer to the others, and no statement on a connection that is given back.
-    let asking = runtime.spawn(async move {
-        let (_, answer) = cell.get_or_init(async || (Instant::now(), read(&console, &question).await)).await;
+    let asking = console.aside.handle().spawn(async move {
+        let (_, answer) = cell.get_or_init(async || (Instant::now(), reading.await)).await;
         answer.clone()
     });
     asking.await.unwrap_or(Err(PanelError::Failed))
+}
+
+/// Finds what `questions` come to, of the same days, source and filters, by one look at the visits. Then whoever asks one of them is answered at
+/// once; if it cannot be found so, each is asked by itself.
+pub async fn find_together(console: &Arc<Console>, questions: Vec<Question>) {
+    let together = Arc::new((OnceCell::new(), questions));
+    let asking = together.1.iter().enumerate().map(|(place, question)| {
+        let (asking, of, together) = (Arc::clone(console), question.clone(), Arc::clone(&together));
+        let reading = Box::pin(async move {
+            let (answers, questions) = &*together;
+            match answers.get_or_init(|| read_together(&asking, questions)).await {
+                Ok(Some(answers)) => answers.get(place).cloned().ok_or(PanelError::Failed),
+                Ok(None) => read(&asking, &of).await,
+                Err(error) => Err(error.clone()),
+            }
+        });
+        ask_by(console, question, reading)
+    });
+    join_all(asking).await;
 }
 
 async fn read(console: &Console, question: &Question) -> Answer {
@@ -120,35 +150,67 @@ async fn read(console: &Console, question: &Question) -> Answer {
     let rows = lines.as_ref().ok().and_then(|lines| lines.as_ref().ok()).map_or(0, Vec::len);
     let ms = began.elapsed().as_millis() as u64;
     tracing::debug!(question = question.name, ms, rows, "the dashboard asked");
-    match lines {
-        Ok(lines) => lines.map(Arc::new),
-        Err(error) if error.sqlstate() == Some(&SqlState::QUERY_CANCELED) => Err(PanelError::Slow),
-        Err(error) => {
-            tracing::warn!(%error, "a panel of the dashboard could not be read");
-            let is_away = matches!(error, DatabaseError::Connect(_) | DatabaseError::Lost);
-            Err(if is_away { PanelError::Busy } else { PanelError::Failed })
+    lines.unwrap_or_else(|error| Err(told(&error))).map(Arc::new)
+}
+
+/// `None`: they cannot be found together.
+async fn read_together(console: &Console, questions: &[Question]) -> Result<Option<Vec<Arc<Vec<Line>>>>, PanelError> {
+    let turn = timeout(TURN_TIMEOUT, console.answers.turns.acquire()).await;
+    let Ok(Ok(_turn)) = turn else { return Err(PanelError::Busy) };
+    let began = Instant::now();
+    let found = all_lines(console, questions).await.map_err(|error| told(&error))?;
+    let ms = began.elapsed().as_millis() as u64;
+    match found {
+        Found::Lines(all) => {
+            for (question, lines) in questions.iter().zip(&all) {
+                let rows = lines.len();
+                tracing::debug!(question = question.name, ms, rows, together = all.len(), "the dashboard asked");
+            }
+            Ok(Some(all.into_iter().map(Arc::new).collect()))
         }
+        Found::NotPacked => Ok(None),
+        Found::Slow => Err(PanelError::Slow),
     }
 }
 
-async fn lines(console: &Console, question: &Question) -> Result<Result<Vec<Line>, PanelError>, DatabaseError> {
-    let mut client = console.database.client().await?;
+fn told(error: &DatabaseError) -> PanelError {
+    if error.sqlstate() == Some(&SqlState::QUERY_CANCELED) {
+        return PanelError::Slow;
+    }
+    tracing::warn!(%error, "a panel of the dashboard could not be read");
+    let is_away = matches!(error, DatabaseError::Connect(_) | DatabaseError::Lost);
+    if is_away { PanelError::Busy } else { PanelError::Failed }
+}
+
+/// Looks at the visits that are packed, and changes nothing.
+async fn begin(client: &mut Client, is_packed: bool) -> Result<Transaction<'_>, DatabaseError> {
     let mut transaction = client.build_transaction().read_only(true);
-    if question.packed.is_some() {
+    if is_packed {
         // What two statements read of a day belongs together.
         transaction = transaction.isolation_level(IsolationLevel::RepeatableRead);
     }
     let transaction = transaction.start().await?;
-    // To compile such a statement takes longer than to run it.
+    // To compile such a statement takes longer than to run it. The table is locked before anything is seen: else it might be
+    // exchanged for another one, of which nothing is.
     let settings = format!(
-        "set local statement_timeout = {}; set local jit = off; set local work_mem = '{WORK_MEM}'",
-        STATEMENT_TIMEOUT_S * 1_000
+        "set local statement_timeout = {}; set local jit = off; set local work_mem = '{WORK_MEM}'; {}",
+        STATEMENT_TIMEOUT_S * 1_000,
+        if is_packed { packed::LOCK } else { "" }
     );
     transaction.batch_execute(&settings).await?;
+    Ok(transaction)
+}
+
+async fn all_lines(console: &Console, questions: &[Question]) -> Result<Found<Vec<Vec<Line>>>, DatabaseError> {
+    let mut client = console.database.client().await?;
+    packed::all_lines(&begin(&mut client, true).await?, questions).await
+}
+
+async fn lines(console: &Console, question: &Question) -> Result<Result<Vec<Line>, PanelError>, DatabaseError> {
+    let mut client = console.database.client().await?;
+    let transaction = begin(&mut client, question.packed.is_some()).await?;
     let mut values: Vec<(&(dyn ToSql + Sync), Type)> = Vec::with_capacity(TEXTS + 2);
     if let Some(packed) = question.packed {
-        // Before anything is seen: else it might be exchanged for another one, of which nothing is.
-        transaction.batch_execute(packed::LOCK).await?;
         match packed::lines(&transaction, question, packed).await? {
             Found::Lines(lines) => return Ok(Ok(lines)),
             Found::Slow => return Ok(Err(PanelError::Slow)),

@@ -63,6 +63,10 @@ impl Filters {
         self.0.is_empty()
     }
 
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn get(&self, dimension: Dimension) -> Option<&str> {
         self.0.get(&dimension).map(String::as_str)
     }

@@ -44,7 +44,7 @@ pub enum Counted<A> {
 pub struct What<'a> {
     pub filters: &'a [Filter],
     /// Whose values are shown.
-    pub group: Option<Group>,
+    pub groups: &'a [Group],
     pub columns: Vec<Column>,
     /// Keys of other rows.
     pub more: &'a [&'a [u8]],
@@ -119,22 +119,30 @@ where
     N: Fn() -> A + Send + Sync + 'static,
     C: Fn(&Visits, &mut A) -> Result<bool, ReadError> + Send + Sync + 'static,
 {
-    let mut parts = pin!(of_parts(transaction, question, days, what).await?);
     let filters = Arc::new(what.filters.to_vec());
-    let (mut left, mut bytes) = (Vec::new(), 0);
-    while let Some(part) = parts.next().await {
-        let Part { place, values, columns } = part?;
-        bytes += columns.iter().map(|(_, first)| first.len()).sum::<usize>();
-        if bytes > FIRST_BYTES_MAX {
+    let look = |part: Result<Part, ReadOrLost>| {
+        let filters = Arc::clone(&filters);
+        async move {
+            let Part { place, values, columns } = part?;
+            let bytes: usize = columns.iter().map(|(_, first)| first.len()).sum();
+            let begins_s = place.day_s;
+            let visits = blocking(move || Visits::of(begins_s, &values, &filters, columns)).await?;
+            Ok::<_, ReadOrLost>((place, bytes, visits))
+        }
+    };
+    let parts = of_parts(transaction, question, days, what).await?;
+    let mut looked = pin!(parts.map(look).buffered(PARTS_AT_ONCE));
+    let (mut left, mut all_bytes) = (Vec::new(), 0);
+    while let Some(part) = looked.next().await {
+        let (place, bytes, visits) = part?;
+        all_bytes += bytes;
+        if all_bytes > FIRST_BYTES_MAX {
             return Ok(Days::TooMuch);
         }
         if Instant::now() > deadline {
             return Ok(Days::Slow);
         }
-        let (filters, begins_s) = (Arc::clone(&filters), place.day_s);
-        if let Some(visits) = blocking(move || Visits::of(begins_s, &values, &filters, columns)).await? {
-            left.push((place, visits));
-        }
+        left.extend(visits.map(|visits| (place, visits)));
     }
     if left.is_empty() {
         return Ok(Days::Counted);
@@ -271,13 +279,15 @@ async fn of_chunks(
     let mut wanted: [Vec<i32>; 4] = Default::default();
     let [parts, begins, lengths, asked] = &mut wanted;
     let (mut days, mut sources, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+    // Of figures there are none; but so each part has a row.
+    let groups = std::iter::once(&Group::Figures).chain(what.groups.iter().filter(|group| **group != Group::Figures));
+    let groups: Vec<usize> = groups.filter_map(|group| pack::place_of(*group)).collect();
     for (number, (place, visits)) in (0..).zip(left) {
         let chunks = visits.missing().map(|(column, bytes)| (column.key().to_vec(), bytes));
-        // Rows that are read whole, and first that of the values.
-        let whole = std::iter::once([].as_slice())
-            .chain(what.more.iter().copied())
-            .map(|key| (key.to_vec(), 0..i32::MAX as usize));
-        for (key, bytes) in whole.chain(chunks) {
+        // Rows that are read whole; and of that of the values each group, by its number.
+        let values = groups.iter().map(|group| (Vec::new(), *group..*group));
+        let whole = what.more.iter().map(|key| (key.to_vec(), 0..i32::MAX as usize));
+        for (key, bytes) in values.chain(whole).chain(chunks) {
             days.push(place.day_s);
             sources.push(place.source.as_str());
             parts.push(place.part);
@@ -288,11 +298,10 @@ async fn of_chunks(
             asked.push(number);
         }
     }
-    let group = what.group.map(read::column);
     let mut all_keys = keys.clone();
     all_keys.sort_unstable();
     all_keys.dedup();
-    let parameters: [(&(dyn ToSql + Sync), Type); 11] = [
+    let parameters: [(&(dyn ToSql + Sync), Type); 10] = [
         (&days, Type::INT8_ARRAY),
         (&sources, Type::TEXT_ARRAY),
         (parts, Type::INT4_ARRAY),
@@ -300,7 +309,6 @@ async fn of_chunks(
         (begins, Type::INT4_ARRAY),
         (lengths, Type::INT4_ARRAY),
         (asked, Type::INT4_ARRAY),
-        (&group, Type::TEXT),
         (&all_keys, Type::BYTEA_ARRAY),
         (&from, Type::INT8),
         (&to, Type::INT8),
@@ -320,7 +328,8 @@ fn whole(rows: tokio_postgres::RowStream, left: Vec<Visits>) -> impl Stream<Item
             // Each has rows.
             let (part, _) = begun.as_mut().filter(|(_, known)| *known == number).ok_or(ReadError::Broken)?;
             if key.is_empty() {
-                part.values = bytes;
+                let group = pack::GROUPS.get(from.unsigned_abs() as usize).ok_or(ReadError::Broken)?.0;
+                part.take_values(group, bytes);
             } else {
                 part.take(key, from.unsigned_abs() as usize, bytes.ok_or(ReadError::Broken)?)?;
             }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
-use super::answer::{Answer, Line, PanelError, ask};
+use super::answer::{self, Answer, Line, PanelError, ask};
 use super::figures::Sums;
 use super::packed;
 use super::period::{Days, Grain, Period};
@@ -79,6 +79,11 @@ pub async fn facts(console: &Arc<Console>) -> Result<Facts, PanelError> {
     Ok(facts)
 }
 
+/// Whether visits can be read from where they are packed.
+fn are_packed(facts: &Facts) -> bool {
+    facts.rollups.get(packed::NEEDS).is_some_and(|rollup| rollup.is_there && rollup.waiting == 0)
+}
+
 /// Asks, where all rollups that the answer needs are there.
 async fn ask_if(console: &Arc<Console>, facts: &Facts, mut question: Question) -> Answer {
     for name in question.needs {
@@ -89,8 +94,7 @@ async fn ask_if(console: &Arc<Console>, facts: &Facts, mut question: Question) -
             _ => return Err(PanelError::Missing(name)),
         }
     }
-    let is_packed = facts.rollups.get(packed::NEEDS).is_some_and(|rollup| rollup.is_there && rollup.waiting == 0);
-    if !is_packed {
+    if !are_packed(facts) {
         question.packed = None;
     }
     ask(console, question).await
@@ -114,6 +118,24 @@ async fn figures(
     Ok(Figures { sums: Sums::of(by_day?.iter()), points: points(days, &by_hour?, now) })
 }
 
+/// Of several filters there are no rows: the visits are looked at, once for all panels.
+async fn find_together(console: &Arc<Console>, facts: &Facts, view: &View) {
+    if view.filters.count() < 2 || !are_packed(facts) {
+        return;
+    }
+    let mut questions = vec![
+        question::by_day(view, view.days(), None),
+        question::pages(view, PAGES, GLANCE_ROWS + 1),
+        question::audience(view, AUDIENCE, GLANCE_ROWS + 1),
+        question::events(view, GLANCE_ROWS + 1),
+        question::vitals(view),
+    ];
+    if view.days().grain() == Grain::Hour {
+        questions.push(question::by_hour(view, view.days()));
+    }
+    answer::find_together(console, questions).await;
+}
+
 /// Today is compared with as much of the other day. Whole minutes, so that many who look ask the same.
 fn until(view: &View, now: Timestamp) -> Option<Time> {
     (view.period == Period::Today).then(|| now.to_zoned(TimeZone::UTC).time())
@@ -129,15 +151,17 @@ pub async fn gather(console: &Arc<Console>, view: &View, facts: Facts, now: Time
         let event = view.event.as_ref()?;
         Some(ask_if(console, &facts, question::properties(view, event, GLANCE_ROWS)).await)
     };
-    let (figures, before, pages, audience, events, properties, vitals) = tokio::join!(
-        figures(console, &facts, view, view.days(), None, now),
-        before,
-        ask_if(console, &facts, question::pages(view, PAGES, GLANCE_ROWS + 1)),
-        ask_if(console, &facts, question::audience(view, AUDIENCE, GLANCE_ROWS + 1)),
-        ask_if(console, &facts, question::events(view, GLANCE_ROWS + 1)),
-        properties,
-        ask_if(console, &facts, question::vitals(view)),
-    );
+    let panels = async {
+        find_together(console, &facts, view).await;
+        tokio::join!(
+            figures(console, &facts, view, view.days(), None, now),
+            ask_if(console, &facts, question::pages(view, PAGES, GLANCE_ROWS + 1)),
+            ask_if(console, &facts, question::audience(view, AUDIENCE, GLANCE_ROWS + 1)),
+            ask_if(console, &facts, question::events(view, GLANCE_ROWS + 1)),
+            ask_if(console, &facts, question::vitals(view)),
+        )
+    };
+    let (before, properties, (figures, pages, audience, events, vitals)) = tokio::join!(before, properties, panels);
     let is_empty = figures.as_ref().is_ok_and(|figures| figures.sums.visits == 0);
     let latest = if is_empty {
         let lines = ask_if(console, &facts, question::latest(view)).await.unwrap_or_default();

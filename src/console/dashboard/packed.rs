@@ -4,12 +4,13 @@
 //! counted, which are packed too.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use deadpool_postgres::Transaction;
 use futures_util::TryStreamExt;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::adding::{Adding, called, is_asked};
+use super::adding::{Adding, TEXTS_BYTES_MAX, called, is_asked};
 use super::adding_properties::Adding as AddingProperties;
 use super::answer::Line;
 use super::filter::DIMENSIONS;
@@ -55,8 +56,8 @@ pub enum Packed {
 }
 
 /// What came of looking.
-pub enum Found {
-    Lines(Vec<Line>),
+pub enum Found<L> {
+    Lines(L),
     /// Not all of it is packed.
     NotPacked,
     /// It takes too long.
@@ -64,28 +65,41 @@ pub enum Found {
 }
 
 /// The answer.
-pub async fn lines(transaction: &Transaction<'_>, question: &Question, packed: Packed) -> Result<Found, DatabaseError> {
+pub async fn lines(
+    transaction: &Transaction<'_>,
+    question: &Question,
+    packed: Packed,
+) -> Result<Found<Vec<Line>>, DatabaseError> {
     let filters = filters(question);
-    let limit = question.limit.unsigned_abs() as usize;
-    let lines = match packed {
-        Packed::Lists(group, shape) => match of_lists(transaction, question, (group, shape), filters).await? {
-            Counted::Added(added) => added.lines(&lists(question), limit),
-            Counted::Not(error) => Err(error),
-            Counted::Slow => return Ok(Found::Slow),
-        },
-        Packed::Properties => match of_properties(transaction, question, filters).await? {
-            Counted::Added(added) => added.lines(limit),
-            Counted::Not(error) => Err(error),
-            Counted::Slow => return Ok(Found::Slow),
-        },
+    Ok(match packed {
+        Packed::Lists(group, shape) => {
+            let counted = of_lists(transaction, question, (group, shape), filters).await?;
+            found(counted, |added| added.lines(&lists(question), limit(question)))
+        }
+        Packed::Properties => {
+            let counted = of_properties(transaction, question, filters).await?;
+            found(counted, |added| added.lines(limit(question)))
+        }
+    })
+}
+
+fn limit(question: &Question) -> usize {
+    question.limit.unsigned_abs() as usize
+}
+
+fn found<A, L>(counted: Counted<A>, lines: impl FnOnce(A) -> Result<L, ReadError>) -> Found<L> {
+    let lines = match counted {
+        Counted::Added(added) => lines(added),
+        Counted::Not(error) => Err(error),
+        Counted::Slow => return Found::Slow,
     };
     match lines {
-        Ok(lines) => Ok(Found::Lines(lines)),
+        Ok(lines) => Found::Lines(lines),
         Err(error @ ReadError::Broken) => {
             tracing::error!(%error, "filtered_daily cannot be read: it is counted without");
-            Ok(Found::NotPacked)
+            Found::NotPacked
         }
-        Err(ReadError::LeftOut) => Ok(Found::NotPacked),
+        Err(ReadError::LeftOut) => Found::NotPacked,
     }
 }
 
@@ -106,15 +120,59 @@ async fn of_lists(
         Err(error @ ReadError::Broken) => return Ok(Counted::Not(error)),
         Err(ReadError::LeftOut) => {}
     }
-    let wanted = wanted(question, group, shape);
-    let columns = wanted.columns(lists_of(&filters));
-    let what = What { filters: &filters, group: Some(group), columns, more: &[] };
-    let count = move |part: &Visits, adding: &mut Adding| {
-        part.read(group, &wanted, &mut |taken| adding.add(&taken))?;
-        Ok(adding.is_full())
+    let one = [(group, shape)];
+    Ok(match of_visits(transaction, question, &one, wanted(question, group, shape), &filters).await? {
+        Counted::Added(mut added) => added.pop().map_or(Counted::Not(ReadError::Broken), Counted::Added),
+        Counted::Not(error) => Counted::Not(error),
+        Counted::Slow => Counted::Slow,
+    })
+}
+
+/// Several panels at once, from the visits that the filters of all of them leave: each of `asked` for itself, from all that is `wanted`.
+async fn of_visits(
+    transaction: &Transaction<'_>,
+    question: &Question,
+    asked: &[(Group, Shape)],
+    wanted: Wanted,
+    filters: &[Filter],
+) -> Result<Counted<Vec<Adding>>, DatabaseError> {
+    let groups: Vec<Group> = asked.iter().map(|(group, _)| *group).collect();
+    let what = What { filters, groups: &groups, columns: wanted.columns(lists_of(filters)), more: &[] };
+    let asked: Arc<[(Group, Shape)]> = asked.into();
+    let new = move || asked.iter().map(|(group, shape)| Adding::new(*group, *shape)).collect();
+    let count = move |part: &Visits, addings: &mut Vec<Adding>| {
+        let counts = part.count(&wanted)?;
+        for adding in addings.iter_mut() {
+            part.read(adding.group(), &counts, &mut |taken| adding.add(&taken))?;
+        }
+        Ok(addings.iter().map(Adding::bytes).sum::<usize>() > TEXTS_BYTES_MAX)
     };
-    let new = move || Adding::new(group, shape);
-    filtered::count(transaction, question, what, new, count, Adding::add_all).await
+    let add_all = |addings: &mut Vec<Adding>, others: Vec<Adding>| {
+        for (adding, other) in addings.iter_mut().zip(others) {
+            adding.add_all(other);
+        }
+    };
+    filtered::count(transaction, question, what, new, count, add_all).await
+}
+
+/// What several questions come to, of the same days, source and filters: in their order.
+pub async fn all_lines(
+    transaction: &Transaction<'_>,
+    questions: &[Question],
+) -> Result<Found<Vec<Vec<Line>>>, DatabaseError> {
+    let asked = |question: &Question| match question.packed {
+        Some(Packed::Lists(group, shape)) => Some((group, shape)),
+        _ => None,
+    };
+    let asked: Option<Vec<(Group, Shape)>> = questions.iter().map(asked).collect();
+    let (Some(asked), Some(first)) = (asked, questions.first()) else { return Ok(Found::NotPacked) };
+    let all = questions.iter().zip(&asked).map(|(question, (group, shape))| wanted(question, *group, *shape));
+    let Some(wanted) = all.reduce(Wanted::and) else { return Ok(Found::NotPacked) };
+    let counted = of_visits(transaction, first, &asked, wanted, &filters(first)).await?;
+    Ok(found(counted, |added| {
+        let each = added.into_iter().zip(questions);
+        each.map(|(added, question)| added.lines(&lists(question), limit(question))).collect()
+    }))
 }
 
 /// From the visits that the filters leave.
@@ -129,7 +187,7 @@ async fn of_properties(
     let columns = none.columns(lists_of(&filters));
     let what = What {
         filters: &filters,
-        group: None,
+        groups: &[],
         columns,
         more: &[properties::ARE_WHOLE.as_slice(), of_event.as_slice()],
     };

@@ -39,11 +39,34 @@ impl<'b> Values<'b> {
         match self {
             Self::One(values) => values.places_of(u64::from(value) + 1).into_iter().map(|place| place as u16).collect(),
             Self::Many(ends, values, _) => {
+                let mut visit = 0;
                 let places = values.places_of(value.into()).into_iter();
                 // A visit has each value once.
-                places.map(|place| ends.partition_point(|end| *end <= place) as u16).collect()
+                let visit_of = |place| {
+                    while ends.get(visit).is_some_and(|end| *end <= place) {
+                        visit += 1;
+                    }
+                    visit as u16
+                };
+                places.map(visit_of).collect()
             }
         }
+    }
+
+    /// Which of these visits, which are some or most of them, have the value.
+    fn among(&self, visits: &[u16], value: u32) -> Vec<u16> {
+        // All numbers are gone through faster than so many are picked.
+        const SHARE: usize = 16;
+        if visits.len() < self.visits() / SHARE {
+            return visits.iter().copied().filter(|visit| self.has(*visit, value)).collect();
+        }
+        let mut having = self.having(value);
+        let mut visits = visits.iter().copied().peekable();
+        having.retain(|has| {
+            while visits.next_if(|visit| visit < has).is_some() {}
+            visits.peek() == Some(has)
+        });
+        having
     }
 
     fn has(&self, visit: u16, value: u32) -> bool {
@@ -125,7 +148,7 @@ impl<'c> Reader<'c> {
             let count = values.visits();
             let visits = match left.as_ref().or(before) {
                 Some(before) if before.of != count => return None,
-                Some(before) => before.visits.iter().copied().filter(|visit| values.has(*visit, *value)).collect(),
+                Some(before) => values.among(&before.visits, *value),
                 None if count > CHUNK_VISITS => return None,
                 None => values.having(*value),
             };
@@ -288,7 +311,7 @@ pub fn count(
         for list in &of_lists {
             opened.list(*list)?.count(*list, kept, &visits, counters.list(*list)?)?;
         }
-        if of_lists.is_empty() {
+        if of_lists.len() < wanted.lists.len() {
             for (visit, (visitor, sums)) in kept.iter().zip(&visits) {
                 let minute = minutes.map_or(0, |minutes| minutes.get(*visit as usize));
                 let minute = u32::try_from(minute).ok().filter(|minute| *minute < MINUTES)?;

@@ -121,7 +121,7 @@ pub fn place_of_list(list: &str) -> Option<usize> {
 }
 
 /// The number of a group.
-fn place_of(group: Group) -> Option<usize> {
+pub fn place_of(group: Group) -> Option<usize> {
     GROUPS.iter().position(|(known, _)| *known == group)
 }
 

@@ -145,8 +145,8 @@ pub struct Visits {
     columns: Vec<(Column, Chunks)>,
     /// Those that the filters leave, by all that is known so far.
     chunks: Vec<(usize, Option<Left>)>,
-    /// Of the group that is shown.
-    pub values: Option<Vec<u8>>,
+    /// Of the groups that are shown.
+    values: Groups,
     /// Of the event that is asked for.
     properties: Option<Vec<u8>>,
     /// Whether there would be such a row if there were properties. `None`: nothing is said of any.
@@ -166,8 +166,15 @@ impl Visits {
         let columns = columns.into_iter().map(|(column, first)| Some((column, Chunks::new(first)?)));
         let columns: Vec<(Column, Chunks)> = columns.collect::<Option<_>>().ok_or(ReadError::Broken)?;
         let chunks = filtering::chunks_with(&columns, &filters).ok_or(ReadError::Broken)?;
-        let visits =
-            Self { day_s, filters, columns, chunks, values: None, properties: None, are_properties_whole: None };
+        let visits = Self {
+            day_s,
+            filters,
+            columns,
+            chunks,
+            values: Groups::default(),
+            properties: None,
+            are_properties_whole: None,
+        };
         Ok(Some(visits).filter(|visits| !visits.chunks.is_empty()))
     }
 
@@ -177,6 +184,13 @@ impl Visits {
         self.columns
             .iter()
             .flat_map(move |(column, chunks)| chunks.missing(&wanted).into_iter().map(|bytes| (*column, bytes)))
+    }
+
+    /// Takes the values of a group's lists.
+    pub fn take_values(&mut self, group: Group, values: Option<Vec<u8>>) {
+        if let Some(place) = place_of(group).and_then(|place| self.values.get_mut(place)) {
+            *place = values;
+        }
     }
 
     /// Takes it, or another row of the part; the key of the values is not among them.
@@ -194,10 +208,16 @@ impl Visits {
         Ok(())
     }
 
-    /// Hands what the visits that have all of these values come to in the lists of `group` to `take`.
-    pub fn read(&self, group: Group, wanted: &Wanted, take: Take<'_>) -> Result<(), ReadError> {
-        let counted = filtering::count(&self.columns, &self.chunks, &self.filters, wanted).ok_or(ReadError::Broken)?;
-        hand_out(self.day_s, group, &counted, self.values.as_deref(), take).ok_or(ReadError::Broken)
+    /// What the visits that have all of these values come to in the lists that are `wanted`.
+    pub fn count(&self, wanted: &Wanted) -> Result<Counts, ReadError> {
+        let counted = filtering::count(&self.columns, &self.chunks, &self.filters, wanted);
+        counted.map(Counts).ok_or(ReadError::Broken)
+    }
+
+    /// Hands what was counted in the lists of `group` to `take`.
+    pub fn read(&self, group: Group, counts: &Counts, take: Take<'_>) -> Result<(), ReadError> {
+        let values = place_of(group).and_then(|place| self.values.get(place)?.as_deref());
+        hand_out(self.day_s, group, &counts.0, values, take).ok_or(ReadError::Broken)
     }
 
     /// Hands what the properties of the event that was asked for say in these visits to `take`: of which key and value, the sums.
@@ -211,6 +231,9 @@ impl Visits {
         properties::count(packed, &kept, take).ok_or(ReadError::Broken)
     }
 }
+
+/// What visits come to, list by list.
+pub struct Counts(Vec<(usize, Counted)>);
 
 /// Whether the column is read whole before others, where it is filtered by: it is small.
 pub fn is_read_first(column: Column) -> bool {

@@ -210,14 +210,16 @@ fn counted_again(
         let begin = bytes.start;
         visits.take(&column.key(), begin, column_of(rows, column)[bytes].to_vec()).expect("one of its own");
     }
-    visits.values = GROUPS.iter().zip(values).find(|((of, _), _)| *of == group).and_then(|(_, values)| values);
+    for ((of, _), values) in GROUPS.iter().zip(values).filter(|((of, _), _)| *of == group) {
+        visits.take_values(*of, values);
+    }
     let take = &mut |taken: read::Taken<'_>| {
         assert_eq!(taken.day_s, 7);
         let value = if group == Group::Figures { taken.number.to_string() } else { taken.text.to_owned() };
         let before = found.entry(taken.list.to_owned()).or_default().insert(value, taken.sums);
         assert_eq!(before, None, "each value once");
     };
-    visits.read(group, &wanted, take).expect("whole");
+    visits.read(group, &visits.count(&wanted).expect("whole"), take).expect("whole");
     found
 }
 

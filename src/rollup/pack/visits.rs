@@ -71,6 +71,14 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// That, and what `other` wants.
+    pub fn and(mut self, other: Self) -> Self {
+        self.lists.extend(other.lists);
+        self.lists.sort_unstable();
+        self.lists.dedup();
+        Self { has_sums: self.has_sums || other.has_sums, ..self }
+    }
+
     /// The columns that this needs of visits which are filtered by the values of some lists.
     pub fn columns(&self, filters: impl Iterator<Item = usize>) -> Vec<Column> {
         let mut columns: Vec<Column> = filters.map(Column::List).collect();

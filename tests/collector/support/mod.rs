@@ -165,7 +165,30 @@ impl TestDatabase {
 
     /// Waits until the events table holds `expected` rows.
     pub async fn until_stored(&self, expected: i64) {
-        self.until("select count(*) from analytics.events", expected).await;
+        let stored = "select count(*) from analytics.events";
+        let started = Instant::now();
+        while self.number(stored).await != expected {
+            if started.elapsed() > PATIENCE {
+                let found = self.number(stored).await;
+                panic!("{found} events are stored, not {expected}: {:#?}", self.whats_the_matter().await);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Where events are, and what everybody is doing or waits for.
+    async fn whats_the_matter(&self) -> Vec<String> {
+        let mut said = self.rows("select accounting from weir.accounting").await;
+        said.extend(self.rows("select sqlstate, message from weir.quarantine limit 5").await);
+        said.extend(
+            self.rows(
+                "select pid, pg_blocking_pids(pid), state, wait_event_type, wait_event, now() - xact_start, now() - state_change,
+                        left(query, 200)
+                   from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
+            )
+            .await,
+        );
+        said
     }
 
     /// Waits until the view says that everything accepted has come to rest, with these totals.
