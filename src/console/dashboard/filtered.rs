@@ -28,8 +28,9 @@ const DAYS_AT_ONCE: i64 = 31;
 /// Of them: the columns that are read first, and heads of the others. Mostly it is a few megabytes.
 const FIRST_BYTES_MAX: usize = 32 * 1024 * 1024;
 const DAY_S: i64 = 86_400;
-/// Parts of days that are counted at the same time: each takes some tens of megabytes, and events want a processor, too.
-const PARTS_AT_ONCE: usize = 2;
+/// Parts of days that are counted at the same time, on threads that make way for events: more than processors, as some wait while the next ones come.
+/// Each takes some tens of megabytes.
+const PARTS_AT_ONCE: usize = 4;
 
 /// What counting came to.
 pub enum Counted<A> {
@@ -90,7 +91,7 @@ fn second(text: Option<&str>) -> Option<i64> {
     Some(text?.parse::<Timestamp>().ok()?.as_second())
 }
 
-/// How parts are counted, two at a time.
+/// How parts are counted, some at a time.
 struct Counting<A, N, C> {
     new: N,
     count: C,

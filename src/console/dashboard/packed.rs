@@ -268,11 +268,7 @@ fn wanted(question: &Question, group: Group, shape: Shape) -> Wanted {
         (Group::Figures, _) => vec!["all"],
         (group, _) => pack::names_of(group).filter(|list| is_asked(called(list), &asked)).collect(),
     };
-    let has_sums = match group {
-        Group::Figures => true,
-        Group::Audience => shape != Shape::Glance,
-        Group::Pages | Group::Events | Group::Vitals => false,
-    };
+    let has_sums = group == Group::Audience && shape != Shape::Glance;
     Wanted { lists: lists.into_iter().filter_map(pack::place_of_list).collect(), has_sums }
 }
 

@@ -5,8 +5,6 @@ use std::ops::Range;
 use super::codec::Counted;
 use super::{ALL, ENTRY, EVENT, EXIT, HOUR, LISTS, MINUTE, PAGE, Sums, VITAL};
 
-/// More values than a list of a part has.
-pub const VALUES_MAX: u32 = 1 << 24;
 /// Before every visitor's number.
 const NOBODY: u32 = u32::MAX;
 
@@ -48,20 +46,39 @@ pub struct List {
 }
 
 impl List {
-    #[inline]
     pub fn count(&mut self, value: u32, sums: &Sums, visitor: u32) {
-        if self.counters.len() <= value as usize {
-            self.counters.resize(value as usize + 1, ZERO);
+        self.add(value, visitor, |known| known.add(sums));
+    }
+
+    /// Adds to a value's sums, a visit at least, of nobody's.
+    #[inline]
+    pub fn add_alone(&mut self, value: u32, add: impl FnOnce(&mut Sums)) {
+        if let Some(counter) = self.counter(value) {
+            add(&mut counter.sums);
         }
-        let Some(counter) = self.counters.get_mut(value as usize) else { return };
-        if counter.sums.visits == 0 {
-            self.counted.push(value);
-        }
-        counter.sums.add(sums);
+    }
+
+    /// Adds to a value's sums, a visit at least, of this visitor's.
+    #[inline]
+    pub fn add(&mut self, value: u32, visitor: u32, add: impl FnOnce(&mut Sums)) {
+        let Some(counter) = self.counter(value) else { return };
+        add(&mut counter.sums);
         if counter.visitor != visitor {
             counter.visitor = visitor;
             counter.sums.visitors += 1;
         }
+    }
+
+    #[inline]
+    fn counter(&mut self, value: u32) -> Option<&mut Counter> {
+        if self.counters.len() <= value as usize {
+            self.counters.resize(value as usize + 1, ZERO);
+        }
+        let counter = self.counters.get_mut(value as usize)?;
+        if counter.sums.visits == 0 {
+            self.counted.push(value);
+        }
+        Some(counter)
     }
 
     pub fn take(&mut self) -> Counted {
@@ -124,7 +141,7 @@ impl Counters {
         }
     }
 
-    /// To count its values by [`of_value`].
+    /// To count its values as [`of_value`] says.
     pub fn list(&mut self, list: usize) -> Option<&mut List> {
         self.lists.get_mut(list)
     }

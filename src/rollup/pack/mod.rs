@@ -35,8 +35,10 @@
 pub mod chunks;
 mod codec;
 mod count;
+mod counting;
 mod filtering;
 mod numbers;
+mod opened;
 mod part;
 pub mod properties;
 pub mod read;

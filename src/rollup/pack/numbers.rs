@@ -58,6 +58,26 @@ impl<'b> Numbers<'b> {
         }
     }
 
+    /// Whether all are below 2^24.
+    pub fn are_small(&self) -> bool {
+        self.width <= 3
+    }
+
+    /// Those at `places`; where there is none, 0.
+    pub fn gather(&self, places: impl Iterator<Item = usize>, found: &mut Vec<u64>) {
+        found.clear();
+        let mut bytes = self.planes();
+        let byte = |plane: &[u8], place: usize| u64::from(plane.get(place).copied().unwrap_or_default());
+        match (self.width, bytes.next(), bytes.next()) {
+            (0, ..) => found.extend(places.map(|_| 0)),
+            (1, Some(low), _) => found.extend(places.map(|place| byte(low, place))),
+            (2, Some(low), Some(high)) => {
+                found.extend(places.map(|place| byte(low, place) | byte(high, place) << 8));
+            }
+            _ => found.extend(places.map(|place| self.get(place))),
+        }
+    }
+
     /// The sums of all numbers up to each.
     pub fn running_sums(&self) -> Option<Vec<u32>> {
         let mut sums = vec![0_u32; self.count];

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::chunks::Chunks;
 use super::codec::{Counted, open, take_counted, take_values};
+use super::counting;
 use super::filtering::{self, Left};
 use super::properties::{self, ARE_WHOLE};
 use super::visits::{Column, Wanted, has_many};
@@ -210,7 +211,7 @@ impl Visits {
 
     /// What the visits that have all of these values come to in the lists that are `wanted`.
     pub fn count(&self, wanted: &Wanted) -> Result<Counts, ReadError> {
-        let counted = filtering::count(&self.columns, &self.chunks, &self.filters, wanted);
+        let counted = counting::count(&self.columns, &self.chunks, &self.filters, wanted);
         counted.map(Counts).ok_or(ReadError::Broken)
     }
 

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 
 use super::chunks::Chunks;
 use super::codec::seal;
-use super::filtering;
 use super::part::{Packed, Part, Visit};
 use super::read::{self, ReadError, Rows, Visits};
 use super::visits::{Column, Wanted};
 use super::{GROUPS, Group, LISTS, Sums, group_of, key, lists_of, place_of_list};
+use super::{counting, filtering};
 
 /// One visit by its texts.
 #[derive(Debug, Clone)]
@@ -298,7 +298,7 @@ proptest! {
             let Some(columns) = columns.collect::<Option<Vec<_>>>() else { continue };
             let filters = [(4, 0), (12, 0)];
             let left = filtering::chunks_with(&columns, &filters).unwrap_or_else(|| vec![(0, None), (1, None)]);
-            let _ = filtering::count(&columns, &left, &filters, &wanted);
+            let _ = counting::count(&columns, &left, &filters, &wanted);
         }
     }
 

@@ -66,7 +66,7 @@ pub fn has_many(list: usize) -> bool {
 pub struct Wanted {
     /// By number.
     pub lists: Vec<usize>,
-    /// Whether page views, bounces and durations are asked for, where they are not the list's own.
+    /// Whether page views, bounces and durations are asked for, where they are not the list's own. (Of figures they are.)
     pub has_sums: bool,
 }
 
@@ -89,7 +89,7 @@ impl Wanted {
                 list => columns.push(Column::List(list)),
             }
         }
-        if self.has_sums {
+        if self.has_sums || self.lists.iter().any(|list| matches!(*list, ALL | HOUR | MINUTE)) {
             columns.extend([Column::PageViews, Column::Bounce, Column::DurationMs]);
         }
         if self.lists.contains(&ENTRY) {
