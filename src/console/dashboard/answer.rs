@@ -182,7 +182,7 @@ fn told(error: &DatabaseError) -> PanelError {
     if is_away { PanelError::Busy } else { PanelError::Failed }
 }
 
-/// Looks at the visits that are packed, and changes nothing.
+/// Only reads, and not for long; several statements about what is packed see the same rows.
 async fn begin(client: &mut Client, is_packed: bool) -> Result<Transaction<'_>, DatabaseError> {
     let mut transaction = client.build_transaction().read_only(true);
     if is_packed {
