@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Client, Transaction};
 use futures_util::future::join_all;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::error::SqlState;
@@ -142,9 +142,13 @@ pub async fn find_together(console: &Arc<Console>, questions: Vec<Question>) {
     join_all(asking).await;
 }
 
-async fn read(console: &Console, question: &Question) -> Answer {
+async fn turn(console: &Console) -> Result<SemaphorePermit<'_>, PanelError> {
     let turn = timeout(TURN_TIMEOUT, console.answers.turns.acquire()).await;
-    let Ok(Ok(_turn)) = turn else { return Err(PanelError::Busy) };
+    turn.ok().and_then(Result::ok).ok_or(PanelError::Busy)
+}
+
+async fn read(console: &Console, question: &Question) -> Answer {
+    let _turn = turn(console).await?;
     let began = Instant::now();
     let lines = lines(console, question).await;
     let rows = lines.as_ref().ok().and_then(|lines| lines.as_ref().ok()).map_or(0, Vec::len);
@@ -155,8 +159,7 @@ async fn read(console: &Console, question: &Question) -> Answer {
 
 /// `None`: they cannot be found together.
 async fn read_together(console: &Console, questions: &[Question]) -> Result<Option<Vec<Arc<Vec<Line>>>>, PanelError> {
-    let turn = timeout(TURN_TIMEOUT, console.answers.turns.acquire()).await;
-    let Ok(Ok(_turn)) = turn else { return Err(PanelError::Busy) };
+    let _turn = turn(console).await?;
     let began = Instant::now();
     let found = all_lines(console, questions).await.map_err(|error| told(&error))?;
     let ms = began.elapsed().as_millis() as u64;

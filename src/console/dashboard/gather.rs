@@ -118,18 +118,13 @@ async fn figures(
     Ok(Figures { sums: Sums::of(by_day?.iter()), points: points(days, &by_hour?, now) })
 }
 
-/// Of several filters there are no rows: the visits are looked at, once for all panels.
-async fn find_together(console: &Arc<Console>, facts: &Facts, view: &View) {
+/// Of several filters there are no rows: the visits are looked at, once for `panels` and the figures.
+async fn find_together(console: &Arc<Console>, facts: &Facts, view: &View, panels: &[Question]) {
     if view.filters.count() < 2 || !are_packed(facts) {
         return;
     }
-    let mut questions = vec![
-        question::by_day(view, view.days(), None),
-        question::pages(view, PAGES, GLANCE_ROWS + 1),
-        question::audience(view, AUDIENCE, GLANCE_ROWS + 1),
-        question::events(view, GLANCE_ROWS + 1),
-        question::vitals(view),
-    ];
+    let mut questions = panels.to_vec();
+    questions.push(question::by_day(view, view.days(), None));
     if view.days().grain() == Grain::Hour {
         questions.push(question::by_hour(view, view.days()));
     }
@@ -151,16 +146,17 @@ pub async fn gather(console: &Arc<Console>, view: &View, facts: Facts, now: Time
         let event = view.event.as_ref()?;
         Some(ask_if(console, &facts, question::properties(view, event, GLANCE_ROWS)).await)
     };
-    let panels = async {
-        find_together(console, &facts, view).await;
-        tokio::join!(
-            figures(console, &facts, view, view.days(), None, now),
-            ask_if(console, &facts, question::pages(view, PAGES, GLANCE_ROWS + 1)),
-            ask_if(console, &facts, question::audience(view, AUDIENCE, GLANCE_ROWS + 1)),
-            ask_if(console, &facts, question::events(view, GLANCE_ROWS + 1)),
-            ask_if(console, &facts, question::vitals(view)),
-        )
-    };
+    let panels = Box::pin(async {
+        let panels = [
+            question::pages(view, PAGES, GLANCE_ROWS + 1),
+            question::audience(view, AUDIENCE, GLANCE_ROWS + 1),
+            question::events(view, GLANCE_ROWS + 1),
+            question::vitals(view),
+        ];
+        find_together(console, &facts, view, &panels).await;
+        let [pages, audience, events, vitals] = panels.map(|question| ask_if(console, &facts, question));
+        tokio::join!(figures(console, &facts, view, view.days(), None, now), pages, audience, events, vitals)
+    });
     let (before, properties, (figures, pages, audience, events, vitals)) = tokio::join!(before, properties, panels);
     let is_empty = figures.as_ref().is_ok_and(|figures| figures.sums.visits == 0);
     let latest = if is_empty {

@@ -126,7 +126,7 @@ pub fn chunks_with(columns: &Columns, filters: &[(usize, u32)]) -> Option<Vec<(u
 }
 
 /// The visits in `chunks` that have all of the values of `filters`, each of a list, both by number: of each its number, and its
-/// visitor's. The columns have to be there that [`Wanted::columns`] says. `None`: they are not what [`super::visits::pack`] made.
+/// visitor's. The columns have to be there that [`super::visits::Wanted::columns`] says. `None`: they are not what [`super::visits::pack`] made.
 pub fn kept(columns: &Columns, chunks: &[(usize, Option<Left>)], filters: &[(usize, u32)]) -> Option<Vec<(u32, u32)>> {
     let mut all = Vec::new();
     Reader::new(columns)?.each(chunks, filters, &[Column::Visitor], |opened, first, kept| {

@@ -160,20 +160,24 @@ impl TestDatabase {
 
     /// Waits until `sql` gives `expected`.
     pub async fn until(&self, sql: &str, expected: i64) {
-        eventually(sql, async || self.number(sql).await == expected).await;
+        let started = Instant::now();
+        loop {
+            let found = self.number(sql).await;
+            if found == expected {
+                return;
+            }
+            if started.elapsed() >= PATIENCE {
+                // By itself, as the rest is of a database with weir's tables.
+                eprintln!("this did not come about: {sql} is {found}, not {expected}");
+                panic!("{sql} is {found}, not {expected}: {:#?}", self.whats_the_matter().await);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until the events table holds `expected` rows.
     pub async fn until_stored(&self, expected: i64) {
-        let stored = "select count(*) from analytics.events";
-        let started = Instant::now();
-        while self.number(stored).await != expected {
-            if started.elapsed() > PATIENCE {
-                let found = self.number(stored).await;
-                panic!("{found} events are stored, not {expected}: {:#?}", self.whats_the_matter().await);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.until("select count(*) from analytics.events", expected).await;
     }
 
     /// Where events are, and what everybody is doing or waits for.
