@@ -48,6 +48,11 @@ impl Team {
         format!("{of}{}", self.database.name.trim_start_matches("weir"))
     }
 
+    /// A regular expression for such names, and the database's own; not for those of a database whose number begins so.
+    fn own(&self) -> String {
+        format!("{}([^0-9]|$)", self.name(""))
+    }
+
     /// Makes a person and returns their name.
     async fn add(&self, of: &str) -> String {
         let name = self.name(of);
@@ -81,10 +86,9 @@ impl Team {
     async fn end(self) {
         self.weir.close();
         let superuser = self.superuser().await;
-        let like = format!("%{}%", self.database.name.trim_start_matches("weir"));
-        let sql = "select quote_ident(rolname) from pg_roles where rolname like $1 and rolname <> $2";
+        let sql = "select quote_ident(rolname) from pg_roles where rolname ~ $1 and rolname <> $2";
         let roles: Vec<String> = superuser
-            .query(sql, &[&like, &self.database.name])
+            .query(sql, &[&self.own(), &self.database.name])
             .await
             .expect("asked")
             .iter()

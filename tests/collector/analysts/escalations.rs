@@ -224,9 +224,9 @@ const STATE: &str = "
         (select string_agg(e::text, ',' order by e::text) from analytics.events e),
         (select string_agg(concat_ws(':', rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication,
                                      rolbypassrls, rolconnlimit, rolpassword, rolvaliduntil), ',' order by rolname)
-           from pg_authid where rolname like '%' || $1 || '%' or rolname = 'postgres'),
+           from pg_authid where rolname ~ $1 or rolname = 'postgres'),
         (select string_agg(concat_ws(':', roleid::regrole, member::regrole, admin_option), ',' order by roleid, member, grantor)
-           from pg_auth_members where member::regrole::text like '%' || $1 || '%'),
+           from pg_auth_members where member::regrole::text ~ $1),
         (select string_agg(s::text, ',' order by s::text) from pg_db_role_setting s
            where setdatabase = (select oid from pg_database where datname = current_database()) or setdatabase = 0 and setrole = 0),
         (select string_agg(concat_ws(':', nspname, nspowner, nspacl), ',' order by nspname) from pg_namespace
@@ -243,8 +243,7 @@ const STATE: &str = "
         (select count(*) from pg_prepared_xacts where database = current_database())))";
 
 async fn state(superuser: &Client, team: &Team) -> String {
-    let mark = team.database.name.trim_start_matches("weir").to_owned();
-    superuser.query_one(STATE, &[&mark]).await.expect("asked").get(0)
+    superuser.query_one(STATE, &[&team.own()]).await.expect("asked").get(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
