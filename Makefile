@@ -4,7 +4,7 @@ SHELL := bash
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check-openapi test-frameworks test-engines test-clickhouse test-upgrade compare-trackers soak lint fuzz mutants bench bench-dashboard bench-import bench-rollups bench-singer instructions microbench loadtest release clean
+.PHONY: help run test check-image check-openapi test-frameworks test-engines test-clickhouse test-upgrade compare-trackers soak lint fuzz mutants bench bench-dashboard bench-import bench-rollups bench-singer instructions microbench loadtest release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ run: ## build and start weir, with a PostgreSQL of its own (ARGS='--json')
 
 test: ## run all tests, installing what they need (ARGS are for cargo test)
 	@exec scripts/test $(ARGS)
+
+check-image: ## build the Dockerfile by buildah, as root, and run what came of it (ARGS=--own-bases without a registry)
+	@exec scripts/check-image $(ARGS)
 
 check-openapi: ## look for requests that are answered otherwise than docs/openapi.json says (ARGS='EXAMPLES SEED')
 	@exec scripts/check-openapi $(ARGS)

@@ -72,7 +72,7 @@ async fn verdict(database: &Database, library: &Library) -> Result<Verdict, Roll
 /// Brings definitions into force and computes all that waits, or all that waits for one.
 async fn run_now(database: &Database, library: &Library, name: Option<&str>) -> anyhow::Result<()> {
     let mut said = Vec::new();
-    for _ in 0..ROUNDS_MAX {
+    for round in 1..=ROUNDS_MAX {
         let reconciled = reconcile(database, library).await?;
         // What a definition lacks may be a column of another one that was rebuilt just now, as after an upgrade: so only what is said twice is true.
         let (errors, others): (Vec<_>, Vec<_>) = reconciled.messages.into_iter().partition(|(_, is_error)| *is_error);
@@ -84,7 +84,7 @@ async fn run_now(database: &Database, library: &Library, name: Option<&str>) -> 
         if errors.is_empty() && is_good {
             return Ok(());
         }
-        if is_known || !is_good {
+        if is_known || !is_good || round == ROUNDS_MAX {
             for (message, _) in &errors {
                 eprintln!("{message}");
             }

@@ -21,7 +21,7 @@ pub fn count(
 ) -> Option<Vec<(usize, Counted)>> {
     let needed = wanted.columns(std::iter::empty());
     let mut counters = Counters::default();
-    let (mut kept, mut values) = (Kept::default(), OfList::default());
+    let (mut kept, mut values) = (Figures::default(), OfList::default());
     let mut before = None;
     Reader::new(columns)?.each(chunks, filters, &needed, |opened, _, places| {
         kept.take(opened, places, &needed)?;
@@ -44,7 +44,7 @@ pub fn count(
 }
 
 /// Whoever has been here before is nobody new.
-fn count_minutes(kept: &Kept, before: &mut Option<u32>, counter: &mut List) {
+fn count_minutes(kept: &Figures, before: &mut Option<u32>, counter: &mut List) {
     for (minute, (visitor, sums)) in kept.minutes().zip(kept.each()) {
         let visitors = u64::from(before.replace(visitor) != Some(visitor));
         counter.add_alone(minute, |known| known.add(&Sums { visitors, ..sums }));
@@ -53,7 +53,7 @@ fn count_minutes(kept: &Kept, before: &mut Option<u32>, counter: &mut List) {
 
 /// What is known of each visit of a chunk that is kept. A figure that is not needed is 0.
 #[derive(Default)]
-struct Kept {
+struct Figures {
     visitors: Vec<u32>,
     page_views: Vec<u64>,
     bounces: Vec<u64>,
@@ -62,7 +62,7 @@ struct Kept {
     minutes: Vec<u64>,
 }
 
-impl Kept {
+impl Figures {
     fn take(&mut self, opened: &Opened, places: &[u16], needed: &[Column]) -> Option<()> {
         let visitors = opened.visitors()?;
         self.visitors.clear();
@@ -117,7 +117,7 @@ impl OfList {
         list: usize,
         of_all: &Values<'_>,
         places: &[u16],
-        kept: &Kept,
+        kept: &Figures,
         (has_sums, counter): (bool, &mut List),
     ) -> Option<()> {
         match of_all {
@@ -144,7 +144,7 @@ impl OfList {
     }
 
     /// Each visit has one value, which is stored as one more, or none.
-    fn count_one(&self, list: usize, kept: &Kept, has_sums: bool, counter: &mut List) {
+    fn count_one(&self, list: usize, kept: &Figures, has_sums: bool, counter: &mut List) {
         fn with<T>((value, of): (&u64, T)) -> Option<(u32, T)> {
             Some((value.checked_sub(1)? as u32, of))
         }

@@ -104,7 +104,7 @@ impl<'b> Values<'b> {
         having
     }
 
-    pub fn has(&self, visit: u16, value: u32) -> bool {
+    fn has(&self, visit: u16, value: u32) -> bool {
         match self {
             Self::One(values) => values.get(visit as usize) == u64::from(value) + 1,
             Self::Many(_, values, _) => self.places(visit).any(|place| values.get(place) == u64::from(value)),

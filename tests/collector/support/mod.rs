@@ -205,7 +205,10 @@ impl TestDatabase {
             if found == expected {
                 return;
             }
-            assert!(started.elapsed() < PATIENCE, "accounting is {found:?}, not {expected:?}");
+            if started.elapsed() >= PATIENCE {
+                let all = self.whats_the_matter().await;
+                panic!("accounting is {found:?}, not {expected:?}: {all:#?}");
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
