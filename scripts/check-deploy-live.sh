@@ -2,20 +2,6 @@
 # The part of check-deploy that runs weir behind the real nginx and Caddy, and before a real Prometheus. Sourced by it: "check",
 # "needs", "tmp", "deploy" and "started" are its own.
 
-free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-
-# until_true SECONDS COMMAND...
-until_true() {
-    local end=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || return 1
-        sleep 0.2
-    done
-}
-
 start() { # NAME COMMAND...
     local name=$1
     shift

@@ -4,9 +4,6 @@ set -eu
 PATH=$WEIR_TEST_POSTGRES_BIN:$PATH
 superuser=$WEIR_TEST_SUPERUSER_URL
 host=${superuser#*@} host=${host%/*}
-free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
 public=$(free_port) admin=$(free_port)
 
 container=$(buildah from --pull-never "$1")
@@ -17,14 +14,6 @@ end() {
 trap end EXIT
 
 inside() { buildah run "$container" -- "$@"; }
-until_true() { # SECONDS COMMAND...
-    local end=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || die "this did not come about: $*"
-        sleep 0.2
-    done
-}
 rows() { psql -XAtq "${superuser%/*}/weir" -c "$1"; }
 
 psql -Xq "$superuser" -c "create role weir login password 'secret'" -c 'create database weir owner weir'
@@ -34,13 +23,14 @@ version=$(inside weir --version) user=$(inside id)
 say "ok       $version, as $user"
 buildah run "$container" -- weir serve &
 running=$!
-until_true 60 inside weir healthcheck
+until_true 60 inside weir healthcheck || die "weir did not start"
 weir=$(pgrep -u 10001 -x weir)
 say "ok       weir healthcheck"
 key=$(inside weir source add web 2>/dev/null | grep -o 'pk_[A-Za-z0-9_-]*' | head -n 1)
-until_true 15 curl -sf "http://127.0.0.1:$public/v1/events?key=$key" -H 'content-type: text/plain' -d '{"name":"in the image"}'
+until_true 15 curl -sf "http://127.0.0.1:$public/v1/events?key=$key" -H 'content-type: text/plain' -d '{"name":"in the image"}' ||
+    die "weir takes no events"
 arrived() { [ "$(rows "select name from analytics.events")" = "in the image" ]; }
-until_true 15 arrived
+until_true 15 arrived || die "the event is no row"
 say "ok       an event is a row"
 kill -TERM "$weir"
 wait "$running" || die "weir ended with $?"

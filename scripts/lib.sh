@@ -55,6 +55,20 @@ limit() {
     fi
 }
 
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# until_true SECONDS COMMAND...
+until_true() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.2
+    done
+}
+
 # Puts a finished directory in place of whatever is at the destination.
 move_into_place() { # FROM TO
     chmod -R a+rX "$1" && rm -rf "$2" && mv "$1" "$2"
