@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::Transaction;
+use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use tokio_postgres::types::{ToSql, Type};
@@ -51,17 +52,25 @@ pub struct What<'a> {
     pub more: &'a [&'a [u8]],
 }
 
-/// What `count` adds, part by part, to what `new` makes; it says whether there is no room for more.
-pub async fn count<A: Send + 'static>(
+/// What parts come to.
+pub trait Adding: Send + 'static {
+    /// Adds one, or sets it aside.
+    fn count(&mut self, part: Visits) -> Result<(), ReadError>;
+    /// Adds what was set aside.
+    fn settle(&mut self) -> Result<(), ReadError>;
+    /// What another one has added, of other parts; both are settled.
+    fn add_all(&mut self, other: Self);
+}
+
+/// Counts all parts into what `new` makes.
+pub async fn count<A: Adding>(
     transaction: &Transaction<'_>,
     question: &Question,
     what: What<'_>,
     new: impl Fn() -> A + Send + Sync + 'static,
-    count: impl Fn(&Visits, &mut A) -> Result<bool, ReadError> + Send + Sync + 'static,
-    add_all: impl Fn(&mut A, A),
 ) -> Result<Counted<A>, DatabaseError> {
     let deadline = Instant::now() + Duration::from_secs(STATEMENT_TIMEOUT_S);
-    let counting = Arc::new(Counting { new, count, begun: Mutex::default() });
+    let counting = Arc::new(Counting { new, begun: Mutex::default() });
     let [since, until, ..] = &question.texts;
     let (Some(since), Some(until)) = (second(since.as_deref()), second(until.as_deref())) else {
         return Ok(Counted::Not(ReadError::Broken));
@@ -79,11 +88,16 @@ pub async fn count<A: Send + 'static>(
         }
     }
     let begun = std::mem::take(&mut *lock(&counting.begun));
-    let all = begun.into_iter().reduce(|mut adding, other| {
-        add_all(&mut adding, other);
-        adding
+    let settled = join_all(begun.into_iter().map(|mut adding| blocking(move || adding.settle().map(|()| adding))));
+    let settled: Result<Vec<A>, ReadError> = settled.await.into_iter().collect();
+    let all = blocking(move || {
+        let all = settled?.into_iter().reduce(|mut adding, other| {
+            adding.add_all(other);
+            adding
+        });
+        Ok(all.unwrap_or_else(&counting.new))
     });
-    Ok(Counted::Added(all.unwrap_or_else(&counting.new)))
+    Ok(all.await.map_or_else(Counted::Not, Counted::Added))
 }
 
 /// As PostgreSQL reads it, too.
@@ -92,9 +106,8 @@ fn second(text: Option<&str>) -> Option<i64> {
 }
 
 /// How parts are counted, some at a time.
-struct Counting<A, N, C> {
+struct Counting<A, N> {
     new: N,
-    count: C,
     /// Each part is added to what one of those before has left: to add up sixty of them afterwards takes as long as to count them.
     begun: Mutex<Vec<A>>,
 }
@@ -107,18 +120,17 @@ enum Days {
     Slow,
 }
 
-async fn count_days<A, N, C>(
+async fn count_days<A, N>(
     transaction: &Transaction<'_>,
     question: &Question,
     days: (i64, i64),
     what: &What<'_>,
-    counting: &Arc<Counting<A, N, C>>,
+    counting: &Arc<Counting<A, N>>,
     deadline: Instant,
 ) -> Result<Days, ReadOrLost>
 where
-    A: Send + 'static,
+    A: Adding,
     N: Fn() -> A + Send + Sync + 'static,
-    C: Fn(&Visits, &mut A) -> Result<bool, ReadError> + Send + Sync + 'static,
 {
     let filters = Arc::new(what.filters.to_vec());
     let look = |part: Result<Part, ReadOrLost>| {
@@ -155,9 +167,9 @@ where
             let part = part?;
             let counted = blocking(move || {
                 let mut adding = lock(&counting.begun).pop().unwrap_or_else(&counting.new);
-                let is_full = (counting.count)(&part, &mut adding)?;
+                adding.count(part)?;
                 lock(&counting.begun).push(adding);
-                if is_full { Err(ReadError::LeftOut) } else { Ok(()) }
+                Ok(())
             });
             counted.await.map_err(ReadOrLost::from)
         }
@@ -174,7 +186,7 @@ where
 }
 
 /// Away from what serves requests. A panic has told on stderr.
-async fn blocking<T: Send + 'static>(
+pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, ReadError> {
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(ReadError::Broken))

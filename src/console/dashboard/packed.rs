@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use deadpool_postgres::Transaction;
 use futures_util::TryStreamExt;
+use futures_util::future::join_all;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::adding::{Adding, TEXTS_BYTES_MAX, called, is_asked};
@@ -17,8 +18,9 @@ use super::filter::DIMENSIONS;
 use super::filtered::{self, Counted, What};
 use super::question::Question;
 use crate::database::DatabaseError;
+use crate::rollup::pack::counting::Counter;
 use crate::rollup::pack::properties;
-use crate::rollup::pack::read::{self, Filter, ReadError, Rows, Visits};
+use crate::rollup::pack::read::{self, Counts, Filter, ReadError, Rows, Visits};
 use crate::rollup::pack::visits::Wanted;
 use crate::rollup::pack::{self, Group, key};
 
@@ -29,6 +31,9 @@ pub const LOCK: &str = "lock table analytics.filtered_daily in access share mode
 const OF_ONE: &str = include_str!("sql/packed.sql");
 /// What one answer may be made of at once. Where there is more, visits are counted.
 const PACKED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Rows are added up by so many at the same time: of a few days it takes no longer.
+const SHARES: usize = 2;
 
 /// What is made of sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -138,21 +143,56 @@ async fn of_visits(
 ) -> Result<Counted<Vec<Adding>>, DatabaseError> {
     let groups: Vec<Group> = asked.iter().map(|(group, _)| *group).collect();
     let what = What { filters, groups: &groups, columns: wanted.columns(lists_of(filters)), more: &[] };
-    let asked: Arc<[(Group, Shape)]> = asked.into();
-    let new = move || asked.iter().map(|(group, shape)| Adding::new(*group, *shape)).collect();
-    let count = move |part: &Visits, addings: &mut Vec<Adding>| {
-        let counts = part.count(&wanted)?;
-        for adding in addings.iter_mut() {
-            part.read(adding.group(), &counts, &mut |taken| adding.add(&taken))?;
-        }
-        Ok(addings.iter().map(Adding::bytes).sum::<usize>() > TEXTS_BYTES_MAX)
+    let asked = asked.to_vec();
+    let panels = move || Panels {
+        wanted: wanted.clone(),
+        addings: asked.iter().map(|(group, shape)| Adding::new(*group, *shape)).collect(),
+        counter: Counter::default(),
+        aside: Vec::new(),
     };
-    let add_all = |addings: &mut Vec<Adding>, others: Vec<Adding>| {
-        for (adding, other) in addings.iter_mut().zip(others) {
+    let counted = filtered::count(transaction, question, what, panels).await?;
+    Ok(match counted {
+        Counted::Added(panels) => Counted::Added(panels.addings),
+        Counted::Not(error) => Counted::Not(error),
+        Counted::Slow => Counted::Slow,
+    })
+}
+
+/// Of some parts: what they come to is added list by list, as texts are found several times faster while they are in the processor's cache.
+const ASIDE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Each is made of the same visits.
+struct Panels {
+    wanted: Wanted,
+    addings: Vec<Adding>,
+    counter: Counter,
+    /// Parts that were counted, and are not added yet.
+    aside: Vec<Counts>,
+}
+
+impl filtered::Adding for Panels {
+    fn count(&mut self, part: Visits) -> Result<(), ReadError> {
+        self.aside.push(part.count(&self.wanted, &mut self.counter)?);
+        let bytes: usize = self.aside.iter().map(Counts::bytes).sum();
+        if bytes > ASIDE_BYTES_MAX { self.settle() } else { Ok(()) }
+    }
+
+    fn settle(&mut self) -> Result<(), ReadError> {
+        for adding in &mut self.addings {
+            for part in &self.aside {
+                part.read(adding.group(), &mut |taken| adding.add(&taken))?;
+            }
+        }
+        self.aside.clear();
+        let bytes: usize = self.addings.iter().map(Adding::bytes).sum();
+        if bytes > TEXTS_BYTES_MAX { Err(ReadError::LeftOut) } else { Ok(()) }
+    }
+
+    fn add_all(&mut self, other: Self) {
+        for (adding, other) in self.addings.iter_mut().zip(other.addings) {
             adding.add_all(other);
         }
-    };
-    filtered::count(transaction, question, what, new, count, add_all).await
+    }
 }
 
 /// What several questions come to, of the same days, source and filters: in their order.
@@ -191,11 +231,22 @@ async fn of_properties(
         columns,
         more: &[properties::ARE_WHOLE.as_slice(), of_event.as_slice()],
     };
-    let count = |part: &Visits, adding: &mut AddingProperties| {
-        part.read_properties(&mut |key, value, sums| adding.add(key, value, sums))?;
-        Ok(adding.is_full())
-    };
-    filtered::count(transaction, question, what, AddingProperties::default, count, AddingProperties::add_all).await
+    filtered::count(transaction, question, what, AddingProperties::default).await
+}
+
+impl filtered::Adding for AddingProperties {
+    fn count(&mut self, part: Visits) -> Result<(), ReadError> {
+        part.read_properties(&mut |key, value, sums| self.add(key, value, sums))?;
+        if self.is_full() { Err(ReadError::LeftOut) } else { Ok(()) }
+    }
+
+    fn settle(&mut self) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    fn add_all(&mut self, other: Self) {
+        AddingProperties::add_all(self, other);
+    }
 }
 
 fn lists_of(filters: &[Filter]) -> impl Iterator<Item = usize> {
@@ -249,14 +300,25 @@ async fn of_one(
         rows.push(packed);
     }
     // A year of them takes some tens of milliseconds.
-    let added = tokio::task::spawn_blocking(move || {
-        let mut adding = Adding::new(of_group, shape);
-        let rows = Rows { rows: &rows, filter: filter.as_ref().map(|(list, value)| (*list, value.as_str())) };
-        rows.read(of_group, &mut |taken| adding.add(&taken))?;
-        Ok(adding)
+    let (rows, filter) = (Arc::new(rows), Arc::new(filter));
+    let shares = (0..SHARES).map(|share| {
+        let (rows, filter) = (Arc::clone(&rows), Arc::clone(&filter));
+        filtered::blocking(move || {
+            let mut adding = Adding::new(of_group, shape);
+            let filter = filter.as_ref().as_ref().map(|(list, value)| (*list, value.as_str()));
+            Rows { rows: &rows, filter }.read(of_group, (share, SHARES), &mut |taken| adding.add(&taken))?;
+            Ok(adding)
+        })
     });
-    // A panic has told on stderr.
-    Ok(added.await.unwrap_or(Err(ReadError::Broken)))
+    let added: Result<Vec<Adding>, ReadError> = join_all(shares).await.into_iter().collect();
+    let all = filtered::blocking(move || {
+        let all = added?.into_iter().reduce(|mut adding, other| {
+            adding.add_all(other);
+            adding
+        });
+        all.ok_or(ReadError::Broken)
+    });
+    Ok(all.await)
 }
 
 /// What a question's answer is counted from.

@@ -69,6 +69,16 @@ impl List {
         }
     }
 
+    /// Adds what visits that follow each other come to, their visitors included: those of `first` come first, and those of `last` last.
+    pub fn add_run(&mut self, value: u32, sums: &Sums, first: u32, last: u32) {
+        let Some(counter) = self.counter(value) else { return };
+        counter.sums.add(sums);
+        if counter.visitor == first {
+            counter.sums.visitors -= 1;
+        }
+        counter.visitor = last;
+    }
+
     #[inline]
     fn counter(&mut self, value: u32) -> Option<&mut Counter> {
         if self.counters.len() <= value as usize {
@@ -82,15 +92,20 @@ impl List {
     }
 
     pub fn take(&mut self) -> Counted {
-        self.counted.sort_unstable();
+        const SORTED_SHARE: usize = 16;
+        let values = self.counters.len();
         let counters = &mut self.counters;
-        self.counted
-            .drain(..)
-            .filter_map(|value| {
-                let counter = counters.get_mut(value as usize)?;
-                Some((value, std::mem::replace(counter, ZERO).sums))
-            })
-            .collect()
+        let take = |value: u32| {
+            let counter = counters.get_mut(value as usize).filter(|counter| counter.sums.visits > 0)?;
+            Some((value, std::mem::replace(counter, ZERO).sums))
+        };
+        // To go through all takes less than to put some of them in order.
+        if self.counted.len() > values / SORTED_SHARE {
+            self.counted.clear();
+            return (0..values as u32).filter_map(take).collect();
+        }
+        self.counted.sort_unstable();
+        self.counted.drain(..).filter_map(take).collect()
     }
 }
 

@@ -35,7 +35,7 @@
 pub mod chunks;
 mod codec;
 mod count;
-mod counting;
+pub mod counting;
 mod filtering;
 mod numbers;
 mod opened;

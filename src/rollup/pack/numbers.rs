@@ -4,6 +4,8 @@
 //! how many there are; how many bytes the largest takes; the lowest byte of each; then the next one of each
 //! ```
 
+use std::ops::Range;
+
 use super::codec::{put, take};
 
 /// More than a part has of anything. Numbers that are all zero take no bytes, so that their count alone says how many there are.
@@ -63,19 +65,26 @@ impl<'b> Numbers<'b> {
         self.width <= 3
     }
 
-    /// Those at `places`; where there is none, 0.
-    pub fn gather(&self, places: impl Iterator<Item = usize>, found: &mut Vec<u64>) {
-        found.clear();
-        let mut bytes = self.planes();
-        let byte = |plane: &[u8], place: usize| u64::from(plane.get(place).copied().unwrap_or_default());
-        match (self.width, bytes.next(), bytes.next()) {
-            (0, ..) => found.extend(places.map(|_| 0)),
-            (1, Some(low), _) => found.extend(places.map(|place| byte(low, place))),
-            (2, Some(low), Some(high)) => {
-                found.extend(places.map(|place| byte(low, place) | byte(high, place) << 8));
-            }
-            _ => found.extend(places.map(|place| self.get(place))),
+    /// Those of some ranges. `None`: there are not so many.
+    pub fn gather(&self, ranges: &(impl Iterator<Item = Range<usize>> + Clone), found: &mut Vec<u64>) -> Option<()> {
+        let mut count = 0;
+        for range in ranges.clone() {
+            (range.start <= range.end && range.end <= self.count).then_some(())?;
+            count += range.len();
         }
+        found.clear();
+        found.resize(count, 0);
+        for (plane, shift) in self.planes().zip((0_u32..).step_by(8)) {
+            let mut rest = found.as_mut_slice();
+            for range in ranges.clone() {
+                let (some, others) = rest.split_at_mut_checked(range.len())?;
+                rest = others;
+                for (number, byte) in some.iter_mut().zip(plane.get(range)?) {
+                    *number |= u64::from(*byte) << shift;
+                }
+            }
+        }
+        Some(())
     }
 
     /// The sums of all numbers up to each.

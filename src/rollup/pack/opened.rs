@@ -107,14 +107,18 @@ impl<'b> Values<'b> {
     fn has(&self, visit: u16, value: u32) -> bool {
         match self {
             Self::One(values) => values.get(visit as usize) == u64::from(value) + 1,
-            Self::Many(_, values, _) => self.places(visit).any(|place| values.get(place) == u64::from(value)),
+            Self::Many(_, values, _) => {
+                let visit = usize::from(visit);
+                self.places(visit..visit + 1).any(|place| values.get(place) == u64::from(value))
+            }
         }
     }
 
-    /// Where the values of a visit are; of a list of many.
-    pub fn places(&self, visit: u16) -> Range<usize> {
+    /// Where the values of some visits are; of a list of many.
+    pub fn places(&self, visits: Range<usize>) -> Range<usize> {
         let Self::Many(ends, ..) = self else { return 0..0 };
-        let end_of = |visit: usize| ends.get(visit).map_or(0, |end| *end as usize);
-        usize::from(visit).checked_sub(1).map_or(0, end_of)..end_of(usize::from(visit))
+        let end_of =
+            |visits: usize| visits.checked_sub(1).and_then(|last| ends.get(last)).map_or(0, |end| *end as usize);
+        end_of(visits.start)..end_of(visits.end)
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::chunks::Chunks;
 use super::codec::{Counted, open, take_counted, take_values};
-use super::counting;
+use super::counting::Counter;
 use super::filtering::{self, Left};
 use super::properties::{self, ARE_WHOLE};
 use super::visits::{Column, Wanted, has_many};
@@ -59,13 +59,14 @@ pub struct Rows<'r> {
 }
 
 impl Rows<'_> {
-    /// Hands what they say of `group` to `take`.
-    pub fn read(&self, group: Group, take: Take<'_>) -> Result<(), ReadError> {
+    /// Hands what every part of `share` says of `group` to `take`: of so many shares, the one of this number.
+    pub fn read(&self, group: Group, (share, of): (usize, usize), take: Take<'_>) -> Result<(), ReadError> {
         let mut of_key = HashMap::new();
         for row in self.rows.iter().filter(|row| row.is_whole.is_none()) {
             of_key.insert((row.day_s, row.source.as_str(), row.part), row);
         }
-        for values in self.rows.iter().filter(|row| row.is_whole.is_some()) {
+        let parts = self.rows.iter().filter(|row| row.is_whole.is_some());
+        for values in parts.skip(share).step_by(of) {
             match of_key.get(&(values.day_s, values.source.as_str(), values.part)) {
                 Some(row) => read_one(values, row, group, take).ok_or(ReadError::Broken)?,
                 None if values.is_whole == Some(true) => {}
@@ -210,15 +211,9 @@ impl Visits {
     }
 
     /// What the visits that have all of these values come to in the lists that are `wanted`.
-    pub fn count(&self, wanted: &Wanted) -> Result<Counts, ReadError> {
-        let counted = counting::count(&self.columns, &self.chunks, &self.filters, wanted);
-        counted.map(Counts).ok_or(ReadError::Broken)
-    }
-
-    /// Hands what was counted in the lists of `group` to `take`.
-    pub fn read(&self, group: Group, counts: &Counts, take: Take<'_>) -> Result<(), ReadError> {
-        let values = place_of(group).and_then(|place| self.values.get(place)?.as_deref());
-        hand_out(self.day_s, group, &counts.0, values, take).ok_or(ReadError::Broken)
+    pub fn count(self, wanted: &Wanted, counter: &mut Counter) -> Result<Counts, ReadError> {
+        let lists = counter.count(&self.columns, &self.chunks, &self.filters, wanted);
+        Ok(Counts { day_s: self.day_s, values: self.values, lists: lists.ok_or(ReadError::Broken)? })
     }
 
     /// Hands what the properties of the event that was asked for say in these visits to `take`: of which key and value, the sums.
@@ -233,8 +228,27 @@ impl Visits {
     }
 }
 
-/// What visits come to, list by list.
-pub struct Counts(Vec<(usize, Counted)>);
+/// What a part's visits come to, list by list.
+pub struct Counts {
+    day_s: i64,
+    /// Of the groups that are shown.
+    values: Groups,
+    lists: Vec<(usize, Counted)>,
+}
+
+impl Counts {
+    /// Hands what was counted in the lists of `group` to `take`.
+    pub fn read(&self, group: Group, take: Take<'_>) -> Result<(), ReadError> {
+        let values = place_of(group).and_then(|place| self.values.get(place)?.as_deref());
+        hand_out(self.day_s, group, &self.lists, values, take).ok_or(ReadError::Broken)
+    }
+
+    /// About what it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let texts: usize = self.values.iter().flatten().map(Vec::len).sum();
+        texts + self.lists.iter().map(|(_, counted)| size_of_val(counted.as_slice())).sum::<usize>()
+    }
+}
 
 /// Whether the column is read whole before others, where it is filtered by: it is small.
 pub fn is_read_first(column: Column) -> bool {
