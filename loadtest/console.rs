@@ -7,9 +7,16 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
+use futures_util::future::try_join_all;
+use http_body_util::BodyExt;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio_postgres::NoTls;
 
 use weir::analyst::person;
@@ -146,58 +153,90 @@ async fn remove(superuser_url: &str, people: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Everybody at once. Their browsers are on other machines: here their threads make way for those that send events.
+/// Everybody at once. Their browsers are on other machines: here they are together on one thread, which makes way for the one that
+/// sends events. (A hundred threads outweigh it, however much each of them makes way.)
 async fn wave(admin: SocketAddr, people: &[String]) -> anyhow::Result<()> {
-    let visits = people.iter().cloned().map(|role| {
-        thread::spawn(move || {
-            make_way();
-            visit(admin, &role)
-        })
-    });
-    let visits: Vec<_> = visits.collect();
-    let all = move || visits.into_iter().try_for_each(|visit| visit.join().map_err(|_| anyhow!("a visit panicked"))?);
-    tokio::task::spawn_blocking(all).await?
+    let people = people.to_vec();
+    let all = move || {
+        make_way();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(try_join_all(people.iter().map(|role| visit(admin, role)))).map(drop)
+    };
+    // Not one of a runtime's threads: those are used again.
+    let (ended, end) = oneshot::channel();
+    thread::spawn(move || ended.send(all()));
+    end.await.context("the visits panicked")?
 }
 
 /// Signs in, runs the query, reads the result, and signs out.
-fn visit(admin: SocketAddr, role: &str) -> anyhow::Result<()> {
-    let origin = format!("http://{admin}");
-    let agent = ureq::Agent::config_builder().max_redirects(0).http_status_as_error(false).build().new_agent();
-    let form = [("role", role), ("password", PASSWORD)];
-    let signed_in = agent.post(format!("{origin}/sign-in")).header("origin", &origin).send_form(form)?;
-    ensure!(signed_in.status() == 303, "signing in: {}", signed_in.status());
-    let cookie = signed_in.headers().get("set-cookie").context("no cookie")?.to_str()?;
-    let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
-    let get = |path: &str| -> anyhow::Result<String> {
-        let mut answer = agent.get(format!("{origin}{path}")).header("cookie", &cookie).call()?;
-        ensure!(answer.status() == 200, "{path}: {}", answer.status());
-        Ok(answer.body_mut().read_to_string()?)
-    };
-    let page = get("/sql")?;
+async fn visit(admin: SocketAddr, role: &str) -> anyhow::Result<()> {
+    let mut browser = Browser::open(admin).await?;
+    let form: String = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("role", role)
+        .append_pair("password", PASSWORD)
+        .finish();
+    let (status, head, _) =
+        browser.ask(Method::POST, "/sign-in", &[("content-type", "application/x-www-form-urlencoded")], form).await?;
+    ensure!(status == StatusCode::SEE_OTHER, "signing in: {status}");
+    let cookie = head.get("set-cookie").context("no cookie")?.to_str()?;
+    browser.cookie = cookie.split(';').next().unwrap_or_default().to_owned();
+    let page = browser.get("/sql").await?;
     let (_, rest) = page.split_once("name=\"csrf\" content=\"").context("no token")?;
     let csrf = rest.split('"').next().unwrap_or_default();
-    let body = json!({ "sql": QUERY }).to_string();
-    let begun = agent
-        .post(format!("{origin}/sql/runs"))
-        .header("origin", &origin)
-        .header("cookie", &cookie)
-        .header("x-csrf-token", csrf)
-        .header("content-type", "application/json")
-        .send(body)?;
-    let mut begun = begun;
-    ensure!(begun.status() == 202, "a run: {}", begun.status());
-    let begun: Value = serde_json::from_str(&begun.body_mut().read_to_string()?)?;
-    let run = begun["run"].as_str().context("no run")?.to_owned();
+    let headers = [("x-csrf-token", csrf), ("content-type", "application/json")];
+    let (status, _, begun) =
+        browser.ask(Method::POST, "/sql/runs", &headers, json!({ "sql": QUERY }).to_string()).await?;
+    ensure!(status == StatusCode::ACCEPTED, "a run: {status}");
+    let begun: Value = serde_json::from_str(&begun)?;
+    let run = begun["run"].as_str().context("no run")?;
     loop {
-        let state: Value = serde_json::from_str(&get(&format!("/sql/runs/{run}?wait=20"))?)?;
+        let state: Value = serde_json::from_str(&browser.get(&format!("/sql/runs/{run}?wait=20")).await?)?;
         match state["state"].as_str() {
             Some("running") => {}
             Some("done") => {
                 let id = state["results"][0].as_str().context("no result")?;
-                get(&format!("/r/{id}.json"))?;
+                browser.get(&format!("/r/{id}.json")).await?;
                 return Ok(());
             }
             _ => bail!("the query failed: {state}"),
         }
+    }
+}
+
+/// One connection, and who is signed in there.
+struct Browser {
+    requests: SendRequest<String>,
+    admin: SocketAddr,
+    cookie: String,
+}
+
+impl Browser {
+    async fn open(admin: SocketAddr) -> anyhow::Result<Self> {
+        let (requests, connection) = http1::handshake(TokioIo::new(TcpStream::connect(admin).await?)).await?;
+        tokio::spawn(connection);
+        Ok(Self { requests, admin, cookie: String::new() })
+    }
+
+    async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> anyhow::Result<(StatusCode, HeaderMap, String)> {
+        let mut request = Request::builder().method(method).uri(path).header("host", self.admin.to_string());
+        request = request.header("origin", format!("http://{}", self.admin)).header("cookie", &self.cookie);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, body) = self.requests.send_request(request.body(body)?).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok((head.status, head.headers, String::from_utf8(body.into())?))
+    }
+
+    async fn get(&mut self, path: &str) -> anyhow::Result<String> {
+        let (status, _, body) = self.ask(Method::GET, path, &[], String::new()).await?;
+        ensure!(status == StatusCode::OK, "{path}: {status}");
+        Ok(body)
     }
 }
