@@ -34,8 +34,8 @@ const DAY_S: i64 = 86_400;
 const PARTS_AT_ONCE: usize = 4;
 
 /// What counting came to.
-pub enum Counted<A> {
-    Added(A),
+pub enum Counted<T> {
+    Added(T),
     /// Why there is nothing.
     Not(ReadError),
     /// It takes too long.
@@ -53,7 +53,7 @@ pub struct What<'a> {
 }
 
 /// What parts come to.
-pub trait Adding: Send + 'static {
+pub trait Tally: Send + 'static {
     /// Adds one, or sets it aside.
     fn count(&mut self, part: Visits) -> Result<(), ReadError>;
     /// Adds what was set aside.
@@ -63,12 +63,12 @@ pub trait Adding: Send + 'static {
 }
 
 /// Counts all parts into what `new` makes.
-pub async fn count<A: Adding>(
+pub async fn count<T: Tally>(
     transaction: &Transaction<'_>,
     question: &Question,
     what: What<'_>,
-    new: impl Fn() -> A + Send + Sync + 'static,
-) -> Result<Counted<A>, DatabaseError> {
+    new: impl Fn() -> T + Send + Sync + 'static,
+) -> Result<Counted<T>, DatabaseError> {
     let deadline = Instant::now() + Duration::from_secs(STATEMENT_TIMEOUT_S);
     let counting = Arc::new(Counting { new, begun: Mutex::default() });
     let [since, until, ..] = &question.texts;
@@ -88,12 +88,12 @@ pub async fn count<A: Adding>(
         }
     }
     let begun = std::mem::take(&mut *lock(&counting.begun));
-    let settled = join_all(begun.into_iter().map(|mut adding| blocking(move || adding.settle().map(|()| adding))));
-    let settled: Result<Vec<A>, ReadError> = settled.await.into_iter().collect();
+    let settled = join_all(begun.into_iter().map(|mut tally| blocking(move || tally.settle().map(|()| tally))));
+    let settled: Result<Vec<T>, ReadError> = settled.await.into_iter().collect();
     let all = blocking(move || {
-        let all = settled?.into_iter().reduce(|mut adding, other| {
-            adding.add_all(other);
-            adding
+        let all = settled?.into_iter().reduce(|mut tally, other| {
+            tally.add_all(other);
+            tally
         });
         Ok(all.unwrap_or_else(&counting.new))
     });
@@ -106,10 +106,10 @@ fn second(text: Option<&str>) -> Option<i64> {
 }
 
 /// How parts are counted, some at a time.
-struct Counting<A, N> {
+struct Counting<T, N> {
     new: N,
     /// Each part is added to what one of those before has left: to add up sixty of them afterwards takes as long as to count them.
-    begun: Mutex<Vec<A>>,
+    begun: Mutex<Vec<T>>,
 }
 
 /// What counting some days came to. Unless they are counted, nothing is added that matters.
@@ -120,17 +120,17 @@ enum Days {
     Slow,
 }
 
-async fn count_days<A, N>(
+async fn count_days<T, N>(
     transaction: &Transaction<'_>,
     question: &Question,
     days: (i64, i64),
     what: &What<'_>,
-    counting: &Arc<Counting<A, N>>,
+    counting: &Arc<Counting<T, N>>,
     deadline: Instant,
 ) -> Result<Days, ReadOrLost>
 where
-    A: Adding,
-    N: Fn() -> A + Send + Sync + 'static,
+    T: Tally,
+    N: Fn() -> T + Send + Sync + 'static,
 {
     let filters = Arc::new(what.filters.to_vec());
     let look = |part: Result<Part, ReadOrLost>| {
@@ -166,9 +166,9 @@ where
         async move {
             let part = part?;
             let counted = blocking(move || {
-                let mut adding = lock(&counting.begun).pop().unwrap_or_else(&counting.new);
-                adding.count(part)?;
-                lock(&counting.begun).push(adding);
+                let mut tally = lock(&counting.begun).pop().unwrap_or_else(&counting.new);
+                tally.count(part)?;
+                lock(&counting.begun).push(tally);
                 Ok(())
             });
             counted.await.map_err(ReadOrLost::from)

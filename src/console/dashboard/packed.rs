@@ -15,7 +15,7 @@ use super::adding::{Adding, TEXTS_BYTES_MAX, called, is_asked};
 use super::adding_properties::Adding as AddingProperties;
 use super::answer::Line;
 use super::filter::DIMENSIONS;
-use super::filtered::{self, Counted, What};
+use super::filtered::{self, Counted, Tally, What};
 use super::question::Question;
 use crate::database::DatabaseError;
 use crate::rollup::pack::counting::Counter;
@@ -31,7 +31,9 @@ pub const LOCK: &str = "lock table analytics.filtered_daily in access share mode
 const OF_ONE: &str = include_str!("sql/packed.sql");
 /// What one answer may be made of at once. Where there is more, visits are counted.
 const PACKED_BYTES_MAX: usize = 64 * 1024 * 1024;
-
+/// Of what was counted of some parts: it is added list by list, as texts are found several times faster while they are in the
+/// processor's cache.
+const ASIDE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Rows are added up by so many at the same time: of a few days it takes no longer.
 const SHARES: usize = 2;
 
@@ -158,9 +160,6 @@ async fn of_visits(
     })
 }
 
-/// Of some parts: what they come to is added list by list, as texts are found several times faster while they are in the processor's cache.
-const ASIDE_BYTES_MAX: usize = 8 * 1024 * 1024;
-
 /// Each is made of the same visits.
 struct Panels {
     wanted: Wanted,
@@ -170,7 +169,7 @@ struct Panels {
     aside: Vec<Counts>,
 }
 
-impl filtered::Adding for Panels {
+impl Tally for Panels {
     fn count(&mut self, part: Visits) -> Result<(), ReadError> {
         self.aside.push(part.count(&self.wanted, &mut self.counter)?);
         let bytes: usize = self.aside.iter().map(Counts::bytes).sum();
@@ -234,7 +233,7 @@ async fn of_properties(
     filtered::count(transaction, question, what, AddingProperties::default).await
 }
 
-impl filtered::Adding for AddingProperties {
+impl Tally for AddingProperties {
     fn count(&mut self, part: Visits) -> Result<(), ReadError> {
         part.read_properties(&mut |key, value, sums| self.add(key, value, sums))?;
         if self.is_full() { Err(ReadError::LeftOut) } else { Ok(()) }
