@@ -46,8 +46,8 @@ impl Adding {
         self.by_second.entry(second).or_default().add(&taken.sums);
     }
 
-    /// What others have added, of other parts.
-    pub fn add_all(&mut self, other: Self) {
+    /// That, and what another one has added, of other parts.
+    pub fn and(mut self, other: Self) -> Self {
         for (second, sums) in other.by_second {
             self.by_second.entry(second).or_default().add(&sums);
         }
@@ -56,6 +56,7 @@ impl Adding {
                 self.add_value(list, text.into(), &sums);
             }
         }
+        self
     }
 
     fn add_value(&mut self, list: &'static str, text: Cow<'_, str>, sums: &Sums) {

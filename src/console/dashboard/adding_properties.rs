@@ -47,8 +47,8 @@ impl Adding {
         }
     }
 
-    /// What others have added, of other parts.
-    pub fn add_all(&mut self, other: Self) {
+    /// That, and what another one has added, of other parts.
+    pub fn and(mut self, other: Self) -> Self {
         for (key, of_key) in other.by_key {
             for (value, sums) in of_key.values {
                 self.add(&key, Some(&value), &sums);
@@ -57,6 +57,7 @@ impl Adding {
                 self.add(&key, None, &Sums { visits: of_key.untold, ..Sums::default() });
             }
         }
+        self
     }
 
     pub fn is_full(&self) -> bool {

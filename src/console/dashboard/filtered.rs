@@ -57,9 +57,11 @@ pub trait Tally: Send + 'static {
     /// Adds one, or sets it aside.
     fn count(&mut self, part: Visits) -> Result<(), ReadError>;
     /// Adds what was set aside.
-    fn settle(&mut self) -> Result<(), ReadError>;
-    /// What another one has added, of other parts; both are settled.
-    fn add_all(&mut self, other: Self);
+    fn settle(&mut self) -> Result<(), ReadError> {
+        Ok(())
+    }
+    /// That, and what another one has added, of other parts; both are settled.
+    fn and(self, other: Self) -> Self;
 }
 
 /// Counts all parts into what `new` makes.
@@ -91,10 +93,7 @@ pub async fn count<T: Tally>(
     let settled = join_all(begun.into_iter().map(|mut tally| blocking(move || tally.settle().map(|()| tally))));
     let settled: Result<Vec<T>, ReadError> = settled.await.into_iter().collect();
     let all = blocking(move || {
-        let all = settled?.into_iter().reduce(|mut tally, other| {
-            tally.add_all(other);
-            tally
-        });
+        let all = settled?.into_iter().reduce(T::and);
         Ok(all.unwrap_or_else(&counting.new))
     });
     Ok(all.await.map_or_else(Counted::Not, Counted::Added))

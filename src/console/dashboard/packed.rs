@@ -187,10 +187,9 @@ impl Tally for Panels {
         if bytes > TEXTS_BYTES_MAX { Err(ReadError::LeftOut) } else { Ok(()) }
     }
 
-    fn add_all(&mut self, other: Self) {
-        for (adding, other) in self.addings.iter_mut().zip(other.addings) {
-            adding.add_all(other);
-        }
+    fn and(self, other: Self) -> Self {
+        let each = self.addings.into_iter().zip(other.addings);
+        Self { addings: each.map(|(adding, other)| adding.and(other)).collect(), ..self }
     }
 }
 
@@ -239,12 +238,8 @@ impl Tally for AddingProperties {
         if self.is_full() { Err(ReadError::LeftOut) } else { Ok(()) }
     }
 
-    fn settle(&mut self) -> Result<(), ReadError> {
-        Ok(())
-    }
-
-    fn add_all(&mut self, other: Self) {
-        AddingProperties::add_all(self, other);
+    fn and(self, other: Self) -> Self {
+        AddingProperties::and(self, other)
     }
 }
 
@@ -310,13 +305,7 @@ async fn of_one(
         })
     });
     let added: Result<Vec<Adding>, ReadError> = join_all(shares).await.into_iter().collect();
-    let all = filtered::blocking(move || {
-        let all = added?.into_iter().reduce(|mut adding, other| {
-            adding.add_all(other);
-            adding
-        });
-        all.ok_or(ReadError::Broken)
-    });
+    let all = filtered::blocking(move || added?.into_iter().reduce(Adding::and).ok_or(ReadError::Broken));
     Ok(all.await)
 }
 

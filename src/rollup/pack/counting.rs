@@ -17,7 +17,7 @@ const HOUR_MINUTES: u64 = 60;
 #[derive(Default)]
 pub struct Counter {
     counters: Counters,
-    /// Where visits are kept: as those of one kind follow each other, they are few.
+    /// Where visits are kept.
     ranges: Vec<Range<usize>>,
     kept: Figures,
     values: OfList,
